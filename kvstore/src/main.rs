@@ -1,0 +1,2 @@
+//! kvstore
+fn main() {}
