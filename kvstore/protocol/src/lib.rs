@@ -1,1 +1,23 @@
-//! kvstore/protocol
+//! The etcd v3 gRPC protocol: messages, clients and servers, generated from `proto/`.
+//!
+//! Package paths, service names and field numbers are etcd's (3.6), so that any etcd client speaks to
+//! kvstore and our apiserver speaks to any etcd. `bytes` fields are `bytes::Bytes`: cloning a key or a
+//! value counts a reference. Field names are snake_case; JSON names are etcd's.
+
+/// Keys and events.
+pub mod mvccpb {
+    tonic::include_proto!("mvccpb");
+}
+
+/// Users, roles, permissions.
+pub mod authpb {
+    tonic::include_proto!("authpb");
+}
+
+/// The services and their messages.
+pub mod etcdserverpb {
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// Descriptors of everything above, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.bin"));
