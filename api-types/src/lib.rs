@@ -1,1 +1,17 @@
-//! api
+//! Every kind of the Kubernetes API that Ferrokube serves: types, facts, defaults, validation,
+//! strategy, columns; and the machinery over them: codecs, schemas, selectors, patches.
+//!
+//! Invariants: no I/O, no clock (times come in as parameters), and no fact about a kind anywhere
+//! else. A struct declares each field once (`#[derive(Api)]`); everything that reads or writes
+//! objects walks the table made from that declaration (`schema.rs`, `value/`).
+
+pub mod codec;
+pub mod defaults;
+pub mod field;
+pub mod kind;
+pub mod kinds;
+pub mod schema;
+pub mod value;
+
+pub use kind::{Kind, Object, Resource, Row, Strategy};
+pub use value::{ByteString, IntOrString, Quantity, RawExtension};

@@ -1,0 +1,414 @@
+//! A pull reader of JSON that knows where it is in the object.
+//!
+//! It hands out one token at a time; strings without escapes are borrowed. The path to the
+//! current field is kept as it descends, for the texts of errors and strict findings.
+
+use super::error::{Error, Strict};
+use std::borrow::Cow;
+
+/// Levels of nesting that are read; Go's decoder stops there too.
+const MAX_DEPTH: usize = 10_000;
+
+/// One JSON token where a value may start.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Token<'a> {
+    Null,
+    Bool(bool),
+    Number(&'a str),
+    String(Cow<'a, str>),
+    ArrayStart,
+    ObjectStart,
+}
+
+enum Step {
+    Field(String),
+    Item(usize),
+}
+
+/// Reads JSON out of a byte slice.
+pub struct Reader<'a> {
+    text: &'a [u8],
+    at: usize,
+    path: Vec<Step>,
+    go_struct: &'static str,
+    depth: usize,
+    strict: Option<Vec<Strict>>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(text: &'a [u8], strict: bool) -> Self {
+        Self { text, at: 0, path: Vec::new(), go_struct: "", depth: 0, strict: strict.then(Vec::new) }
+    }
+
+    /// Unknown and duplicate fields found so far.
+    pub fn take_strict(&mut self) -> Vec<Strict> {
+        self.strict.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The next token; a value must start here.
+    pub fn token(&mut self) -> Result<Token<'a>, Error> {
+        self.space();
+        match self.peek()? {
+            b'{' => self.open(Token::ObjectStart),
+            b'[' => self.open(Token::ArrayStart),
+            b'"' => Ok(Token::String(self.string()?)),
+            b't' => self.word("true", Token::Bool(true)),
+            b'f' => self.word("false", Token::Bool(false)),
+            b'n' => self.word("null", Token::Null),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => Err(self.invalid("looking for beginning of value")),
+        }
+    }
+
+    /// Takes a `null` if one stands here.
+    pub fn take_null(&mut self) -> Result<bool, Error> {
+        self.space();
+        if self.peek()? != b'n' {
+            return Ok(false);
+        }
+        self.word("null", ()).map(|()| true)
+    }
+
+    /// The next key of the open object, or `None` at its end (which is taken).
+    pub fn next_key(&mut self, first: bool) -> Result<Option<Cow<'a, str>>, Error> {
+        self.space();
+        let mut next = self.peek()?;
+        if next == b'}' {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(None);
+        }
+        if !first {
+            if next != b',' {
+                return Err(self.invalid("after object key:value pair"));
+            }
+            self.at += 1;
+            self.space();
+            next = self.peek()?;
+        }
+        if next != b'"' {
+            return Err(self.invalid("looking for beginning of object key string"));
+        }
+        let key = self.string()?;
+        self.space();
+        if self.peek()? != b':' {
+            return Err(self.invalid("after object key"));
+        }
+        self.at += 1;
+        Ok(Some(key))
+    }
+
+    /// Whether the open array has another item; `taken` items came before. Enters it.
+    pub fn next_item(&mut self, taken: usize) -> Result<bool, Error> {
+        self.space();
+        let next = self.peek()?;
+        if next == b']' {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(false);
+        }
+        if taken > 0 {
+            if next != b',' {
+                return Err(self.invalid("after array element"));
+            }
+            self.at += 1;
+        }
+        self.path.push(Step::Item(taken));
+        Ok(true)
+    }
+
+    pub fn leave_item(&mut self) {
+        self.path.pop();
+    }
+
+    pub fn enter_field(&mut self, name: &str) {
+        self.path.push(Step::Field(name.to_owned()));
+    }
+
+    pub fn leave_field(&mut self) {
+        self.path.pop();
+    }
+
+    /// Notes the struct that fields now belong to; gives back the one around it.
+    pub fn enter_struct(&mut self, name: &'static str) -> &'static str {
+        std::mem::replace(&mut self.go_struct, name)
+    }
+
+    pub fn leave_struct(&mut self, outer: &'static str) {
+        self.go_struct = outer;
+    }
+
+    /// Whether the current field is one of the outermost object.
+    pub fn at_root(&self) -> bool {
+        self.path.len() == 1
+    }
+
+    /// The current field is not known.
+    pub fn unknown(&mut self) {
+        let path = self.strict_path();
+        if let Some(found) = &mut self.strict {
+            found.push(Strict::Unknown(path));
+        }
+    }
+
+    /// The current field came before.
+    pub fn duplicate(&mut self) {
+        let path = self.strict_path();
+        if let Some(found) = &mut self.strict {
+            found.push(Strict::Duplicate(path));
+        }
+    }
+
+    /// Skips one value of any type.
+    pub fn skip_value(&mut self) -> Result<(), Error> {
+        match self.token()? {
+            Token::ArrayStart => {
+                let mut taken = 0;
+                while self.next_item(taken)? {
+                    self.skip_value()?;
+                    self.leave_item();
+                    taken += 1;
+                }
+            }
+            Token::ObjectStart => {
+                let mut first = true;
+                while self.next_key(first)?.is_some() {
+                    first = false;
+                    self.skip_value()?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Skips one value and gives its text.
+    pub fn raw_value(&mut self) -> Result<&'a [u8], Error> {
+        self.space();
+        let start = self.at;
+        self.skip_value()?;
+        Ok(&self.text[start..self.at])
+    }
+
+    /// Nothing but white space may be left.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.invalid("after top-level value")) }
+    }
+
+    /// The error of a value whose type does not fit the current field.
+    pub fn mismatch(&self, token: &Token<'_>, go_type: &str) -> Error {
+        let value = match token {
+            Token::Null => "null",
+            Token::Bool(_) => "bool",
+            Token::Number(_) => "number",
+            Token::String(_) => "string",
+            Token::ArrayStart => "array",
+            Token::ObjectStart => "object",
+        };
+        self.type_error(value.to_owned(), go_type)
+    }
+
+    /// The error of a number that the current field cannot hold.
+    pub fn number_mismatch(&self, number: &str, go_type: &str) -> Error {
+        self.type_error(format!("number {number}"), go_type)
+    }
+
+    /// An error in the words of the field's own parser.
+    pub fn custom(&self, text: String) -> Error {
+        Error::Value(text)
+    }
+
+    fn type_error(&self, value: String, go_type: &str) -> Error {
+        // COMPAT: Go leaves list places out of this path; strict findings have them.
+        let names: Vec<&str> = self
+            .path
+            .iter()
+            .filter_map(|step| match step {
+                Step::Field(name) => Some(name.as_str()),
+                Step::Item(_) => None,
+            })
+            .collect();
+        Error::Type {
+            value,
+            go_struct: self.go_struct.to_owned(),
+            path: names.join("."),
+            go_type: go_type.to_owned(),
+        }
+    }
+
+    fn strict_path(&self) -> String {
+        let mut path = String::new();
+        for step in &self.path {
+            match step {
+                Step::Field(name) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(name);
+                }
+                Step::Item(place) => path.push_str(&format!("[{place}]")),
+            }
+        }
+        path
+    }
+
+    fn open(&mut self, token: Token<'a>) -> Result<Token<'a>, Error> {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(Error::Depth) } else { Ok(token) }
+    }
+
+    fn word<T>(&mut self, word: &str, value: T) -> Result<T, Error> {
+        for (i, expected) in word.bytes().enumerate() {
+            if self.peek()? != expected {
+                let place = char::from(word.as_bytes()[i]);
+                return Err(self.invalid(&format!("in literal {word} (expecting '{place}')")));
+            }
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    fn number(&mut self) -> Result<Token<'a>, Error> {
+        let start = self.at;
+        if self.text[self.at] == b'-' {
+            self.at += 1;
+        }
+        match self.peek()? {
+            b'0' => self.at += 1,
+            b'1'..=b'9' => self.digits(),
+            _ => return Err(self.invalid("in numeric literal")),
+        }
+        if self.text.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            if !self.peek()?.is_ascii_digit() {
+                return Err(self.invalid("after decimal point in numeric literal"));
+            }
+            self.digits();
+        }
+        if matches!(self.text.get(self.at), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek()?, b'+' | b'-') {
+                self.at += 1;
+            }
+            if !self.peek()?.is_ascii_digit() {
+                return Err(self.invalid("in exponent of numeric literal"));
+            }
+            self.digits();
+        }
+        Ok(Token::Number(std::str::from_utf8(&self.text[start..self.at]).expect("digits are ASCII")))
+    }
+
+    fn digits(&mut self) {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, Error> {
+        self.at += 1;
+        let start = self.at;
+        let text = self.text;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    let raw = String::from_utf8_lossy(&text[start..self.at]);
+                    self.at += 1;
+                    return Ok(raw);
+                }
+                b'\\' => return self.escaped_string(start),
+                0..0x20 => return Err(self.invalid("in string literal")),
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    fn escaped_string(&mut self, start: usize) -> Result<Cow<'a, str>, Error> {
+        let mut out = self.text[start..self.at].to_vec();
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(Cow::Owned(String::from_utf8_lossy(&out).into_owned()));
+                }
+                b'\\' => {
+                    self.at += 1;
+                    let escape = self.peek()?;
+                    self.at += 1;
+                    let plain = match escape {
+                        b'"' | b'\\' | b'/' => char::from(escape),
+                        b'b' => '\u{8}',
+                        b'f' => '\u{c}',
+                        b'n' => '\n',
+                        b'r' => '\r',
+                        b't' => '\t',
+                        b'u' => self.unicode()?,
+                        _ => {
+                            self.at -= 1;
+                            return Err(self.invalid("in string escape code"));
+                        }
+                    };
+                    out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                0..0x20 => return Err(self.invalid("in string literal")),
+                byte => {
+                    out.push(byte);
+                    self.at += 1;
+                }
+            }
+        }
+    }
+
+    /// After `\u`: four hex digits, and a second escape where they are half of a pair.
+    fn unicode(&mut self) -> Result<char, Error> {
+        let high = self.hex()?;
+        if (0xD800..0xDC00).contains(&high) && self.text[self.at..].starts_with(b"\\u") {
+            let back = self.at;
+            self.at += 2;
+            let low = self.hex()?;
+            if (0xDC00..0xE000).contains(&low) {
+                let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = back;
+        }
+        Ok(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex(&mut self) -> Result<u32, Error> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let digit = char::from(self.peek()?).to_digit(16);
+            code = code * 16 + digit.ok_or_else(|| self.invalid("in \\u hexadecimal character escape"))?;
+            self.at += 1;
+        }
+        Ok(code)
+    }
+
+    fn space(&mut self) {
+        while matches!(self.text.get(self.at), Some(b' ' | b'\n' | b'\t' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Result<u8, Error> {
+        self.text.get(self.at).copied().ok_or_else(|| Error::Syntax("unexpected end of JSON input".into()))
+    }
+
+    fn invalid(&self, place: &str) -> Error {
+        let Some(&byte) = self.text.get(self.at) else {
+            return Error::Syntax("unexpected end of JSON input".into());
+        };
+        let shown = match byte {
+            b'\'' => "'\\''".to_owned(),
+            b'"' => "'\"'".to_owned(),
+            b'\n' => "'\\n'".to_owned(),
+            b'\t' => "'\\t'".to_owned(),
+            b'\r' => "'\\r'".to_owned(),
+            0x20..0x7F => format!("'{}'", char::from(byte)),
+            _ => format!("'\\x{byte:02x}'"),
+        };
+        Error::Syntax(format!("invalid character {shown} {place}"))
+    }
+}

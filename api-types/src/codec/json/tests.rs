@@ -1,0 +1,78 @@
+//! Reading and writing JSON, on Pod: errors' texts, strict findings, Go's habits.
+
+use super::*;
+use crate::core::v1::Pod;
+
+fn strict(text: &str) -> Vec<String> {
+    let (_, found) = from_slice_strict::<Pod>(text.as_bytes()).expect("readable");
+    found.iter().map(ToString::to_string).collect()
+}
+
+fn refused(text: &str) -> String {
+    from_slice::<Pod>(text.as_bytes()).expect_err("unreadable").to_string()
+}
+
+#[test]
+fn an_object_comes_back_as_it_was() {
+    let text = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","labels":{"x":"1"}},"spec":{"containers":[{"name":"c","image":"i","resources":{}}],"terminationGracePeriodSeconds":0},"status":{}}"#;
+    let pod: Pod = from_slice(text.as_bytes()).expect("readable");
+    assert_eq!(String::from_utf8_lossy(&to_vec(&pod)), text);
+}
+
+#[test]
+fn strict_reading_names_unknown_and_duplicate_fields() {
+    let text = r#"{"kind":"Pod","metadata":{"name":"a","name":"b"},
+        "spec":{"containers":[{"name":"c","imag":"i"}],"kind":"x"},"spce":{}}"#;
+    assert_eq!(
+        strict(text),
+        [
+            "duplicate field \"metadata.name\"",
+            "unknown field \"spec.containers[0].imag\"",
+            "unknown field \"spec.kind\"",
+            "unknown field \"spce\"",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_type_is_named_as_go_names_it() {
+    assert_eq!(
+        refused(r#"{"spec":{"terminationGracePeriodSeconds":"x"}}"#),
+        "json: cannot unmarshal string into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64"
+    );
+    assert_eq!(
+        refused(r#"{"spec":{"containers":{}}}"#),
+        "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"
+    );
+}
+
+#[test]
+fn broken_text_is_told_in_gos_words() {
+    for (text, error) in [
+        ("", "unexpected end of JSON input"),
+        ("{", "unexpected end of JSON input"),
+        ("{a", "invalid character 'a' looking for beginning of object key string"),
+        (r#"{"metadata":{} "spec"}"#, "invalid character '\"' after object key:value pair"),
+        (r#"{"metadata":x}"#, "invalid character 'x' looking for beginning of value"),
+        ("{} x", "invalid character 'x' after top-level value"),
+        (r#"{"spec":{"hostNetwork":tru}}"#, "invalid character '}' in literal true (expecting 'e')"),
+    ] {
+        assert_eq!(refused(text), error, "{text}");
+    }
+}
+
+#[test]
+fn strings_keep_escapes_and_code_points() {
+    let pod: Pod =
+        from_slice(br#"{"metadata":{"annotations":{"k":"a\u00e9\ud83d\ude00\n<&>"}}}"#).expect("readable");
+    assert_eq!(pod.metadata.annotations["k"], "aé😀\n<&>");
+    let text = to_vec(&pod);
+    assert!(String::from_utf8_lossy(&text).contains(r#""aé😀\n\u003c\u0026\u003e""#));
+}
+
+#[test]
+fn nulls_are_zero_values() {
+    let pod: Pod = from_slice(br#"{"metadata":{"creationTimestamp":null,"labels":null},"spec":null}"#)
+        .expect("readable");
+    assert_eq!(pod, Pod::default());
+}

@@ -1,0 +1,318 @@
+//! What a kind is: its facts, its typed behaviour (`Strategy`), and both with the type erased
+//! (`Row`), so that the registry, storage and discovery are compiled once and not once per kind.
+//!
+//! A kind's folder implements `Strategy`; `kinds.rs` lists the rows. Nothing here does I/O.
+
+use crate::field;
+use crate::meta::v1::ObjectMeta;
+use crate::value::Struct;
+use serde_json::Value as Json;
+use std::any::Any;
+
+/// The facts of a kind, as discovery shows them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    pub version: &'static str,
+    /// `group/version`, or the version alone in the core group.
+    pub api_version: &'static str,
+    /// `Pod`.
+    pub kind: &'static str,
+    /// Plural in paths: `pods`.
+    pub resource: &'static str,
+    pub singular: &'static str,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub namespaced: bool,
+    pub verbs: &'static [&'static str],
+    pub subresources: &'static [Subresource],
+}
+
+impl Kind {
+    /// All verbs of an ordinary kind.
+    pub const ALL_VERBS: &'static [&'static str] =
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    /// A kind that is answered and not stored.
+    pub const CREATE_ONLY: &'static [&'static str] = &["create"];
+
+    /// `pods`, or `deployments.apps` outside the core group: how messages name the resource.
+    pub fn qualified_resource(&self) -> String {
+        if self.group.is_empty() {
+            self.resource.to_owned()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
+    }
+
+    /// Whether objects are stored (as opposed to answered at once).
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"get")
+    }
+
+    /// Whether updates can write `/status` only.
+    pub fn has_status(&self) -> bool {
+        self.subresources.iter().any(|s| s.name == "status")
+    }
+}
+
+/// A path below an object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Subresource {
+    /// `status`, `log`, `token` …
+    pub name: &'static str,
+    /// Group, version and kind of what it takes and gives.
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub verbs: &'static [&'static str],
+}
+
+impl Subresource {
+    /// A subresource of the object's own kind.
+    pub const fn own(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
+        // Group and version are left out in discovery when they are the parent's.
+        Self { name, group: "", version: "", kind, verbs }
+    }
+
+    /// `status` of the given kind.
+    pub const fn status(kind: &'static str) -> Self {
+        Self::own("status", kind, &["get", "patch", "update"])
+    }
+}
+
+/// An object of any kind.
+pub trait Object: Struct {
+    fn kind(&self) -> &'static Kind;
+    fn meta(&self) -> &ObjectMeta;
+    fn meta_mut(&mut self) -> &mut ObjectMeta;
+    fn as_dyn_struct(&self) -> &dyn Struct;
+    fn as_dyn_struct_mut(&mut self) -> &mut dyn Struct;
+    fn as_any(&self) -> &dyn Any;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+    fn clone_boxed(&self) -> Box<dyn Object>;
+}
+
+/// A kind as a type. `resource!` implements it.
+pub trait Resource: Struct + Clone + Default {
+    const KIND: Kind;
+    fn facts() -> &'static Kind;
+    fn metadata(&self) -> &ObjectMeta;
+    fn metadata_mut(&mut self) -> &mut ObjectMeta;
+}
+
+/// Ties a struct with a `metadata` field to its facts.
+macro_rules! resource {
+    ($ty:ident, $facts:expr) => {
+        impl $crate::kind::Resource for $ty {
+            const KIND: $crate::kind::Kind = $facts;
+            fn facts() -> &'static $crate::kind::Kind {
+                static FACTS: $crate::kind::Kind = <$ty as $crate::kind::Resource>::KIND;
+                &FACTS
+            }
+            fn metadata(&self) -> &$crate::meta::v1::ObjectMeta {
+                &self.metadata
+            }
+            fn metadata_mut(&mut self) -> &mut $crate::meta::v1::ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+pub(crate) use resource;
+
+impl<T: Resource> Object for T {
+    fn kind(&self) -> &'static Kind {
+        T::facts()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        self.metadata()
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.metadata_mut()
+    }
+    fn as_dyn_struct(&self) -> &dyn Struct {
+        self
+    }
+    fn as_dyn_struct_mut(&mut self) -> &mut dyn Struct {
+        self
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+    fn clone_boxed(&self) -> Box<dyn Object> {
+        Box::new(self.clone())
+    }
+}
+
+/// How an object's name is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 label: at most 63 characters, no dots.
+    Label,
+    /// RFC 1035 label: starts with a letter (services).
+    Dns1035Label,
+    /// RFC 1123 subdomain: at most 253 characters.
+    Subdomain,
+    /// Whatever fits into a path (RBAC).
+    PathSegment,
+}
+
+/// What a kind's objects do on their way to the store. Every method is pure.
+///
+/// The order of a write is: constant defaults of the schema, `set_defaults`, admission,
+/// `prepare_for_*`, `validate_*`, encode.
+pub trait Strategy: Resource {
+    const NAME_RULE: NameRule = NameRule::Subdomain;
+    /// Whether PUT and apply may create an object that is not there.
+    const CREATE_ON_UPDATE: bool = false;
+    /// Whether an update without a resourceVersion is taken unconditionally.
+    const UNCONDITIONAL_UPDATE: bool = true;
+
+    /// Defaults that need code.
+    fn set_defaults(&mut self) {}
+
+    /// Drops what a creator may not set (status) and sets the first generation.
+    fn prepare_for_create(&mut self) {}
+
+    /// Keeps what this path may not change (status) and raises the generation.
+    fn prepare_for_update(&mut self, _old: &Self) {}
+
+    /// As `prepare_for_update`, for a write to `/status`: keeps all but the status.
+    fn prepare_for_status_update(&mut self, _old: &Self) {}
+
+    /// Everything about one object's content; metadata is checked by the registry.
+    fn validate(&self, _errors: &mut field::Errors) {}
+
+    /// What an update may not change. `validate` has run on the new object.
+    fn validate_update(&self, _old: &Self, _errors: &mut field::Errors) {}
+
+    fn validate_status_update(&self, _old: &Self, _errors: &mut field::Errors) {}
+
+    /// Warnings for the client, in upstream's words.
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Fields beyond metadata.name and metadata.namespace that a field selector can ask for.
+    fn selectable_fields(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The names of `selectable_fields`.
+    fn selectable_names() -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Columns for `kubectl get`; the first is always Name. Age is one of them where upstream has it.
+    fn columns() -> &'static [Column<Self>] {
+        &[]
+    }
+}
+
+/// One column of the table that `kubectl get` prints.
+pub struct Column<T: ?Sized> {
+    pub name: &'static str,
+    /// `string`, `integer`, `date` …
+    pub ty: &'static str,
+    /// `name` for the first column, else mostly empty.
+    pub format: &'static str,
+    pub description: &'static str,
+    /// 0 always shown, 1 with `-o wide`.
+    pub priority: i32,
+    /// The cell; ages are computed against `now`.
+    pub cell: fn(&T, now: jiff::Timestamp) -> Json,
+}
+
+/// A column without its cell.
+#[derive(Debug, Clone, Copy)]
+pub struct ColumnHead {
+    pub name: &'static str,
+    pub ty: &'static str,
+    pub format: &'static str,
+    pub description: &'static str,
+    pub priority: i32,
+}
+
+/// A kind with its type erased: one row of the table.
+pub struct Row {
+    pub kind: &'static Kind,
+    pub schema: fn() -> &'static crate::schema::StructType,
+    pub name_rule: NameRule,
+    pub create_on_update: bool,
+    pub unconditional_update: bool,
+    pub new: fn() -> Box<dyn Object>,
+    pub set_defaults: fn(&mut dyn Object),
+    pub prepare_for_create: fn(&mut dyn Object),
+    pub prepare_for_update: fn(&mut dyn Object, &dyn Object),
+    pub prepare_for_status_update: fn(&mut dyn Object, &dyn Object),
+    pub validate: fn(&dyn Object, &mut field::Errors),
+    pub validate_update: fn(&dyn Object, &dyn Object, &mut field::Errors),
+    pub validate_status_update: fn(&dyn Object, &dyn Object, &mut field::Errors),
+    pub warnings: fn(&dyn Object, Option<&dyn Object>) -> Vec<String>,
+    pub selectable_fields: fn(&dyn Object) -> Vec<(&'static str, String)>,
+    pub selectable_names: fn() -> &'static [&'static str],
+    pub column_heads: fn() -> Vec<ColumnHead>,
+    pub cells: fn(&dyn Object, jiff::Timestamp) -> Vec<Json>,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Row").field(&self.kind.kind).finish()
+    }
+}
+
+/// The typed view of an object of a known kind.
+fn typed<T: Strategy>(object: &dyn Object) -> &T {
+    object.as_any().downcast_ref().expect("a row is only given objects of its own kind")
+}
+
+fn typed_mut<T: Strategy>(object: &mut dyn Object) -> &mut T {
+    object.as_any_mut().downcast_mut().expect("a row is only given objects of its own kind")
+}
+
+impl Row {
+    /// The row of `T`.
+    pub fn of<T: Strategy + crate::value::Typed>() -> Self {
+        Self {
+            kind: T::facts(),
+            schema: || T::type_of().as_struct().expect("a kind is a struct"),
+            name_rule: T::NAME_RULE,
+            create_on_update: T::CREATE_ON_UPDATE,
+            unconditional_update: T::UNCONDITIONAL_UPDATE,
+            new: || Box::new(T::default()),
+            set_defaults: |o| typed_mut::<T>(o).set_defaults(),
+            prepare_for_create: |o| typed_mut::<T>(o).prepare_for_create(),
+            prepare_for_update: |o, old| typed_mut::<T>(o).prepare_for_update(typed(old)),
+            prepare_for_status_update: |o, old| typed_mut::<T>(o).prepare_for_status_update(typed(old)),
+            validate: |o, errors| typed::<T>(o).validate(errors),
+            validate_update: |o, old, errors| typed::<T>(o).validate_update(typed(old), errors),
+            validate_status_update: |o, old, errors| typed::<T>(o).validate_status_update(typed(old), errors),
+            warnings: |o, old| typed::<T>(o).warnings(old.map(typed)),
+            selectable_fields: |o| typed::<T>(o).selectable_fields(),
+            selectable_names: T::selectable_names,
+            column_heads: || {
+                T::columns()
+                    .iter()
+                    .map(|c| ColumnHead {
+                        name: c.name,
+                        ty: c.ty,
+                        format: c.format,
+                        description: c.description,
+                        priority: c.priority,
+                    })
+                    .collect()
+            },
+            cells: |o, now| T::columns().iter().map(|c| (c.cell)(typed(o), now)).collect(),
+        }
+    }
+
+    /// Constant defaults of the schema, then those that need code.
+    pub fn default(&self, object: &mut dyn Object) {
+        crate::defaults::apply_constants(object.as_dyn_struct_mut());
+        (self.set_defaults)(object);
+    }
+}
