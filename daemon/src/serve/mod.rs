@@ -1,0 +1,16 @@
+//! Serving HTTP: [`connections`] turns a listener into requests for any tower service (with or
+//! without TLS, HTTP/1.1 and HTTP/2, upgrades, graceful end), and [`StatusServer`] is the
+//! whole server of the daemons that have no other: /healthz /livez /readyz for everyone, /metrics and
+//! the rest behind a [`Gate`].
+
+mod connections;
+mod flags;
+mod gate;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use connections::{PeerCertificates, RemoteAddr, ServeError, bind, connections};
+pub use flags::ServingFlags;
+pub use gate::{Gate, GateFuture, Open, Refusal};
+pub use status::{Page, StatusServer};
