@@ -5,11 +5,25 @@
 //! else. A struct declares each field once (`#[derive(Api)]`); everything that reads or writes
 //! objects walks the table made from that declaration (`schema.rs`, `value/`).
 
+pub mod apps;
+pub mod authentication;
+pub mod authorization;
+pub mod autoscaling;
+pub mod certificates;
 pub mod codec;
+pub mod coordination;
+pub mod core;
 pub mod defaults;
+pub mod discovery;
+pub mod events;
 pub mod field;
 pub mod kind;
 pub mod kinds;
+pub mod meta;
+mod open_enum;
+pub mod policy;
+pub mod rbac;
+pub mod scheduling;
 pub mod schema;
 pub mod value;
 

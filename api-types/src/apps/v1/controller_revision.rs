@@ -1,0 +1,20 @@
+//! ControllerRevision: a saved state of a DaemonSet or StatefulSet.
+
+use crate::meta::v1::ObjectMeta;
+use crate::value::RawExtension;
+use api_types_derive::Api;
+
+/// A saved, immutable state of a workload that rollbacks return to.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.apps.v1")]
+pub struct ControllerRevision {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// The saved state, in the owner's own format.
+    #[api(2, always)]
+    pub data: RawExtension,
+    /// Number of the state; larger is newer.
+    #[api(3, required)]
+    pub revision: i64,
+}

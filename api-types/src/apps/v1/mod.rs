@@ -1,0 +1,9 @@
+//! Version v1 of the group apps.
+
+pub mod controller_revision;
+pub mod deployment;
+pub mod replica_set;
+
+pub use controller_revision::*;
+pub use deployment::*;
+pub use replica_set::*;

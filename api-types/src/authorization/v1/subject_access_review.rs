@@ -1,0 +1,175 @@
+//! Access reviews: may this user (or may I) do that?
+
+use std::collections::BTreeMap;
+
+use crate::meta::v1::{FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta};
+use crate::value::StringList;
+use api_types_derive::Api;
+
+/// Asks whether a user may do something.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct SubjectAccessReview {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// The user and the action.
+    #[api(2, required)]
+    pub spec: SubjectAccessReviewSpec,
+    /// The decision, filled in by the server.
+    #[api(3)]
+    pub status: SubjectAccessReviewStatus,
+}
+
+/// Asks whether a user may do something in the review's own namespace.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct LocalSubjectAccessReview {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// The user and the action; its namespace must be that of the review.
+    #[api(2, required)]
+    pub spec: SubjectAccessReviewSpec,
+    /// The decision, filled in by the server.
+    #[api(3)]
+    pub status: SubjectAccessReviewStatus,
+}
+
+/// Asks whether the caller may do something.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct SelfSubjectAccessReview {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// The action.
+    #[api(2, required)]
+    pub spec: SelfSubjectAccessReviewSpec,
+    /// The decision, filled in by the server.
+    #[api(3)]
+    pub status: SubjectAccessReviewStatus,
+}
+
+/// Who wants to do what; exactly one of the two kinds of action.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct SubjectAccessReviewSpec {
+    /// The action on a resource.
+    #[api(1)]
+    pub resource_attributes: Option<Box<ResourceAttributes>>,
+    /// The action on another path.
+    #[api(2)]
+    pub non_resource_attributes: Option<Box<NonResourceAttributes>>,
+    /// Name of the user asked about.
+    #[api(3)]
+    pub user: String,
+    /// Groups of the user asked about.
+    #[api(4, list = atomic)]
+    pub groups: Vec<String>,
+    /// Further facts about the user, as the authenticator gives them.
+    #[api(5)]
+    pub extra: BTreeMap<String, StringList>,
+    /// UID of the user asked about.
+    #[api(6)]
+    pub uid: String,
+}
+
+/// What the caller wants to do; exactly one of the two.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct SelfSubjectAccessReviewSpec {
+    /// The action on a resource.
+    #[api(1)]
+    pub resource_attributes: Option<Box<ResourceAttributes>>,
+    /// The action on another path.
+    #[api(2)]
+    pub non_resource_attributes: Option<Box<NonResourceAttributes>>,
+}
+
+/// The decision of the authorizers.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct SubjectAccessReviewStatus {
+    /// Whether the action is allowed.
+    #[api(1, required)]
+    pub allowed: bool,
+    /// Whether it is refused outright; with allowed false too, nobody had an opinion.
+    #[api(4)]
+    pub denied: bool,
+    /// Why, in the authorizer's words.
+    #[api(2)]
+    pub reason: String,
+    /// What went wrong while deciding; a decision may still be given.
+    #[api(3)]
+    pub evaluation_error: String,
+}
+
+/// An action on a resource.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct ResourceAttributes {
+    /// Namespace of the action; empty for all, or for cluster-wide resources.
+    #[api(1)]
+    pub namespace: String,
+    /// The verb, such as get or create; * stands for all.
+    #[api(2)]
+    pub verb: String,
+    /// Group of the resource; * stands for all.
+    #[api(3)]
+    pub group: String,
+    /// Version of the resource; * stands for all.
+    #[api(4)]
+    pub version: String,
+    /// Resource in the plural; * stands for all.
+    #[api(5)]
+    pub resource: String,
+    /// Subresource, where one is asked for.
+    #[api(6)]
+    pub subresource: String,
+    /// Name of the object; empty for all.
+    #[api(7)]
+    pub name: String,
+    /// Limits the action to objects with these fields.
+    #[api(8)]
+    pub field_selector: Option<Box<FieldSelectorAttributes>>,
+    /// Limits the action to objects with these labels.
+    #[api(9)]
+    pub label_selector: Option<Box<LabelSelectorAttributes>>,
+}
+
+/// An action on a path that is no resource.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct NonResourceAttributes {
+    /// The path of the request.
+    #[api(1)]
+    pub path: String,
+    /// The HTTP verb in lower case.
+    #[api(2)]
+    pub verb: String,
+}
+
+/// The field selector of a request, raw or taken apart.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct FieldSelectorAttributes {
+    /// The selector as written in the query; not to be combined with requirements.
+    #[api(1)]
+    pub raw_selector: String,
+    /// The selector taken apart; all parts must hold.
+    #[api(2, list = atomic)]
+    pub requirements: Vec<FieldSelectorRequirement>,
+}
+
+/// The label selector of a request, raw or taken apart.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.authorization.v1")]
+pub struct LabelSelectorAttributes {
+    /// The selector as written in the query; not to be combined with requirements.
+    #[api(1)]
+    pub raw_selector: String,
+    /// The selector taken apart; all parts must hold.
+    #[api(2, list = atomic)]
+    pub requirements: Vec<LabelSelectorRequirement>,
+}

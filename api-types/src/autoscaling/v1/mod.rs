@@ -1,0 +1,5 @@
+//! Version v1 of the group autoscaling.
+
+pub mod scale;
+
+pub use scale::*;

@@ -1,0 +1,52 @@
+//! Lease: who leads, or that a node is alive.
+
+use crate::meta::v1::ObjectMeta;
+use crate::open_enum::open_enum;
+use crate::value::MicroTime;
+use api_types_derive::Api;
+
+/// Says who holds something, and until when.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.coordination.v1")]
+pub struct Lease {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// Holder and times.
+    #[api(2)]
+    pub spec: LeaseSpec,
+}
+
+/// Who holds a lease and since when.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.coordination.v1")]
+pub struct LeaseSpec {
+    /// Who holds the lease, or whom the election chose.
+    #[api(1)]
+    pub holder_identity: Option<String>,
+    /// Seconds after the last renewal until others may take over.
+    #[api(2)]
+    pub lease_duration_seconds: Option<i32>,
+    /// When the present holder got the lease.
+    #[api(3, always)]
+    pub acquire_time: Option<MicroTime>,
+    /// When the present holder last renewed it.
+    #[api(4, always)]
+    pub renew_time: Option<MicroTime>,
+    /// How often the holder has changed.
+    #[api(5)]
+    pub lease_transitions: Option<i32>,
+    /// How a coordinated election picks the leader.
+    #[api(6)]
+    pub strategy: Option<CoordinatedLeaseStrategy>,
+    /// Whom the present holder should hand over to.
+    #[api(7)]
+    pub preferred_holder: Option<String>,
+}
+
+open_enum! {
+    /// How a coordinated election picks the leader.
+    pub enum CoordinatedLeaseStrategy {
+        OldestEmulationVersion = "OldestEmulationVersion",
+    }
+}

@@ -1,0 +1,3 @@
+//! The core group, whose API path is /api.
+
+pub mod v1;

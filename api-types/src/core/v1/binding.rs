@@ -1,0 +1,17 @@
+//! Binding: the write by which the scheduler gives a pod its node.
+
+use crate::core::v1::ObjectReference;
+use crate::meta::v1::ObjectMeta;
+use api_types_derive::Api;
+
+/// Puts a pod on a node.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.core.v1")]
+pub struct Binding {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// The node that the pod is to run on.
+    #[api(2, required)]
+    pub target: ObjectReference,
+}

@@ -1,0 +1,82 @@
+//! Namespace: a scope for names, and for deletion of all within.
+
+use crate::meta::v1::{ConditionStatus, ObjectMeta};
+use crate::open_enum::open_enum;
+use crate::value::Time;
+use api_types_derive::Api;
+
+/// A scope for names, permissions and limits.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.core.v1")]
+pub struct Namespace {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// What must happen before the namespace can go.
+    #[api(2)]
+    pub spec: NamespaceSpec,
+    /// Whether it is active or being deleted.
+    #[api(3)]
+    pub status: NamespaceStatus,
+}
+
+/// What holds a namespace back from going.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.core.v1")]
+pub struct NamespaceSpec {
+    /// Those who must clean up before the namespace is removed.
+    #[api(1, list = atomic)]
+    pub finalizers: Vec<String>,
+}
+
+/// Where a namespace is in its life.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.core.v1")]
+pub struct NamespaceStatus {
+    /// Active or Terminating.
+    #[api(1)]
+    pub phase: NamespacePhase,
+    /// What deletion is waiting for.
+    #[api(2, list = map("type"), patch = merge_key("type"))]
+    pub conditions: Vec<NamespaceCondition>,
+}
+
+open_enum! {
+    /// Where a namespace is in its life.
+    pub enum NamespacePhase {
+        Active = "Active",
+        Terminating = "Terminating",
+    }
+}
+
+/// One observation about a namespace.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.core.v1")]
+pub struct NamespaceCondition {
+    /// What is observed.
+    #[api(1, required)]
+    pub type_: NamespaceConditionType,
+    /// Whether it holds.
+    #[api(2, required)]
+    pub status: ConditionStatus,
+    /// When the status last changed.
+    #[api(4, always)]
+    pub last_transition_time: Option<Time>,
+    /// Cause of the last change in one CamelCase word.
+    #[api(5)]
+    pub reason: String,
+    /// The same for people.
+    #[api(6)]
+    pub message: String,
+}
+
+open_enum! {
+    /// What a condition of a namespace speaks of.
+    pub enum NamespaceConditionType {
+        NamespaceDeletionDiscoveryFailure = "NamespaceDeletionDiscoveryFailure",
+        NamespaceDeletionContentFailure = "NamespaceDeletionContentFailure",
+        NamespaceDeletionGroupVersionParsingFailure = "NamespaceDeletionGroupVersionParsingFailure",
+        NamespaceContentRemaining = "NamespaceContentRemaining",
+        NamespaceFinalizersRemaining = "NamespaceFinalizersRemaining",
+    }
+}

@@ -1,0 +1,23 @@
+//! ServiceAccount: the identity that a pod acts under.
+
+use crate::core::v1::{LocalObjectReference, ObjectReference};
+use crate::meta::v1::ObjectMeta;
+use api_types_derive::Api;
+
+/// An identity for pods.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.core.v1")]
+pub struct ServiceAccount {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// Secrets that pods of this account may use.
+    #[api(2, list = map("name"), patch = merge_key("name"))]
+    pub secrets: Vec<ObjectReference>,
+    /// Registry credentials given to pods of this account.
+    #[api(3, list = atomic)]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Whether pods get a token as files, unless they say otherwise.
+    #[api(4)]
+    pub automount_service_account_token: Option<bool>,
+}

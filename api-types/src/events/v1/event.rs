@@ -1,0 +1,69 @@
+//! Event of events.k8s.io: what happened to which object, and who says so.
+
+use crate::core::v1::{EventSource, ObjectReference};
+use crate::meta::v1::ObjectMeta;
+use crate::value::{MicroTime, Time};
+use api_types_derive::Api;
+
+/// Something that happened to an object.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.events.v1")]
+pub struct Event {
+    /// Name, labels and other standard metadata.
+    #[api(1, always)]
+    pub metadata: ObjectMeta,
+    /// When it was first seen.
+    #[api(2, required)]
+    pub event_time: Option<MicroTime>,
+    /// Counter of the series that it belongs to, if any.
+    #[api(3)]
+    pub series: Option<Box<EventSeries>>,
+    /// Controller that reports it, such as kubernetes.io/kubelet.
+    #[api(4)]
+    pub reporting_controller: String,
+    /// Which instance of that controller, such as a pod's name.
+    #[api(5)]
+    pub reporting_instance: String,
+    /// What was done to the object.
+    #[api(6)]
+    pub action: String,
+    /// Why, in one CamelCase word.
+    #[api(7)]
+    pub reason: String,
+    /// The object that it is about.
+    #[api(8)]
+    pub regarding: ObjectReference,
+    /// A second object that took part.
+    #[api(9)]
+    pub related: Option<Box<ObjectReference>>,
+    /// What happened, for people; at most 1 kB.
+    #[api(10)]
+    pub note: String,
+    /// Normal or Warning.
+    #[api(11)]
+    pub type_: String,
+    /// Source of the core group's event.
+    #[api(12)]
+    pub deprecated_source: EventSource,
+    /// First time of the core group's event.
+    #[api(13, always)]
+    pub deprecated_first_timestamp: Option<Time>,
+    /// Last time of the core group's event.
+    #[api(14, always)]
+    pub deprecated_last_timestamp: Option<Time>,
+    /// Count of the core group's event.
+    #[api(15)]
+    pub deprecated_count: i32,
+}
+
+/// Counter of repeated events.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.events.v1")]
+pub struct EventSeries {
+    /// Occurrences up to the last heartbeat.
+    #[api(1, required)]
+    pub count: i32,
+    /// When the last occurrence was seen.
+    #[api(2, required)]
+    pub last_observed_time: Option<MicroTime>,
+}

@@ -1,0 +1,67 @@
+//! RoleBinding and ClusterRoleBinding: who may do it.
+
+use crate::meta::v1::ObjectMeta;
+use api_types_derive::Api;
+
+/// Gives a role's permissions to subjects within a namespace.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1")]
+pub struct RoleBinding {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// Who gets the permissions.
+    #[api(2, list = atomic)]
+    pub subjects: Vec<Subject>,
+    /// The Role or ClusterRole; it cannot be changed.
+    #[api(3, required)]
+    pub role_ref: RoleRef,
+}
+
+/// Gives a ClusterRole's permissions to subjects everywhere.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1")]
+pub struct ClusterRoleBinding {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// Who gets the permissions.
+    #[api(2, list = atomic)]
+    pub subjects: Vec<Subject>,
+    /// The ClusterRole; it cannot be changed.
+    #[api(3, required)]
+    pub role_ref: RoleRef,
+}
+
+/// Points to the role of a binding.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1", structure = atomic)]
+pub struct RoleRef {
+    /// Group of the role: rbac.authorization.k8s.io.
+    #[api(1, always)]
+    pub api_group: String,
+    /// Role or ClusterRole.
+    #[api(2, required)]
+    pub kind: String,
+    /// Name of the role.
+    #[api(3, required)]
+    pub name: String,
+}
+
+/// Who is given permissions.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1", structure = atomic)]
+pub struct Subject {
+    /// User, Group or ServiceAccount.
+    #[api(1, required)]
+    pub kind: String,
+    /// Group of the kind; empty for service accounts.
+    #[api(2)]
+    pub api_group: String,
+    /// Name of the subject.
+    #[api(3, required)]
+    pub name: String,
+    /// Namespace of a service account.
+    #[api(4)]
+    pub namespace: String,
+}

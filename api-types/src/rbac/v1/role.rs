@@ -1,0 +1,61 @@
+//! Role and ClusterRole: what may be done.
+
+use crate::meta::v1::{LabelSelector, ObjectMeta};
+use api_types_derive::Api;
+
+/// Permissions within a namespace.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1")]
+pub struct Role {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// What is allowed.
+    #[api(2, always, list = atomic)]
+    pub rules: Vec<PolicyRule>,
+}
+
+/// Permissions in the whole cluster, or for use in any namespace.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1")]
+pub struct ClusterRole {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// What is allowed.
+    #[api(2, always, list = atomic)]
+    pub rules: Vec<PolicyRule>,
+    /// Other ClusterRoles whose rules make up this one's.
+    #[api(3)]
+    pub aggregation_rule: Option<Box<AggregationRule>>,
+}
+
+/// Which ClusterRoles are put together.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1")]
+pub struct AggregationRule {
+    /// Labels of those; one match is enough.
+    #[api(1, list = atomic)]
+    pub cluster_role_selectors: Vec<LabelSelector>,
+}
+
+/// One permission, on resources or on other paths.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.rbac.v1")]
+pub struct PolicyRule {
+    /// Allowed verbs; * stands for all.
+    #[api(1, required, list = atomic)]
+    pub verbs: Vec<String>,
+    /// Groups of the resources; empty string for the core group, * for all.
+    #[api(2, list = atomic)]
+    pub api_groups: Vec<String>,
+    /// Resources and subresources; * stands for all.
+    #[api(3, list = atomic)]
+    pub resources: Vec<String>,
+    /// Names of objects; empty stands for every name.
+    #[api(4, list = atomic)]
+    pub resource_names: Vec<String>,
+    /// Paths that are no resources; only in ClusterRoles.
+    #[api(5, name = "nonResourceURLs", list = atomic)]
+    pub non_resource_urls: Vec<String>,
+}

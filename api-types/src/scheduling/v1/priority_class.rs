@@ -1,0 +1,26 @@
+//! PriorityClass: a name for how important a pod is.
+
+use crate::core::v1::PreemptionPolicy;
+use crate::meta::v1::ObjectMeta;
+use api_types_derive::Api;
+
+/// A name for how important pods are.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.scheduling.v1")]
+pub struct PriorityClass {
+    /// Name, labels and other standard metadata.
+    #[api(1)]
+    pub metadata: ObjectMeta,
+    /// The importance; larger is more important.
+    #[api(2, always)]
+    pub value: i32,
+    /// Whether pods that name no class get this one.
+    #[api(3)]
+    pub global_default: bool,
+    /// When to use the class, for people.
+    #[api(4)]
+    pub description: String,
+    /// Whether such pods may push out less important ones.
+    #[api(5)]
+    pub preemption_policy: Option<PreemptionPolicy>,
+}
