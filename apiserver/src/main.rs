@@ -1,2 +1,5 @@
-//! apiserver
+//! kube-apiserver: the REST and watch front of the cluster; alone speaks to the store.
+
+mod request;
+
 fn main() {}
