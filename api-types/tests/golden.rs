@@ -1,0 +1,238 @@
+//! Every declared type against upstream's golden objects, in which every field is set.
+//!
+//! The reference folder (`K8S_REFERENCE_DIR`) holds `golden/GROUP.VERSION.KIND.{json,yaml,pb}`.
+//! Each is read into its type, strictly, and written again; a field that is missing, misnamed or
+//! misnumbered, or a value that does not survive, shows as a difference. Without the folder the
+//! tests say that they are skipped.
+
+use api_types::codec::{json, protobuf, yaml};
+use api_types::value::{Struct, Typed};
+use serde_json::Value as Json;
+use std::path::PathBuf;
+
+/// One golden object and what is done with it, its type erased.
+struct Golden {
+    name: &'static str,
+    /// JSON → typed → JSON; unknown or duplicate fields are errors.
+    json: fn(&[u8]) -> Result<Json, String>,
+    /// Bare message → typed → bare message and JSON.
+    protobuf: fn(&[u8]) -> Result<(Vec<u8>, Json), String>,
+    /// JSON → typed → bare message.
+    crossed: fn(&[u8]) -> Result<Vec<u8>, String>,
+}
+
+fn golden<T: Struct + Typed + Default + Clone + PartialEq + std::fmt::Debug>(name: &'static str) -> Golden {
+    Golden {
+        name,
+        json: |text| {
+            let (value, strict) = json::from_slice_strict::<T>(text).map_err(|e| e.to_string())?;
+            if !strict.is_empty() {
+                return Err(format!("not known: {strict:?}"));
+            }
+            if value.clone() != value {
+                return Err("a clone differs".into());
+            }
+            parse(&json::value_to_vec(&value))
+        },
+        protobuf: |message| {
+            let value: T = protobuf::from_slice(message).map_err(|e| e.to_string())?;
+            Ok((protobuf::to_vec(&value), parse(&json::value_to_vec(&value))?))
+        },
+        crossed: |text| {
+            let value: T = json::from_slice(text).map_err(|e| e.to_string())?;
+            Ok(protobuf::to_vec(&value))
+        },
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Json, String> {
+    serde_json::from_slice(text).map_err(|e| e.to_string())
+}
+
+macro_rules! goldens {
+    ($($name:literal: $($segment:ident)::+;)*) => {
+        fn goldens() -> Vec<Golden> {
+            vec![$(golden::<api_types::$($segment)::+>($name)),*]
+        }
+    };
+}
+
+goldens! {
+    "apps.v1.ControllerRevision": apps::v1::ControllerRevision;
+    "apps.v1.Deployment": apps::v1::Deployment;
+    "apps.v1.ReplicaSet": apps::v1::ReplicaSet;
+    "authentication.k8s.io.v1.SelfSubjectReview": authentication::v1::SelfSubjectReview;
+    "authentication.k8s.io.v1.TokenRequest": authentication::v1::TokenRequest;
+    "authentication.k8s.io.v1.TokenReview": authentication::v1::TokenReview;
+    "authorization.k8s.io.v1.LocalSubjectAccessReview": authorization::v1::LocalSubjectAccessReview;
+    "authorization.k8s.io.v1.SelfSubjectAccessReview": authorization::v1::SelfSubjectAccessReview;
+    "authorization.k8s.io.v1.SelfSubjectRulesReview": authorization::v1::SelfSubjectRulesReview;
+    "authorization.k8s.io.v1.SubjectAccessReview": authorization::v1::SubjectAccessReview;
+    "autoscaling.v1.Scale": autoscaling::v1::Scale;
+    "certificates.k8s.io.v1.CertificateSigningRequest": certificates::v1::CertificateSigningRequest;
+    "coordination.k8s.io.v1.Lease": coordination::v1::Lease;
+    "core.v1.APIGroup": meta::v1::APIGroup;
+    "core.v1.APIVersions": meta::v1::APIVersions;
+    "core.v1.Binding": core::v1::Binding;
+    "core.v1.ConfigMap": core::v1::ConfigMap;
+    "core.v1.CreateOptions": meta::v1::CreateOptions;
+    "core.v1.DeleteOptions": meta::v1::DeleteOptions;
+    "core.v1.Endpoints": core::v1::Endpoints;
+    "core.v1.Event": core::v1::Event;
+    "core.v1.GetOptions": meta::v1::GetOptions;
+    "core.v1.ListOptions": meta::v1::ListOptions;
+    "core.v1.Namespace": core::v1::Namespace;
+    "core.v1.Node": core::v1::Node;
+    "core.v1.NodeProxyOptions": core::v1::NodeProxyOptions;
+    "core.v1.PatchOptions": meta::v1::PatchOptions;
+    "core.v1.Pod": core::v1::Pod;
+    "core.v1.PodAttachOptions": core::v1::PodAttachOptions;
+    "core.v1.PodExecOptions": core::v1::PodExecOptions;
+    "core.v1.PodLogOptions": core::v1::PodLogOptions;
+    "core.v1.PodPortForwardOptions": core::v1::PodPortForwardOptions;
+    "core.v1.PodProxyOptions": core::v1::PodProxyOptions;
+    "core.v1.RangeAllocation": core::v1::RangeAllocation;
+    "core.v1.Secret": core::v1::Secret;
+    "core.v1.SerializedReference": core::v1::SerializedReference;
+    "core.v1.Service": core::v1::Service;
+    "core.v1.ServiceAccount": core::v1::ServiceAccount;
+    "core.v1.ServiceProxyOptions": core::v1::ServiceProxyOptions;
+    "core.v1.Status": meta::v1::Status;
+    "core.v1.UpdateOptions": meta::v1::UpdateOptions;
+    "discovery.k8s.io.v1.EndpointSlice": discovery::v1::EndpointSlice;
+    "events.k8s.io.v1.Event": events::v1::Event;
+    "policy.v1.Eviction": policy::v1::Eviction;
+    "rbac.authorization.k8s.io.v1.ClusterRole": rbac::v1::ClusterRole;
+    "rbac.authorization.k8s.io.v1.ClusterRoleBinding": rbac::v1::ClusterRoleBinding;
+    "rbac.authorization.k8s.io.v1.Role": rbac::v1::Role;
+    "rbac.authorization.k8s.io.v1.RoleBinding": rbac::v1::RoleBinding;
+    "scheduling.k8s.io.v1.PriorityClass": scheduling::v1::PriorityClass;
+}
+
+/// Runs `check` on every golden object and fails with all differences.
+fn for_each(extension: &str, check: impl Fn(&Golden, Vec<u8>, Json) -> Result<(), String>) {
+    let Some(folder) = std::env::var_os("K8S_REFERENCE_DIR") else {
+        eprintln!("skipped: K8S_REFERENCE_DIR is not set, so there are no golden objects");
+        return;
+    };
+    let read = |golden: &Golden, extension: &str| {
+        let path = PathBuf::from(&folder).join("golden").join(format!("{}.{extension}", golden.name));
+        std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    let mut failures = Vec::new();
+    for golden in goldens() {
+        let mut expected = parse(&read(&golden, "json")).expect("golden JSON is well-formed");
+        let object = expected.as_object_mut().expect("golden JSON is an object");
+        object.shift_remove("kind");
+        object.shift_remove("apiVersion");
+        if let Err(why) = check(&golden, read(&golden, extension), expected) {
+            failures.push(format!("{}: {why}", golden.name));
+        }
+    }
+    assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The paths at which two JSON values differ.
+fn same(actual: &Json, expected: &Json) -> Result<(), String> {
+    fn walk(path: &str, a: &Json, b: &Json, out: &mut Vec<String>) {
+        match (a, b) {
+            (Json::Object(x), Json::Object(y)) => {
+                for key in x.keys().chain(y.keys().filter(|k| !x.contains_key(*k))) {
+                    let (p, null) = (format!("{path}.{key}"), Json::Null);
+                    match (x.get(key), y.get(key)) {
+                        (Some(a), Some(b)) => walk(&p, a, b, out),
+                        (a, b) => out.push(format!("{p}: {} / {}", a.unwrap_or(&null), b.unwrap_or(&null))),
+                    }
+                }
+            }
+            (Json::Array(x), Json::Array(y)) if x.len() == y.len() => {
+                for (i, (a, b)) in x.iter().zip(y).enumerate() {
+                    walk(&format!("{path}[{i}]"), a, b, out);
+                }
+            }
+            _ if a != b => out.push(format!("{path}: {a} / {b}")),
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    walk("", actual, expected, &mut out);
+    if out.is_empty() { Ok(()) } else { Err(format!("ours / upstream's:\n  {}", out.join("\n  "))) }
+}
+
+fn message(envelope: &[u8]) -> Result<Vec<u8>, String> {
+    protobuf::open_envelope(envelope).map(|e| e.raw.to_vec()).map_err(|e| e.to_string())
+}
+
+/// Where two byte strings part.
+fn same_bytes(actual: &[u8], expected: &[u8]) -> Result<(), String> {
+    if actual == expected {
+        return Ok(());
+    }
+    let at = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    let near = |bytes: &[u8]| {
+        String::from_utf8_lossy(&bytes[at.saturating_sub(30)..bytes.len().min(at + 30)]).into_owned()
+    };
+    Err(format!(
+        "{} bytes / {}; they part at {at}: {:?} / {:?}",
+        actual.len(),
+        expected.len(),
+        near(actual),
+        near(expected)
+    ))
+}
+
+#[test]
+fn json_survives() {
+    for_each("json", |golden, text, expected| same(&(golden.json)(&text)?, &expected));
+}
+
+#[test]
+fn json_keeps_upstream_order_of_fields() {
+    for_each("json", |golden, text, expected| {
+        let ours = (golden.json)(&text)?.to_string();
+        if ours == expected.to_string() {
+            Ok(())
+        } else {
+            same_bytes(ours.as_bytes(), expected.to_string().as_bytes())
+        }
+    });
+}
+
+#[test]
+fn yaml_reads_as_json_does() {
+    for_each("yaml", |golden, text, expected| {
+        let text = String::from_utf8(text).map_err(|e| e.to_string())?;
+        let text = yaml::to_json(&text).map_err(|e| e.to_string())?;
+        same(&(golden.json)(&text)?, &expected)
+    });
+}
+
+#[test]
+fn protobuf_survives_byte_for_byte() {
+    for_each("pb", |golden, envelope, _| {
+        let message = message(&envelope)?;
+        same_bytes(&(golden.protobuf)(&message)?.0, &message)
+    });
+}
+
+#[test]
+fn protobuf_reads_as_json_does() {
+    for_each("pb", |golden, envelope, expected| same(&(golden.protobuf)(&message(&envelope)?)?.1, &expected));
+}
+
+#[test]
+fn json_becomes_upstream_protobuf() {
+    for_each("pb", |golden, envelope, mut expected| {
+        let message = message(&envelope)?;
+        let text = expected.take().to_string();
+        same_bytes(&(golden.crossed)(text.as_bytes())?, &message)
+    });
+}
+
+#[test]
+fn envelopes_are_upstream_s() {
+    for_each("pb", |_, bytes, _| {
+        let open = protobuf::open_envelope(&bytes).map_err(|e| e.to_string())?;
+        same_bytes(&protobuf::envelope(open.api_version, open.kind, open.raw), &bytes)
+    });
+}
