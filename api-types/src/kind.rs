@@ -36,6 +36,39 @@ impl Kind {
     /// A kind that is answered and not stored.
     pub const CREATE_ONLY: &'static [&'static str] = &["create"];
 
+    /// A kind in namespaces with all verbs; what differs is set by struct update.
+    pub const fn namespaced(
+        api_version: &'static str,
+        kind: &'static str,
+        resource: &'static str,
+        singular: &'static str,
+    ) -> Self {
+        let (group, version) = split(api_version);
+        Self {
+            group,
+            version,
+            api_version,
+            kind,
+            resource,
+            singular,
+            short_names: &[],
+            categories: &[],
+            namespaced: true,
+            verbs: Self::ALL_VERBS,
+            subresources: &[],
+        }
+    }
+
+    /// As `namespaced`, outside of namespaces.
+    pub const fn cluster_wide(
+        api_version: &'static str,
+        kind: &'static str,
+        resource: &'static str,
+        singular: &'static str,
+    ) -> Self {
+        Self { namespaced: false, ..Self::namespaced(api_version, kind, resource, singular) }
+    }
+
     /// `pods`, or `deployments.apps` outside the core group: how messages name the resource.
     pub fn qualified_resource(&self) -> String {
         if self.group.is_empty() {
@@ -56,6 +89,20 @@ impl Kind {
     }
 }
 
+/// `apps/v1` as group and version.
+const fn split(api_version: &'static str) -> (&'static str, &'static str) {
+    let bytes = api_version.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == b'/' {
+            let (group, rest) = api_version.split_at(at);
+            return (group, rest.split_at(1).1);
+        }
+        at += 1;
+    }
+    ("", api_version)
+}
+
 /// A path below an object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Subresource {
@@ -73,6 +120,17 @@ impl Subresource {
     pub const fn own(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
         // Group and version are left out in discovery when they are the parent's.
         Self { name, group: "", version: "", kind, verbs }
+    }
+
+    /// `scale`, the replica count.
+    pub const fn scale() -> Self {
+        Self {
+            name: "scale",
+            group: "autoscaling",
+            version: "v1",
+            kind: "Scale",
+            verbs: &["get", "patch", "update"],
+        }
     }
 
     /// `status` of the given kind.

@@ -14,7 +14,36 @@ fn row<T: Strategy + crate::value::Typed>() -> Row {
     Row::of::<T>()
 }
 
-kinds! {}
+kinds! {
+    crate::core::v1::Binding,
+    crate::core::v1::ConfigMap,
+    crate::core::v1::Endpoints,
+    crate::core::v1::Event,
+    crate::core::v1::Namespace,
+    crate::core::v1::Node,
+    crate::core::v1::Pod,
+    crate::core::v1::Secret,
+    crate::core::v1::ServiceAccount,
+    crate::core::v1::Service,
+    crate::apps::v1::ControllerRevision,
+    crate::apps::v1::Deployment,
+    crate::apps::v1::ReplicaSet,
+    crate::events::v1::Event,
+    crate::authentication::v1::SelfSubjectReview,
+    crate::authentication::v1::TokenReview,
+    crate::authorization::v1::LocalSubjectAccessReview,
+    crate::authorization::v1::SelfSubjectAccessReview,
+    crate::authorization::v1::SelfSubjectRulesReview,
+    crate::authorization::v1::SubjectAccessReview,
+    crate::certificates::v1::CertificateSigningRequest,
+    crate::rbac::v1::ClusterRoleBinding,
+    crate::rbac::v1::ClusterRole,
+    crate::rbac::v1::RoleBinding,
+    crate::rbac::v1::Role,
+    crate::scheduling::v1::PriorityClass,
+    crate::coordination::v1::Lease,
+    crate::discovery::v1::EndpointSlice,
+}
 
 /// All rows.
 pub fn all() -> &'static [Row] {

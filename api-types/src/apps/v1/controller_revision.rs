@@ -1,5 +1,6 @@
 //! ControllerRevision: a saved state of a DaemonSet or StatefulSet.
 
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::RawExtension;
 use api_types_derive::Api;
@@ -18,3 +19,10 @@ pub struct ControllerRevision {
     #[api(3, required)]
     pub revision: i64,
 }
+
+resource!(
+    ControllerRevision,
+    Kind::namespaced("apps/v1", "ControllerRevision", "controllerrevisions", "controllerrevision")
+);
+
+impl Strategy for ControllerRevision {}

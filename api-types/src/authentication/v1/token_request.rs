@@ -1,5 +1,6 @@
 //! TokenRequest: asks for a token of a service account.
 
+use crate::kind::{Kind, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::Time;
 use api_types_derive::Api;
@@ -63,3 +64,11 @@ pub struct BoundObjectReference {
     #[api(4)]
     pub uid: String,
 }
+
+resource!(
+    TokenRequest,
+    Kind {
+        verbs: &[],
+        ..Kind::namespaced("authentication.k8s.io/v1", "TokenRequest", "tokenrequests", "tokenrequest")
+    }
+);

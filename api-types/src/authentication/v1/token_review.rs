@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::StringList;
 use api_types_derive::Api;
@@ -89,3 +90,28 @@ pub struct SelfSubjectReviewStatus {
     #[api(1)]
     pub user_info: UserInfo,
 }
+
+resource!(
+    SelfSubjectReview,
+    Kind {
+        verbs: Kind::CREATE_ONLY,
+        ..Kind::cluster_wide(
+            "authentication.k8s.io/v1",
+            "SelfSubjectReview",
+            "selfsubjectreviews",
+            "selfsubjectreview"
+        )
+    }
+);
+
+impl Strategy for SelfSubjectReview {}
+
+resource!(
+    TokenReview,
+    Kind {
+        verbs: Kind::CREATE_ONLY,
+        ..Kind::cluster_wide("authentication.k8s.io/v1", "TokenReview", "tokenreviews", "tokenreview")
+    }
+);
+
+impl Strategy for TokenReview {}

@@ -1,5 +1,6 @@
 //! SelfSubjectRulesReview: everything that the caller may do in a namespace.
 
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -74,3 +75,18 @@ pub struct NonResourceRule {
     #[api(2, name = "nonResourceURLs", list = atomic)]
     pub non_resource_urls: Vec<String>,
 }
+
+resource!(
+    SelfSubjectRulesReview,
+    Kind {
+        verbs: Kind::CREATE_ONLY,
+        ..Kind::cluster_wide(
+            "authorization.k8s.io/v1",
+            "SelfSubjectRulesReview",
+            "selfsubjectrulesreviews",
+            "selfsubjectrulesreview"
+        )
+    }
+);
+
+impl Strategy for SelfSubjectRulesReview {}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::{FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta};
 use crate::value::StringList;
 use api_types_derive::Api;
@@ -173,3 +174,48 @@ pub struct LabelSelectorAttributes {
     #[api(2, list = atomic)]
     pub requirements: Vec<LabelSelectorRequirement>,
 }
+
+resource!(
+    LocalSubjectAccessReview,
+    Kind {
+        verbs: Kind::CREATE_ONLY,
+        ..Kind::namespaced(
+            "authorization.k8s.io/v1",
+            "LocalSubjectAccessReview",
+            "localsubjectaccessreviews",
+            "localsubjectaccessreview"
+        )
+    }
+);
+
+impl Strategy for LocalSubjectAccessReview {}
+
+resource!(
+    SelfSubjectAccessReview,
+    Kind {
+        verbs: Kind::CREATE_ONLY,
+        ..Kind::cluster_wide(
+            "authorization.k8s.io/v1",
+            "SelfSubjectAccessReview",
+            "selfsubjectaccessreviews",
+            "selfsubjectaccessreview"
+        )
+    }
+);
+
+impl Strategy for SelfSubjectAccessReview {}
+
+resource!(
+    SubjectAccessReview,
+    Kind {
+        verbs: Kind::CREATE_ONLY,
+        ..Kind::cluster_wide(
+            "authorization.k8s.io/v1",
+            "SubjectAccessReview",
+            "subjectaccessreviews",
+            "subjectaccessreview"
+        )
+    }
+);
+
+impl Strategy for SubjectAccessReview {}

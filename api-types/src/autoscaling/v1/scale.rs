@@ -1,5 +1,6 @@
 //! Scale: the replica count of any scalable kind, behind its subresource.
 
+use crate::kind::{Kind, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -38,3 +39,5 @@ pub struct ScaleStatus {
     #[api(2)]
     pub selector: String,
 }
+
+resource!(Scale, Kind { verbs: &[], ..Kind::namespaced("autoscaling/v1", "Scale", "scales", "scale") });

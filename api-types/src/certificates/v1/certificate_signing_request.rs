@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::{ByteString, StringList, Time};
@@ -125,3 +126,22 @@ open_enum! {
         Failed = "Failed",
     }
 }
+
+resource!(
+    CertificateSigningRequest,
+    Kind {
+        short_names: &["csr"],
+        subresources: &[
+            Subresource::own("approval", "CertificateSigningRequest", &["get", "patch", "update"]),
+            Subresource::status("CertificateSigningRequest")
+        ],
+        ..Kind::cluster_wide(
+            "certificates.k8s.io/v1",
+            "CertificateSigningRequest",
+            "certificatesigningrequests",
+            "certificatesigningrequest"
+        )
+    }
+);
+
+impl Strategy for CertificateSigningRequest {}

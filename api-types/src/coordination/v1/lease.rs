@@ -1,5 +1,6 @@
 //! Lease: who leads, or that a node is alive.
 
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::MicroTime;
@@ -28,10 +29,10 @@ pub struct LeaseSpec {
     #[api(2)]
     pub lease_duration_seconds: Option<i32>,
     /// When the present holder got the lease.
-    #[api(3, always)]
+    #[api(3)]
     pub acquire_time: Option<MicroTime>,
     /// When the present holder last renewed it.
-    #[api(4, always)]
+    #[api(4)]
     pub renew_time: Option<MicroTime>,
     /// How often the holder has changed.
     #[api(5)]
@@ -49,4 +50,11 @@ open_enum! {
     pub enum CoordinatedLeaseStrategy {
         OldestEmulationVersion = "OldestEmulationVersion",
     }
+}
+
+resource!(Lease, Kind::namespaced("coordination.k8s.io/v1", "Lease", "leases", "lease"));
+
+impl Strategy for Lease {
+    const CREATE_ON_UPDATE: bool = true;
+    const UNCONDITIONAL_UPDATE: bool = false;
 }

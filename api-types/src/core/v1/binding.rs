@@ -1,6 +1,7 @@
 //! Binding: the write by which the scheduler gives a pod its node.
 
 use crate::core::v1::ObjectReference;
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -15,3 +16,10 @@ pub struct Binding {
     #[api(2, required)]
     pub target: ObjectReference,
 }
+
+resource!(
+    Binding,
+    Kind { verbs: Kind::CREATE_ONLY, ..Kind::namespaced("v1", "Binding", "bindings", "binding") }
+);
+
+impl Strategy for Binding {}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::ByteString;
 use api_types_derive::Api;
@@ -23,3 +24,10 @@ pub struct ConfigMap {
     #[api(3)]
     pub binary_data: BTreeMap<String, ByteString>,
 }
+
+resource!(
+    ConfigMap,
+    Kind { short_names: &["cm"], ..Kind::namespaced("v1", "ConfigMap", "configmaps", "configmap") }
+);
+
+impl Strategy for ConfigMap {}

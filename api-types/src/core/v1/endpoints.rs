@@ -1,6 +1,7 @@
 //! Endpoints: the addresses behind a Service, in one object.
 
 use crate::core::v1::{ObjectReference, Protocol};
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -65,4 +66,13 @@ pub struct EndpointPort {
     /// Protocol spoken over it, as a hint to proxies.
     #[api(4)]
     pub app_protocol: Option<String>,
+}
+
+resource!(
+    Endpoints,
+    Kind { short_names: &["ep"], ..Kind::namespaced("v1", "Endpoints", "endpoints", "endpoints") }
+);
+
+impl Strategy for Endpoints {
+    const CREATE_ON_UPDATE: bool = true;
 }

@@ -1,6 +1,7 @@
 //! Event as the core group has it; `events::v1::Event` is the same object in newer clothes.
 
 use crate::core::v1::ObjectReference;
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::{MicroTime, Time};
 use api_types_derive::Api;
@@ -78,4 +79,10 @@ pub struct EventSource {
     /// The node that it reports from.
     #[api(2)]
     pub host: String,
+}
+
+resource!(Event, Kind { short_names: &["ev"], ..Kind::namespaced("v1", "Event", "events", "event") });
+
+impl Strategy for Event {
+    const CREATE_ON_UPDATE: bool = true;
 }

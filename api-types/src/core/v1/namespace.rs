@@ -1,5 +1,6 @@
 //! Namespace: a scope for names, and for deletion of all within.
 
+use crate::kind::{Kind, NameRule, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::Time;
@@ -79,4 +80,21 @@ open_enum! {
         NamespaceContentRemaining = "NamespaceContentRemaining",
         NamespaceFinalizersRemaining = "NamespaceFinalizersRemaining",
     }
+}
+
+resource!(
+    Namespace,
+    Kind {
+        short_names: &["ns"],
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+        subresources: &[
+            Subresource::own("finalize", "Namespace", &["update"]),
+            Subresource::status("Namespace")
+        ],
+        ..Kind::cluster_wide("v1", "Namespace", "namespaces", "namespace")
+    }
+);
+
+impl Strategy for Namespace {
+    const NAME_RULE: NameRule = NameRule::Label;
 }

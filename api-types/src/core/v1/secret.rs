@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::ByteString;
@@ -41,3 +42,7 @@ open_enum! {
         BootstrapToken = "bootstrap.kubernetes.io/token",
     }
 }
+
+resource!(Secret, Kind::namespaced("v1", "Secret", "secrets", "secret"));
+
+impl Strategy for Secret {}

@@ -1,6 +1,7 @@
 //! ServiceAccount: the identity that a pod acts under.
 
 use crate::core::v1::{LocalObjectReference, ObjectReference};
+use crate::kind::{Kind, Strategy, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -21,3 +22,18 @@ pub struct ServiceAccount {
     #[api(4)]
     pub automount_service_account_token: Option<bool>,
 }
+
+resource!(
+    ServiceAccount,
+    Kind {
+        short_names: &["sa"],
+        subresources: &[Subresource {
+            group: "authentication.k8s.io",
+            version: "v1",
+            ..Subresource::own("token", "TokenRequest", &["create"])
+        }],
+        ..Kind::namespaced("v1", "ServiceAccount", "serviceaccounts", "serviceaccount")
+    }
+);
+
+impl Strategy for ServiceAccount {}

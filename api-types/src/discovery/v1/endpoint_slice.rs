@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::v1::{ObjectReference, Protocol};
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use api_types_derive::Api;
@@ -126,3 +127,10 @@ pub struct EndpointPort {
     #[api(4)]
     pub app_protocol: Option<String>,
 }
+
+resource!(
+    EndpointSlice,
+    Kind::namespaced("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", "endpointslice")
+);
+
+impl Strategy for EndpointSlice {}

@@ -1,6 +1,7 @@
 //! Event of events.k8s.io: what happened to which object, and who says so.
 
 use crate::core::v1::{EventSource, ObjectReference};
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::{MicroTime, Time};
 use api_types_derive::Api;
@@ -66,4 +67,13 @@ pub struct EventSeries {
     /// When the last occurrence was seen.
     #[api(2, required)]
     pub last_observed_time: Option<MicroTime>,
+}
+
+resource!(
+    Event,
+    Kind { short_names: &["ev"], ..Kind::namespaced("events.k8s.io/v1", "Event", "events", "event") }
+);
+
+impl Strategy for Event {
+    const CREATE_ON_UPDATE: bool = true;
 }

@@ -1,5 +1,6 @@
 //! Eviction: asks to remove a pod as far as disruption budgets allow.
 
+use crate::kind::{Kind, resource};
 use crate::meta::v1::{DeleteOptions, ObjectMeta};
 use api_types_derive::Api;
 
@@ -14,3 +15,8 @@ pub struct Eviction {
     #[api(2)]
     pub delete_options: Option<Box<DeleteOptions>>,
 }
+
+resource!(
+    Eviction,
+    Kind { verbs: &[], ..Kind::namespaced("policy/v1", "Eviction", "evictions", "eviction") }
+);

@@ -1,5 +1,6 @@
 //! RoleBinding and ClusterRoleBinding: who may do it.
 
+use crate::kind::{Kind, NameRule, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -64,4 +65,29 @@ pub struct Subject {
     /// Namespace of a service account.
     #[api(4)]
     pub namespace: String,
+}
+
+resource!(
+    ClusterRoleBinding,
+    Kind::cluster_wide(
+        "rbac.authorization.k8s.io/v1",
+        "ClusterRoleBinding",
+        "clusterrolebindings",
+        "clusterrolebinding"
+    )
+);
+
+impl Strategy for ClusterRoleBinding {
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+    const CREATE_ON_UPDATE: bool = true;
+}
+
+resource!(
+    RoleBinding,
+    Kind::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", "rolebinding")
+);
+
+impl Strategy for RoleBinding {
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+    const CREATE_ON_UPDATE: bool = true;
 }

@@ -1,5 +1,6 @@
 //! Role and ClusterRole: what may be done.
 
+use crate::kind::{Kind, NameRule, Strategy, resource};
 use crate::meta::v1::{LabelSelector, ObjectMeta};
 use api_types_derive::Api;
 
@@ -58,4 +59,21 @@ pub struct PolicyRule {
     /// Paths that are no resources; only in ClusterRoles.
     #[api(5, name = "nonResourceURLs", list = atomic)]
     pub non_resource_urls: Vec<String>,
+}
+
+resource!(
+    ClusterRole,
+    Kind::cluster_wide("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", "clusterrole")
+);
+
+impl Strategy for ClusterRole {
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+    const CREATE_ON_UPDATE: bool = true;
+}
+
+resource!(Role, Kind::namespaced("rbac.authorization.k8s.io/v1", "Role", "roles", "role"));
+
+impl Strategy for Role {
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+    const CREATE_ON_UPDATE: bool = true;
 }

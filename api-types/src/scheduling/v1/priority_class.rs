@@ -1,6 +1,7 @@
 //! PriorityClass: a name for how important a pod is.
 
 use crate::core::v1::PreemptionPolicy;
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -24,3 +25,13 @@ pub struct PriorityClass {
     #[api(5)]
     pub preemption_policy: Option<PreemptionPolicy>,
 }
+
+resource!(
+    PriorityClass,
+    Kind {
+        short_names: &["pc"],
+        ..Kind::cluster_wide("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", "priorityclass")
+    }
+);
+
+impl Strategy for PriorityClass {}

@@ -1,6 +1,7 @@
 //! Deployment: a number of equal pods, replaced step by step when the template changes.
 
 use crate::core::v1::PodTemplateSpec;
+use crate::kind::{Kind, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, LabelSelector, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::{IntOrString, Time};
@@ -76,10 +77,10 @@ open_enum! {
 #[api(package = "io.k8s.api.apps.v1")]
 pub struct RollingUpdateDeployment {
     /// Pods that may be missing during the update, as a number or a percentage rounded down.
-    #[api(1, always)]
+    #[api(1)]
     pub max_unavailable: Option<IntOrString>,
     /// Pods that may exist beyond the wanted number, as a number or a percentage rounded up.
-    #[api(2, always)]
+    #[api(2)]
     pub max_surge: Option<IntOrString>,
 }
 
@@ -148,3 +149,15 @@ open_enum! {
         ReplicaFailure = "ReplicaFailure",
     }
 }
+
+resource!(
+    Deployment,
+    Kind {
+        short_names: &["deploy"],
+        categories: &["all"],
+        subresources: &[Subresource::scale(), Subresource::status("Deployment")],
+        ..Kind::namespaced("apps/v1", "Deployment", "deployments", "deployment")
+    }
+);
+
+impl Strategy for Deployment {}

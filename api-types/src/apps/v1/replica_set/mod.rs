@@ -1,6 +1,7 @@
 //! ReplicaSet: keeps a number of pods of one template.
 
 use crate::core::v1::PodTemplateSpec;
+use crate::kind::{Kind, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, LabelSelector, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::Time;
@@ -93,3 +94,15 @@ open_enum! {
         ReplicaFailure = "ReplicaFailure",
     }
 }
+
+resource!(
+    ReplicaSet,
+    Kind {
+        short_names: &["rs"],
+        categories: &["all"],
+        subresources: &[Subresource::scale(), Subresource::status("ReplicaSet")],
+        ..Kind::namespaced("apps/v1", "ReplicaSet", "replicasets", "replicaset")
+    }
+);
+
+impl Strategy for ReplicaSet {}

@@ -4,6 +4,7 @@ mod status;
 
 pub use status::*;
 
+use crate::kind::{Kind, Strategy, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::Time;
@@ -65,7 +66,7 @@ pub struct Taint {
     #[api(3, required)]
     pub effect: TaintEffect,
     /// When the taint was put on.
-    #[api(4, always)]
+    #[api(4)]
     pub time_added: Option<Time>,
 }
 
@@ -107,3 +108,17 @@ pub struct ConfigMapNodeConfigSource {
     #[api(5, required)]
     pub kubelet_config_key: String,
 }
+
+resource!(
+    Node,
+    Kind {
+        short_names: &["no"],
+        subresources: &[
+            Subresource::own("proxy", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]),
+            Subresource::status("Node")
+        ],
+        ..Kind::cluster_wide("v1", "Node", "nodes", "node")
+    }
+);
+
+impl Strategy for Node {}

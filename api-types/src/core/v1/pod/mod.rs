@@ -37,6 +37,7 @@ pub use volume_projected::*;
 use std::collections::BTreeMap;
 
 use crate::core::v1::LocalObjectReference;
+use crate::kind::{Kind, Strategy, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use api_types_derive::Api;
@@ -275,3 +276,30 @@ pub struct PodResourceClaim {
     #[api(4)]
     pub resource_claim_template_name: Option<String>,
 }
+
+resource!(
+    Pod,
+    Kind {
+        short_names: &["po"],
+        categories: &["all"],
+        subresources: &[
+            Subresource::own("attach", "PodAttachOptions", &["create", "get"]),
+            Subresource::own("binding", "Binding", &["create"]),
+            Subresource::own("ephemeralcontainers", "Pod", &["get", "patch", "update"]),
+            Subresource {
+                group: "policy",
+                version: "v1",
+                ..Subresource::own("eviction", "Eviction", &["create"])
+            },
+            Subresource::own("exec", "PodExecOptions", &["create", "get"]),
+            Subresource::own("log", "Pod", &["get"]),
+            Subresource::own("portforward", "PodPortForwardOptions", &["create", "get"]),
+            Subresource::own("proxy", "PodProxyOptions", &["create", "delete", "get", "patch", "update"]),
+            Subresource::own("resize", "Pod", &["get", "patch", "update"]),
+            Subresource::status("Pod")
+        ],
+        ..Kind::namespaced("v1", "Pod", "pods", "pod")
+    }
+);
+
+impl Strategy for Pod {}

@@ -20,7 +20,7 @@ pub struct PodLogOptions {
     #[api(4)]
     pub since_seconds: Option<i64>,
     /// The moment to begin at.
-    #[api(5, always)]
+    #[api(5)]
     pub since_time: Option<Time>,
     /// Whether each line begins with its time.
     #[api(6)]

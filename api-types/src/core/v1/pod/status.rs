@@ -43,7 +43,7 @@ pub struct PodStatus {
     #[api(12, name = "podIPs", list = map("ip"), patch = merge_key("ip"))]
     pub pod_ips: Vec<PodIP>,
     /// When the kubelet took the pod on.
-    #[api(7, always)]
+    #[api(7)]
     pub start_time: Option<Time>,
     /// One entry for each init container.
     #[api(10, list = atomic)]

@@ -153,7 +153,7 @@ pub struct EmptyDirVolumeSource {
     #[api(1)]
     pub medium: StorageMedium,
     /// Size past which the pod is evicted; with medium Memory, that of the filesystem.
-    #[api(2, always)]
+    #[api(2)]
     pub size_limit: Option<Quantity>,
 }
 

@@ -6,6 +6,7 @@ pub use status::*;
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, NameRule, Strategy, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::IntOrString;
@@ -192,4 +193,23 @@ open_enum! {
         Udp = "UDP",
         Sctp = "SCTP",
     }
+}
+
+resource!(
+    Service,
+    Kind {
+        short_names: &["svc"],
+        categories: &["all"],
+        subresources: &[
+            Subresource::own("proxy", "ServiceProxyOptions", &["create", "delete", "get", "patch", "update"]),
+            Subresource::status("Service")
+        ],
+        ..Kind::namespaced("v1", "Service", "services", "service")
+    }
+);
+
+impl Strategy for Service {
+    // RelaxedServiceNameValidation, on since 1.36.
+    const NAME_RULE: NameRule = NameRule::Label;
+    const CREATE_ON_UPDATE: bool = true;
 }
