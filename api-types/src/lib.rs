@@ -20,11 +20,13 @@ pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod meta;
+pub mod names;
 mod open_enum;
 pub mod policy;
 pub mod rbac;
 pub mod scheduling;
 pub mod schema;
+pub mod selector;
 pub mod value;
 
 pub use kind::{Kind, Object, Resource, Row, Strategy};
