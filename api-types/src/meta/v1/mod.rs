@@ -3,6 +3,7 @@
 pub mod condition;
 pub mod discovery;
 pub mod label_selector;
+pub mod list;
 pub mod list_meta;
 pub mod object_meta;
 pub mod options;
@@ -11,6 +12,7 @@ pub mod status;
 pub use condition::*;
 pub use discovery::*;
 pub use label_selector::*;
+pub use list::*;
 pub use list_meta::*;
 pub use object_meta::*;
 pub use options::*;
