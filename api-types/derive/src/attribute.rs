@@ -37,6 +37,7 @@ pub struct FieldAttribute {
     number: u32,
     required: bool,
     always: bool,
+    omitempty: bool,
     inline: bool,
     omitzero: bool,
     name: Option<String>,
@@ -63,8 +64,21 @@ impl FieldAttribute {
     /// The field's row in the struct's table.
     pub fn row(&self, ident: &Ident, ty: &Type, doc: &str) -> TokenStream {
         let name = self.name.clone().unwrap_or_else(|| camel_case(&ident.to_string()));
-        let Self { number, required, always, inline, omitzero, list, map, structure, merge, replace, retain_keys, .. } =
-            self;
+        let Self {
+            number,
+            required,
+            always,
+            omitempty,
+            inline,
+            omitzero,
+            list,
+            map,
+            structure,
+            merge,
+            replace,
+            retain_keys,
+            ..
+        } = self;
         let merge_key = optional(&self.merge_key);
         let default = optional(&self.default);
         quote! {
@@ -74,7 +88,7 @@ impl FieldAttribute {
                 ty: <#ty as crate::value::Typed>::type_of,
                 doc: #doc,
                 required: #required,
-                always: #always || #required,
+                always: (#always || #required) && !#omitempty,
                 inline: #inline,
                 omitzero: #omitzero,
                 list: #list,
@@ -136,6 +150,7 @@ impl Parse for FieldAttribute {
             number: input.parse::<LitInt>()?.base10_parse()?,
             required: false,
             always: false,
+            omitempty: false,
             inline: false,
             omitzero: false,
             name: None,
@@ -161,6 +176,7 @@ impl Parse for FieldAttribute {
             match text.as_str() {
                 "required" => own.required = true,
                 "always" => own.always = true,
+                "omitempty" => own.omitempty = true,
                 "inline" => own.inline = true,
                 "omitzero" => own.omitzero = true,
                 "name" => own.name = Some(input.parse::<LitStr>()?.value()),

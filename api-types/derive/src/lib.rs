@@ -7,7 +7,7 @@
 //! functions over those, compiled once, whatever the number of kinds.
 //!
 //! Grammar, on the struct: `#[api(package = "io.k8s.api.core.v1", structure = atomic)]`.
-//! On a field: `#[api(NUMBER, required, always, inline, omitzero, name = "clusterIP",
+//! On a field: `#[api(NUMBER, required, omitempty, always, inline, omitzero, name = "clusterIP",
 //! list = atomic | set | map("k", ..), map = atomic | granular, structure = atomic | granular,
 //! patch = merge | replace | retain_keys | merge_key("k") [+ ..], default = LITERAL)]`.
 

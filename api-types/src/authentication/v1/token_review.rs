@@ -27,7 +27,7 @@ pub struct TokenReview {
 #[api(package = "io.k8s.api.authentication.v1")]
 pub struct TokenReviewSpec {
     /// The bearer token, as received.
-    #[api(1)]
+    #[api(1, required, omitempty)]
     pub token: String,
     /// Servers of which the token must name at least one.
     #[api(2, list = atomic)]

@@ -228,7 +228,7 @@ open_enum! {
 #[api(package = "io.k8s.api.core.v1")]
 pub struct ContainerRestartRule {
     /// What to do on a match.
-    #[api(1)]
+    #[api(1, required, omitempty)]
     pub action: ContainerRestartRuleAction,
     /// Exit codes that match.
     #[api(2)]
@@ -248,7 +248,7 @@ open_enum! {
 #[api(package = "io.k8s.api.core.v1")]
 pub struct ContainerRestartRuleOnExitCodes {
     /// Whether the code must be among the values or not.
-    #[api(1)]
+    #[api(1, required, omitempty)]
     pub operator: ContainerRestartRuleOnExitCodesOperator,
     /// The exit codes, at most 255.
     #[api(2, list = set)]

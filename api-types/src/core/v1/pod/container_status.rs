@@ -178,7 +178,7 @@ pub struct VolumeStatus {
 #[api(package = "io.k8s.api.core.v1")]
 pub struct ImageVolumeStatus {
     /// Digest of the image that was mounted.
-    #[api(1)]
+    #[api(1, required, omitempty)]
     pub image_ref: String,
 }
 

@@ -122,10 +122,10 @@ pub struct ClusterTrustBundleProjection {
 #[api(package = "io.k8s.api.core.v1")]
 pub struct PodCertificateProjection {
     /// Signer that is asked.
-    #[api(1)]
+    #[api(1, required, omitempty)]
     pub signer_name: String,
     /// Type of the key, such as ED25519 or ECDSAP256.
-    #[api(2)]
+    #[api(2, required, omitempty)]
     pub key_type: String,
     /// Longest lifetime in seconds; a day when not given.
     #[api(3)]
