@@ -132,9 +132,10 @@ impl<T: Typed + Default> Value for Vec<T> {
         while input.next_item(self.len())? {
             let mut item = T::default();
             item.read_json(input)?;
-            self.push(item);
+            push_tight(self, item);
             input.leave_item();
         }
+        self.shrink_to_fit();
         Ok(())
     }
     fn write_protobuf(&self, number: u32, out: &mut protobuf::Writer) {
@@ -145,12 +146,20 @@ impl<T: Typed + Default> Value for Vec<T> {
     fn read_protobuf(&mut self, wire: Wire<'_>) -> Result<(), protobuf::Error> {
         let mut item = T::default();
         item.read_protobuf(wire)?;
-        self.push(item);
+        push_tight(self, item);
         Ok(())
     }
     fn children_mut(&mut self) -> Vec<&mut dyn Value> {
         self.iter_mut().map(|item| item as &mut dyn Value).collect()
     }
+}
+
+/// Adds an item without room for three more: most lists of the API hold one or two, large ones.
+fn push_tight<T>(list: &mut Vec<T>, item: T) {
+    if list.len() < 4 {
+        list.reserve_exact(1);
+    }
+    list.push(item);
 }
 
 impl<T: Typed + Default> Typed for BTreeMap<String, T> {
