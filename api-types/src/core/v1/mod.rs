@@ -12,6 +12,7 @@ pub mod reference;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod well_known;
 
 pub use crate::meta::v1::ConditionStatus;
 pub use binding::*;
