@@ -4,6 +4,7 @@
 //! server-side apply and pruning walk these tables; none of them knows a type by name.
 //! Types refer to each other through functions, so that recursive types need no care.
 
+pub mod managed_fields;
 pub mod strategic_merge;
 
 use std::sync::OnceLock;

@@ -1,0 +1,216 @@
+//! Server-side apply, on Deployment and Service: the cases of its documentation.
+
+use super::*;
+use crate::apps::v1::Deployment;
+use crate::codec::json;
+use crate::core::v1::{Pod, Service};
+use serde_json::json;
+
+fn at(second: i64) -> Time {
+    Time(jiff::Timestamp::from_second(second).expect("a time"))
+}
+
+fn writer(manager: &str, second: i64) -> Writer<'_> {
+    Writer { manager, api_version: "apps/v1", subresource: "", now: at(second), ignored: &["f:status"] }
+}
+
+fn zero<T: crate::Resource>() -> Value {
+    serde_json::from_slice(&json::to_vec(&T::default())).expect("JSON")
+}
+
+fn fields(entries: &[ManagedFieldsEntry], manager: &str) -> Value {
+    let entry = entries.iter().find(|e| e.manager == manager).expect(manager);
+    Set::parse(entry.fields_v1.as_ref().expect("fields").as_bytes()).expect("a set").to_json()
+}
+
+fn deployment(replicas: Option<i32>, image: &str) -> Value {
+    let mut spec = json!({"template": {"spec": {"containers": [{"name": "c", "image": image}]}}});
+    if let Some(replicas) = replicas {
+        spec["replicas"] = replicas.into();
+    }
+    json!({"metadata": {"name": "d", "labels": {"app": "x"}}, "spec": spec})
+}
+
+fn created() -> Applied {
+    let config = deployment(Some(3), "1");
+    apply(Deployment::schema(), &zero::<Deployment>(), false, &config, &[], &writer("ann", 1), false)
+        .expect("no conflict")
+}
+
+#[test]
+fn an_apply_owns_what_it_names() {
+    let Applied { object, entries } = created();
+    assert_eq!(object["spec"]["replicas"], 3);
+    assert_eq!(
+        fields(&entries, "ann"),
+        json!({
+            "f:metadata": {"f:labels": {"f:app": {}}},
+            "f:spec": {
+                "f:replicas": {},
+                "f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}}}}},
+            },
+        })
+    );
+    assert_eq!(entries[0].time, Some(at(1)));
+}
+
+#[test]
+fn an_update_owns_what_it_changed_and_takes_it_from_others() {
+    let Applied { object, entries } = created();
+    let mut scaled = object.clone();
+    scaled["spec"]["replicas"] = 5.into();
+    let entries = update(Deployment::schema(), &object, &scaled, &entries, &writer("hpa", 2));
+    assert_eq!(fields(&entries, "hpa"), json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(fields(&entries, "ann")["f:spec"].get("f:replicas"), None);
+}
+
+#[test]
+fn a_foreign_field_is_a_conflict_unless_forced_or_equal() {
+    let Applied { object, entries } = created();
+    let again = |config: &Value, force: bool| {
+        apply(Deployment::schema(), &object, true, config, &entries, &writer("bob", 2), force)
+    };
+    let refused = again(&deployment(Some(4), "1"), false).expect_err("a conflict");
+    assert_eq!(refused.to_string(), "Apply failed with 1 conflict: conflict with \"ann\": .spec.replicas");
+
+    let shared = again(&deployment(Some(3), "1"), false).expect("equal values are shared");
+    assert_eq!(fields(&shared.entries, "ann"), fields(&shared.entries, "bob"));
+
+    let forced = again(&deployment(Some(4), "1"), true).expect("forced");
+    assert_eq!(forced.object["spec"]["replicas"], 4);
+    assert_eq!(fields(&forced.entries, "ann")["f:spec"].get("f:replicas"), None);
+}
+
+#[test]
+fn several_conflicts_are_listed_by_owner() {
+    let Applied { object, entries } = created();
+    let config = deployment(Some(4), "2");
+    let refused = apply(Deployment::schema(), &object, true, &config, &entries, &writer("bob", 2), false);
+    assert_eq!(
+        refused.expect_err("conflicts").to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"ann\":\n- .spec.replicas\n\
+         - .spec.template.spec.containers[name=\"c\"].image"
+    );
+}
+
+#[test]
+fn what_an_apply_no_longer_names_is_removed_unless_shared() {
+    let Applied { object, entries } = created();
+    let mut config = deployment(None, "1");
+    config["spec"]["template"]["spec"]["containers"] = json!([{"name": "d", "image": "2"}]);
+    let next = apply(Deployment::schema(), &object, true, &config, &entries, &writer("ann", 2), false)
+        .expect("no conflict");
+    assert_eq!(next.object["spec"].get("replicas"), None);
+    assert_eq!(next.object["spec"]["template"]["spec"]["containers"], json!([{"name": "d", "image": "2"}]));
+
+    // Shared with bob: ann lets go, the value stays.
+    let shared = apply(
+        Deployment::schema(),
+        &object,
+        true,
+        &deployment(Some(3), "1"),
+        &entries,
+        &writer("bob", 2),
+        false,
+    )
+    .expect("no conflict");
+    let left = apply(
+        Deployment::schema(),
+        &shared.object,
+        true,
+        &deployment(None, "1"),
+        &shared.entries,
+        &writer("ann", 3),
+        false,
+    )
+    .expect("no conflict");
+    assert_eq!(left.object["spec"]["replicas"], 3);
+}
+
+#[test]
+fn an_item_that_another_manager_has_a_part_in_stays_with_that_part() {
+    let Applied { object, entries } = created();
+    let mut changed = object.clone();
+    changed["spec"]["template"]["spec"]["containers"][0]["tty"] = true.into();
+    let entries = update(Deployment::schema(), &object, &changed, &entries, &writer("sidecar", 2));
+    let mut config = deployment(Some(3), "1");
+    config["spec"]["template"]["spec"]["containers"] = json!([]);
+    let next = apply(Deployment::schema(), &changed, true, &config, &entries, &writer("ann", 3), false)
+        .expect("no conflict");
+    assert_eq!(next.object["spec"]["template"]["spec"]["containers"], json!([{"tty": true}]));
+}
+
+#[test]
+fn nothing_changed_keeps_the_time() {
+    let Applied { object, entries } = created();
+    let again = apply(
+        Deployment::schema(),
+        &object,
+        true,
+        &deployment(Some(3), "1"),
+        &entries,
+        &writer("ann", 9),
+        false,
+    )
+    .expect("no conflict");
+    assert_eq!(again.object, object);
+    assert_eq!(again.entries, entries);
+}
+
+#[test]
+fn a_create_marks_maps_and_items_that_are_new() {
+    let mut pod = zero::<Pod>();
+    pod["metadata"] = json!({"name": "p", "labels": {"a": "1"}});
+    pod["spec"]["containers"] = json!([{"name": "c", "ports": [{"containerPort": 80, "protocol": "TCP"}]}]);
+    let entries = update(Pod::schema(), &zero::<Pod>(), &pod, &[], &writer("kubectl-create", 1));
+    assert_eq!(
+        fields(&entries, "kubectl-create"),
+        json!({
+            "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+            "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {
+                ".": {},
+                "f:name": {},
+                "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}":
+                    {".": {}, "f:containerPort": {}, "f:protocol": {}}},
+            }}},
+        })
+    );
+}
+
+#[test]
+fn list_keys_take_their_default() {
+    let config = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    let who = Writer { api_version: "v1", ..writer("ann", 1) };
+    let applied =
+        apply(Service::schema(), &zero::<Service>(), false, &config, &[], &who, false).expect("no conflict");
+    let live = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]}});
+    let next =
+        apply(Service::schema(), &live, true, &config, &applied.entries, &who, false).expect("no conflict");
+    assert_eq!(next.object["spec"]["ports"], live["spec"]["ports"]);
+}
+
+#[test]
+fn an_object_without_owners_is_owned_by_what_came_before() {
+    let live = deployment(Some(1), "1");
+    let refused =
+        apply(Deployment::schema(), &live, true, &deployment(Some(2), "1"), &[], &writer("ann", 1), false);
+    assert_eq!(
+        refused.expect_err("a conflict").to_string(),
+        "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas"
+    );
+}
+
+#[test]
+fn many_updaters_are_joined() {
+    let mut live = json!({"metadata": {"labels": {}}});
+    let mut entries = Vec::new();
+    for i in 0..13 {
+        let mut next = live.clone();
+        next["metadata"]["labels"][format!("l{i}")] = "x".into();
+        let name = format!("m{i}");
+        entries = update(Pod::schema(), &live, &next, &entries, &writer(&name, i));
+        live = next;
+    }
+    assert_eq!(entries.len(), 10);
+    assert!(entries.iter().any(|e| e.manager == "ancient-changes"));
+}

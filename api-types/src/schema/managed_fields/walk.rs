@@ -1,0 +1,273 @@
+//! Walks over objects by their schema: which fields an object sets, how two objects differ, what
+//! one becomes when another is applied to it, and what is left when fields are removed.
+
+use super::set::Set;
+use crate::schema::{Field, ListType, StructType, Structure, Type};
+use serde_json::{Map, Value};
+
+/// How server-side apply sees a value.
+#[derive(Clone, Copy)]
+pub(super) enum Node {
+    /// Owned as a whole: scalars and everything atomic.
+    Leaf,
+    Struct(&'static StructType),
+    Map(&'static Type),
+    ListMap(&'static [&'static str], &'static Type),
+    ListSet,
+}
+
+impl Node {
+    fn of(ty: &'static Type, field: Option<&'static Field>) -> Self {
+        let atomic = field.is_some_and(|f| f.structure == Structure::Atomic);
+        match ty {
+            Type::Struct(table) if !atomic && table().structure == Structure::Granular => {
+                Self::Struct(table())
+            }
+            Type::Map(item) if field.is_none_or(|f| f.map == Structure::Granular) => Self::Map(item()),
+            Type::List(item) => match field.map(|f| f.list) {
+                Some(ListType::Map(keys)) => Self::ListMap(keys, item()),
+                Some(ListType::Set) => Self::ListSet,
+                _ => Self::Leaf,
+            },
+            _ => Self::Leaf,
+        }
+    }
+
+    pub(super) fn root(table: &'static StructType) -> Self {
+        Self::Struct(table)
+    }
+
+    /// The node below the key of an object. Unknown fields are leaves.
+    fn below(self, name: &str) -> Self {
+        match self {
+            Self::Struct(table) => table.field(name).map_or(Self::Leaf, |f| Self::of((f.ty)(), Some(f))),
+            Self::Map(item) => Self::of(item, None),
+            _ => Self::Leaf,
+        }
+    }
+
+    fn item(self) -> Self {
+        match self {
+            Self::ListMap(_, item) => Self::of(item, None),
+            _ => Self::Leaf,
+        }
+    }
+
+    /// The path element of a list's item.
+    fn element(self, item: &Value) -> String {
+        match self {
+            Self::ListMap(keys, ty) => {
+                let mut sorted = keys.to_vec();
+                sorted.sort_unstable();
+                let mut id = Map::new();
+                for key in sorted {
+                    let value = item.get(key).cloned().or_else(|| default_of(ty, key));
+                    // COMPAT: a key that is missing and has no default is left out of the element.
+                    if let Some(value) = value {
+                        id.insert(key.to_owned(), value);
+                    }
+                }
+                format!("k:{}", Value::Object(id))
+            }
+            _ => format!("v:{item}"),
+        }
+    }
+}
+
+fn default_of(item: &Type, key: &str) -> Option<Value> {
+    let text = item.as_struct()?.field(key)?.default?;
+    serde_json::from_str(text).ok()
+}
+
+fn name(field: &str) -> String {
+    format!("f:{field}")
+}
+
+/// All fields that an object sets.
+pub(super) fn fields_of(node: Node, value: &Value) -> Set {
+    let mut set = Set::default();
+    collect(node, value, &mut Vec::new(), &mut set);
+    set
+}
+
+fn collect(node: Node, value: &Value, path: &mut Vec<String>, set: &mut Set) {
+    match (node, value) {
+        (Node::Struct(_) | Node::Map(_), Value::Object(object)) => {
+            for (key, inner) in object {
+                path.push(name(key));
+                collect(node.below(key), inner, path, set);
+                let empty = inner.is_null() || inner.as_object().is_some_and(Map::is_empty);
+                if empty || matches!(node, Node::Map(_)) {
+                    set.insert(path);
+                }
+                path.pop();
+            }
+        }
+        (Node::ListMap(..) | Node::ListSet, Value::Array(items)) => {
+            for item in items {
+                path.push(node.element(item));
+                if matches!(node, Node::ListMap(..)) {
+                    collect(node.item(), item, path, set);
+                }
+                set.insert(path);
+                path.pop();
+            }
+        }
+        _ => set.insert(path),
+    }
+}
+
+/// How two objects differ.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    pub added: Set,
+    pub modified: Set,
+    pub removed: Set,
+}
+
+pub(super) fn compare(node: Node, old: &Value, new: &Value) -> Difference {
+    let mut found = Difference::default();
+    step(node, Some(old), Some(new), &mut Vec::new(), &mut found);
+    found
+}
+
+fn step(
+    node: Node,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    path: &mut Vec<String>,
+    found: &mut Difference,
+) {
+    // A path that one side lacks is told as such on every level.
+    match (old, new) {
+        (None, None) => return,
+        (None, Some(_)) => found.added.insert(path),
+        (Some(_), None) => found.removed.insert(path),
+        (Some(_), Some(_)) => {}
+    }
+    let is_branch = |value: Option<&Value>| match (node, value) {
+        (_, None | Some(Value::Null)) => true,
+        (Node::Struct(_) | Node::Map(_), Some(Value::Object(_))) => true,
+        (Node::ListMap(..) | Node::ListSet, Some(Value::Array(_))) => true,
+        _ => false,
+    };
+    if matches!(node, Node::Leaf) || !is_branch(old) || !is_branch(new) {
+        if old.is_some() && new.is_some() && old != new {
+            found.modified.insert(path);
+        }
+        return;
+    }
+    match node {
+        Node::Struct(_) | Node::Map(_) => {
+            let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+            let keys = |object: Option<&Map<String, Value>>| -> Vec<String> {
+                object.map(|o| o.keys().cloned().collect()).unwrap_or_default()
+            };
+            let mut names = keys(old);
+            names.extend(keys(new).into_iter().filter(|n| old.is_none_or(|o| !o.contains_key(n))));
+            for key in names {
+                path.push(name(&key));
+                let get = |object: Option<&Map<String, Value>>| object.and_then(|o| o.get(&key)).cloned();
+                step(node.below(&key), get(old).as_ref(), get(new).as_ref(), path, found);
+                path.pop();
+            }
+        }
+        _ => {
+            let items = |value: Option<&Value>| -> Vec<(String, Value)> {
+                let items = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                items.iter().map(|item| (node.element(item), item.clone())).collect()
+            };
+            let (old, new) = (items(old), items(new));
+            let find = |list: &[(String, Value)], id: &str| {
+                list.iter().find(|(e, _)| e == id).map(|(_, v)| v.clone())
+            };
+            let fresh = new.iter().filter(|(id, _)| old.iter().all(|(other, _)| other != id));
+            for (id, _) in old.iter().chain(fresh) {
+                path.push(id.clone());
+                step(node.item(), find(&old, id).as_ref(), find(&new, id).as_ref(), path, found);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// `live` with everything that `config` sets.
+pub(super) fn merge(node: Node, live: &Value, config: &Value) -> Value {
+    match (node, live, config) {
+        (Node::Struct(_) | Node::Map(_), Value::Object(live), Value::Object(config)) => {
+            let mut merged = live.clone();
+            for (key, wanted) in config {
+                let value = match live.get(key) {
+                    Some(old) => merge(node.below(key), old, wanted),
+                    None => wanted.clone(),
+                };
+                merged.insert(key.clone(), value);
+            }
+            Value::Object(merged)
+        }
+        (Node::ListMap(..) | Node::ListSet, Value::Array(live), Value::Array(config)) => {
+            Value::Array(merge_list(node, live, config))
+        }
+        _ => config.clone(),
+    }
+}
+
+/// The items of both: those that `config` names in its order, the others where they stood
+/// relative to them.
+fn merge_list(node: Node, live: &[Value], config: &[Value]) -> Vec<Value> {
+    let wanted: Vec<(String, &Value)> = config.iter().map(|item| (node.element(item), item)).collect();
+    let old: Vec<(String, &Value)> = live.iter().map(|item| (node.element(item), item)).collect();
+    let is_wanted = |id: &str| wanted.iter().any(|(other, _)| other == id);
+    let mut merged = Vec::with_capacity(live.len().max(config.len()));
+    let mut rest = old.iter().peekable();
+    for (id, item) in &wanted {
+        let known = old.iter().find(|(other, _)| other == id);
+        if known.is_some() {
+            // Items that only the live list has come before the next common one.
+            while let Some((other, value)) = rest.next_if(|(other, _)| !is_wanted(other)) {
+                let _ = other;
+                merged.push((*value).clone());
+            }
+            rest.next_if(|(other, _)| other == id);
+        }
+        merged.push(match known {
+            Some((_, old)) => merge(node.item(), old, item),
+            None => (*item).clone(),
+        });
+    }
+    merged.extend(rest.filter(|(id, _)| !is_wanted(id)).map(|(_, value)| (*value).clone()));
+    merged
+}
+
+/// `value` without the members of `gone`, except what is or holds a member of `kept`.
+pub(super) fn remove(node: Node, value: &Value, gone: &Set, kept: &Set) -> Value {
+    prune(node, value, &mut Vec::new(), gone, kept)
+}
+
+fn prune(node: Node, value: &Value, path: &mut Vec<String>, gone: &Set, kept: &Set) -> Value {
+    let mut keep = |element: String, node: Node, inner: &Value| {
+        path.push(element);
+        let dropped = gone.contains(path) && !kept.reaches(path);
+        let left = if dropped {
+            None
+        } else if gone.reaches(path) {
+            Some(prune(node, inner, path, gone, kept))
+        } else {
+            Some(inner.clone())
+        };
+        path.pop();
+        left
+    };
+    match (node, value) {
+        (Node::Struct(_) | Node::Map(_), Value::Object(object)) => {
+            let left = object
+                .iter()
+                .filter_map(|(key, inner)| Some((key.clone(), keep(name(key), node.below(key), inner)?)));
+            Value::Object(left.collect())
+        }
+        (Node::ListMap(..) | Node::ListSet, Value::Array(items)) => Value::Array(
+            items.iter().filter_map(|item| keep(node.element(item), node.item(), item)).collect(),
+        ),
+        _ => value.clone(),
+    }
+}
