@@ -60,7 +60,8 @@ pub struct Attributes<'a> {
 /// An authorizer's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    Allow,
+    /// With the reason, for the audit log and for access reviews.
+    Allow(String),
     /// No further authorizer is asked.
     Deny(String),
     /// The next authorizer decides; the reason is shown if none allows.

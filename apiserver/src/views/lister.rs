@@ -1,0 +1,73 @@
+//! `Lister`: the objects (or projections) of one kind by namespace and name.
+//!
+//! One writer feeds it; readers hold the lock for the time of a lookup or one walk.
+
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The objects of one kind. Cluster-wide kinds use the empty namespace.
+#[derive(Debug)]
+pub struct Lister<T> {
+    by_namespace: RwLock<HashMap<Box<str>, BTreeMap<Box<str>, Arc<T>>>>,
+}
+
+impl<T> Default for Lister<T> {
+    fn default() -> Self {
+        Self { by_namespace: RwLock::default() }
+    }
+}
+
+impl<T> Lister<T> {
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
+        self.by_namespace.read().get(namespace)?.get(name).cloned()
+    }
+
+    /// All objects of a namespace, ordered by name.
+    pub fn list(&self, namespace: &str) -> Vec<Arc<T>> {
+        self.by_namespace
+            .read()
+            .get(namespace)
+            .map(|objects| objects.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Walks a namespace in order of names until `visit` breaks.
+    pub fn visit<B>(
+        &self,
+        namespace: &str,
+        mut visit: impl FnMut(&Arc<T>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        match self.by_namespace.read().get(namespace) {
+            Some(objects) => objects.values().try_for_each(&mut visit),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Adds or replaces; gives what was there.
+    pub fn put(&self, namespace: &str, name: &str, object: T) -> Option<Arc<T>> {
+        let mut all = self.by_namespace.write();
+        if !all.contains_key(namespace) {
+            all.insert(namespace.into(), BTreeMap::new());
+        }
+        let objects = all.get_mut(namespace).expect("it was put there just now");
+        objects.insert(name.into(), Arc::new(object))
+    }
+
+    /// Gives what was there.
+    pub fn remove(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
+        let mut all = self.by_namespace.write();
+        let objects = all.get_mut(namespace)?;
+        let gone = objects.remove(name);
+        if objects.is_empty() {
+            all.remove(namespace);
+        }
+        gone
+    }
+
+    /// Forgets everything, before a new start from a list.
+    pub fn clear(&self) {
+        self.by_namespace.write().clear();
+    }
+}

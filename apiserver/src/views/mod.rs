@@ -1,0 +1,10 @@
+//! What access control needs to know of the cluster: small typed views of some kinds, kept current
+//! from the watch cache.
+//!
+//! A view is a projection: it holds the fields that a decision reads and nothing else. Decisions
+//! read views and do no I/O. A view may lag behind the store for a moment; whoever is about to refuse
+//! because something is missing lets the views catch up once and looks again.
+
+mod lister;
+
+pub use lister::Lister;
