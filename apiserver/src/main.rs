@@ -1,5 +1,8 @@
 //! kube-apiserver: the REST and watch front of the cluster; alone speaks to the store.
 
+mod authn;
+mod authz;
 mod request;
+mod views;
 
 fn main() {}

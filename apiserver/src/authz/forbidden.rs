@@ -36,7 +36,8 @@ pub fn forbidden_text(attributes: Attributes<'_>) -> String {
     } else {
         format!("{}/{}", info.resource, info.subresource)
     };
-    let what = format!("User {user:?} cannot {} resource {resource:?} in API group {:?}", info.verb, info.group);
+    let what =
+        format!("User {user:?} cannot {} resource {resource:?} in API group {:?}", info.verb, info.group);
     if info.namespace.is_empty() {
         format!("{what} at the cluster scope")
     } else {

@@ -3,8 +3,16 @@
 //!
 //! A view is a projection: it holds the fields that a decision reads and nothing else. Decisions
 //! read views and do no I/O. A view may lag behind the store for a moment; whoever is about to refuse
-//! because something is missing lets the views catch up once and looks again.
+//! because something is missing lets the views catch up once (`CatchUp`) and looks again.
 
 mod lister;
 
 pub use lister::Lister;
+
+/// Lets the views reach the state that the store has now.
+#[async_trait::async_trait]
+pub trait CatchUp: Send + Sync {
+    /// Returns once everything that was committed before the call is seen in the views, or after
+    /// a short while when the store cannot be asked: the views then stand as they are.
+    async fn catch_up(&self);
+}

@@ -184,11 +184,7 @@ fn only_collector_fields<T: Resource + PartialEq>(new: &T, old: &T) -> bool {
 
 /// The parts of `wanted`, one verb, resource and name each, that no rule in `held` covers.
 fn uncovered(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
-    wanted
-        .iter()
-        .flat_map(parts)
-        .filter(|part| !held.iter().any(|rule| covers(rule, part)))
-        .collect()
+    wanted.iter().flat_map(parts).filter(|part| !held.iter().any(|rule| covers(rule, part))).collect()
 }
 
 fn parts(rule: &PolicyRule) -> Vec<PolicyRule> {
@@ -217,11 +213,7 @@ fn parts(rule: &PolicyRule) -> Vec<PolicyRule> {
     }
     for url in &rule.non_resource_urls {
         for verb in &rule.verbs {
-            parts.push(PolicyRule {
-                non_resource_urls: one(url),
-                verbs: one(verb),
-                ..PolicyRule::default()
-            });
+            parts.push(PolicyRule { non_resource_urls: one(url), verbs: one(verb), ..PolicyRule::default() });
         }
     }
     parts

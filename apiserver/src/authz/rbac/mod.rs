@@ -62,10 +62,9 @@ impl Authorizer for Rbac {
                 });
             }
             if !rule.non_resource_urls.is_empty() {
-                listed.non_resource.push(NonResourceRule {
-                    verbs: rule.verbs,
-                    non_resource_urls: rule.non_resource_urls,
-                });
+                listed
+                    .non_resource
+                    .push(NonResourceRule { verbs: rule.verbs, non_resource_urls: rule.non_resource_urls });
             }
         }
         listed

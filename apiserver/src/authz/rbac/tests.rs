@@ -114,11 +114,17 @@ fn policy() -> Arc<Policy> {
     cluster_role(&policy, "editor", vec![rule("get list update delete", "core", "pods", "")]);
     cluster_binding(&policy, "viewer", vec![subject("User", "", "carol"), subject("Group", "", "readers")]);
     cluster_binding(&policy, "gone", vec![subject("User", "", "dave")]);
-    binding(&policy, "web", "edit", role_ref("ClusterRole", "editor"), vec![
-        subject("ServiceAccount", "", "robot"),
-        subject("ServiceAccount", "ci", "deployer"),
-        subject("User", "", "erin"),
-    ]);
+    binding(
+        &policy,
+        "web",
+        "edit",
+        role_ref("ClusterRole", "editor"),
+        vec![
+            subject("ServiceAccount", "", "robot"),
+            subject("ServiceAccount", "ci", "deployer"),
+            subject("User", "", "erin"),
+        ],
+    );
     let mut own = Role { rules: vec![rule("get", "core", "secrets", "only")], ..Role::default() };
     own.metadata.name = "one-secret".into();
     policy.roles.put("web", "one-secret", own);
@@ -144,8 +150,16 @@ fn bindings_reach_their_subjects() {
         ),
         (user("x", "writers"), "list core pods", none()),
         (user("carol", ""), "delete core pods x web", none()),
-        (user("system:serviceaccount:web:robot", ""), "delete core pods x web", allow(&format!(r#"{edit} "robot/web""#))),
-        (user("system:serviceaccount:ci:deployer", ""), "delete core pods x web", allow(&format!(r#"{edit} "deployer/ci""#))),
+        (
+            user("system:serviceaccount:web:robot", ""),
+            "delete core pods x web",
+            allow(&format!(r#"{edit} "robot/web""#)),
+        ),
+        (
+            user("system:serviceaccount:ci:deployer", ""),
+            "delete core pods x web",
+            allow(&format!(r#"{edit} "deployer/ci""#)),
+        ),
         (user("system:serviceaccount:ci:robot", ""), "delete core pods x web", none()),
         (user("system:serviceaccount:web:robot", ""), "delete core pods x other", none()),
         (
@@ -225,7 +239,7 @@ fn aggregation_takes_everything() {
         Some(Box::new(AggregationRule { cluster_role_selectors: vec![Default::default()] }));
     let info = "create rbac.authorization.k8s.io clusterroles all";
     let text = "must have cluster-admin privileges to use the aggregationRule";
-    let some = vec![rule("*", "*", "*", "")];
+    let some = vec![rule("get list create", "*", "*", "")];
     let all = vec![rule("*", "*", "*", ""), urls("*", "*")];
     assert_eq!(write("carol", some, info, &role, None), Err(EscalationError::Forbidden(text.into())));
     assert_eq!(write("carol", all, info, &role, None), Ok(()));

@@ -1,0 +1,171 @@
+//! Authentication: who sends this request?
+//!
+//! In upstream's order: the front proxy's headers, the client certificate, a bearer token (header or
+//! WebSocket subprotocol), anonymous. A credential that is there and bad makes the request
+//! unauthenticated, unless another one is good; it is never taken as anonymous. What identified
+//! the sender is removed from the headers, so that nothing behind sees it.
+
+mod bearer;
+mod front_proxy;
+pub mod impersonation;
+pub mod service_account;
+#[cfg(test)]
+mod tests;
+mod token_cache;
+mod x509;
+
+pub use front_proxy::{FrontProxy, FrontProxyError};
+pub use token_cache::TokenCache;
+pub use x509::{ConnectionIdentity, X509};
+
+use crate::request::User;
+use http::{HeaderMap, header};
+use std::sync::Arc;
+
+/// Why a credential was refused. Goes to the log only: the client sees `Unauthorized`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AuthnError {
+    #[error("verifying certificate {certificate} failed: {reason}")]
+    Untrusted { certificate: String, reason: String },
+    #[error("cannot read the client certificate: {0}")]
+    Certificate(String),
+    #[error("x509: subject with cn={0} is not in the allowed list")]
+    ProxyName(String),
+    #[error("invalid bearer token")]
+    InvalidToken,
+    #[error("{0}")]
+    WebSocketToken(&'static str),
+    #[error("{0}")]
+    Token(String),
+    #[error("no credentials and anonymous requests are off")]
+    NoCredentials,
+    #[error("[{}]", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Several(Vec<AuthnError>),
+}
+
+/// Who a credential belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub user: User,
+    /// Those of the asked audiences that the credential is good for; empty when it names none.
+    pub audiences: Vec<String>,
+}
+
+impl Identity {
+    fn of(user: User) -> Self {
+        Self { user, audiences: Vec::new() }
+    }
+}
+
+/// Checks bearer tokens.
+#[async_trait::async_trait]
+pub trait TokenAuthenticator: Send + Sync {
+    /// `Ok(None)`: not a token of this sort. `audiences` are those of which the token must name one.
+    ///
+    /// # Errors
+    /// When it is such a token and is not good.
+    async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Option<Identity>, AuthnError>;
+}
+
+/// All ways in which this server recognizes users.
+pub struct Authenticator {
+    pub front_proxy: Option<FrontProxy>,
+    pub x509: Option<X509>,
+    pub tokens: Option<Arc<dyn TokenAuthenticator>>,
+    /// `--anonymous-auth`
+    pub anonymous: bool,
+    /// `--api-audiences`: what tokens must be meant for.
+    pub audiences: Vec<String>,
+}
+
+impl Authenticator {
+    /// Finds the sender of a request and removes the credentials from its headers.
+    ///
+    /// # Errors
+    /// When a credential is bad, or there is none and anonymous requests are off: a 401.
+    pub async fn authenticate(
+        &self,
+        headers: &mut HeaderMap,
+        connection: &ConnectionIdentity,
+    ) -> Result<User, AuthnError> {
+        let mut errors = Vec::new();
+        let found = self.identify(headers, connection, &mut errors).await;
+        let user = match found {
+            Some(identity) => with_authenticated(identity.user),
+            None if !errors.is_empty() => {
+                return Err(match errors.len() {
+                    1 => errors.swap_remove(0),
+                    _ => AuthnError::Several(errors),
+                });
+            }
+            None if self.anonymous => anonymous(),
+            None => return Err(AuthnError::NoCredentials),
+        };
+        headers.remove(header::AUTHORIZATION);
+        front_proxy::remove_standard_headers(headers);
+        if let Some(proxy) = &self.front_proxy {
+            proxy.remove_headers(headers);
+        }
+        Ok(user)
+    }
+
+    async fn identify(
+        &self,
+        headers: &mut HeaderMap,
+        connection: &ConnectionIdentity,
+        errors: &mut Vec<AuthnError>,
+    ) -> Option<Identity> {
+        if let Some(proxy) = &self.front_proxy {
+            match proxy.authenticate(headers, connection) {
+                Ok(Some(user)) => return Some(Identity::of(user)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        if let Some(x509) = &self.x509 {
+            match x509.authenticate(connection) {
+                Ok(Some(user)) => return Some(Identity::of(user)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        let tokens = self.tokens.as_deref()?;
+        if let Some(token) = bearer::from_header(headers) {
+            match tokens.authenticate(&token, &self.audiences).await {
+                Ok(Some(identity)) => return Some(identity),
+                Ok(None) => errors.push(AuthnError::InvalidToken),
+                Err(error) => errors.push(error),
+            }
+        }
+        match bearer::from_subprotocol(headers) {
+            Ok(Some((token, others))) => match tokens.authenticate(&token, &self.audiences).await {
+                Ok(Some(identity)) => {
+                    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, others);
+                    return Some(identity);
+                }
+                Ok(None) => errors.push(AuthnError::InvalidToken),
+                Err(error) => errors.push(error),
+            },
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+        None
+    }
+}
+
+/// The user that requests without credentials have.
+pub fn anonymous() -> User {
+    User {
+        name: User::ANONYMOUS.to_owned(),
+        groups: vec![User::UNAUTHENTICATED.to_owned()],
+        ..User::default()
+    }
+}
+
+fn with_authenticated(mut user: User) -> User {
+    if user.name != User::ANONYMOUS && !user.is_in(User::AUTHENTICATED) && !user.is_in(User::UNAUTHENTICATED)
+    {
+        user.groups.push(User::AUTHENTICATED.to_owned());
+    }
+    user
+}
