@@ -3,6 +3,8 @@
 mod authn;
 mod authz;
 mod request;
+mod status;
+mod storage;
 mod views;
 
 fn main() {}

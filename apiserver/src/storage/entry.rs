@@ -1,0 +1,251 @@
+//! One stored object as readers need it: shared JSON bytes beside the few facts that selectors ask
+//! for. A value is decoded once, when it comes out of the store.
+//!
+//! Stored values carry no `metadata.resourceVersion`: it is the key's mod revision, spliced into the
+//! bytes here, after the uid as Go's field order has it:
+//! `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a",…,"uid":"…"[,"resourceVersion":"7"],…`.
+
+use std::sync::{Arc, OnceLock};
+
+use api_types::codec::{json, protobuf};
+use api_types::kind::{Object, Row};
+use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata};
+use bytes::Bytes;
+use memchr::memmem;
+
+/// A stored object at one revision.
+#[derive(Debug)]
+pub struct Entry {
+    /// The key below the collection's prefix: `NAMESPACE/NAME` or `NAME`.
+    pub key: Arc<str>,
+    /// The revision of its last write.
+    pub revision: i64,
+    /// JSON with kind, apiVersion and resourceVersion.
+    pub bytes: Bytes,
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// The kind's selectable fields beyond name and namespace.
+    pub fields: Box<[(&'static str, Box<str>)]>,
+    /// Made at the first protobuf read.
+    pub protobuf: OnceLock<Bytes>,
+}
+
+/// Why a stored value cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("{0}")]
+    Json(#[from] json::Error),
+    #[error("{0}")]
+    Protobuf(#[from] protobuf::Error),
+    #[error("stored object is a {found}, expected {expected}")]
+    Kind { found: String, expected: String },
+}
+
+impl Entry {
+    /// Reads a stored value.
+    ///
+    /// # Errors
+    /// When the value is no object of the row's kind.
+    pub fn read(row: &Row, key: Arc<str>, value: &[u8], revision: i64) -> Result<Self, Unreadable> {
+        if value.starts_with(protobuf::MAGIC) {
+            return Self::from_protobuf(row, key, value, revision);
+        }
+        let (labels, fields) = if (row.selectable_names)().is_empty() {
+            // Labels and uid are all that is asked for: no need to read spec and status.
+            let object: PartialObjectMetadata = json::from_slice(value)?;
+            (labels(&object.metadata), Box::default())
+        } else {
+            let object = decode(row, value)?;
+            (labels(object.meta()), fields(row, &*object))
+        };
+        let bytes = match spliced(row, value, revision) {
+            Some(bytes) => bytes,
+            None => {
+                let mut object = decode(row, value)?;
+                object.meta_mut().resource_version = revision.to_string();
+                json::to_vec(&*object).into()
+            }
+        };
+        Ok(Self { key, revision, bytes, labels, fields, protobuf: OnceLock::new() })
+    }
+
+    fn from_protobuf(row: &Row, key: Arc<str>, value: &[u8], revision: i64) -> Result<Self, Unreadable> {
+        let envelope = protobuf::open_envelope(value)?;
+        if envelope.kind != row.kind.kind || envelope.api_version != row.kind.api_version {
+            return Err(Unreadable::Kind {
+                found: format!("{} {}", envelope.api_version, envelope.kind),
+                expected: format!("{} {}", row.kind.api_version, row.kind.kind),
+            });
+        }
+        let mut object = (row.new)();
+        protobuf::read(object.as_dyn_struct_mut(), envelope.raw)?;
+        object.meta_mut().resource_version = revision.to_string();
+        Ok(Self::of(row, key, &*object, revision))
+    }
+
+    /// An entry of an object at hand, whose resourceVersion is set.
+    pub fn of(row: &Row, key: Arc<str>, object: &dyn Object, revision: i64) -> Self {
+        Self {
+            key,
+            revision,
+            bytes: json::to_vec(object).into(),
+            labels: labels(object.meta()),
+            fields: fields(row, object),
+            protobuf: OnceLock::new(),
+        }
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.key.rsplit_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    pub fn name(&self) -> &str {
+        self.key.rsplit_once('/').map_or(&*self.key, |(_, name)| name)
+    }
+
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(k, _)| **k == *key).map(|(_, v)| &**v)
+    }
+
+    /// The text of a selectable field; empty if the object does not have it.
+    pub fn field(&self, name: &str) -> &str {
+        match name {
+            "metadata.name" => self.name(),
+            "metadata.namespace" => self.namespace(),
+            _ => self.fields.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| v),
+        }
+    }
+
+    /// The object itself.
+    ///
+    /// # Errors
+    /// Never for bytes that `read` made.
+    pub fn decode(&self, row: &Row) -> Result<Box<dyn Object>, json::Error> {
+        decode(row, &self.bytes)
+    }
+
+    /// The typed object.
+    ///
+    /// # Errors
+    /// Never for bytes that `read` made of the same kind.
+    pub fn typed<T: api_types::Resource>(&self) -> Result<T, json::Error> {
+        json::from_slice(&self.bytes)
+    }
+
+    /// The object in protobuf, made once.
+    ///
+    /// # Errors
+    /// Never for bytes that `read` made.
+    pub fn protobuf(&self, row: &Row) -> Result<Bytes, json::Error> {
+        if let Some(made) = self.protobuf.get() {
+            return Ok(made.clone());
+        }
+        Ok(Bytes::from(protobuf::to_envelope(&*self.decode(row)?)))
+    }
+}
+
+/// Reads JSON into a new object of the row's kind, leniently.
+///
+/// # Errors
+/// Go's texts, see [`json::Error`].
+pub fn decode(row: &Row, text: &[u8]) -> Result<Box<dyn Object>, json::Error> {
+    let mut object = (row.new)();
+    json::read(object.as_dyn_struct_mut(), text, &mut None)?;
+    Ok(object)
+}
+
+/// What goes into the store: the object without its resourceVersion.
+pub fn encode(object: &mut dyn Object) -> Bytes {
+    let version = std::mem::take(&mut object.meta_mut().resource_version);
+    let bytes = json::to_vec(object).into();
+    object.meta_mut().resource_version = version;
+    bytes
+}
+
+/// How every stored value and every object of the kind begins: `{"kind":"Pod","apiVersion":"v1",`.
+pub fn prefix(row: &Row) -> String {
+    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", row.kind.kind, row.kind.api_version)
+}
+
+fn spliced(row: &Row, value: &[u8], revision: i64) -> Option<Bytes> {
+    let start = prefix(row);
+    let body = value.strip_prefix(start.as_bytes())?.strip_prefix(b"\"metadata\":{")?;
+    const UID: &[u8] = b"\"uid\":\"";
+    // What stands before the uid are names, in which a quote cannot stand unescaped.
+    let uid = memmem::find(body, UID)? + UID.len();
+    let end = uid + memchr::memchr(b'"', &body[uid..])? + 1;
+    if body[end..].starts_with(b",\"resourceVersion\"") || body[..uid].contains(&b'{') {
+        return None;
+    }
+    let end = value.len() - body.len() + end;
+    let mut number = itoa_buffer(revision);
+    let mut out = Vec::with_capacity(value.len() + number.len() + 24);
+    out.extend_from_slice(&value[..end]);
+    out.extend_from_slice(b",\"resourceVersion\":\"");
+    out.append(&mut number);
+    out.push(b'"');
+    out.extend_from_slice(&value[end..]);
+    Some(out.into())
+}
+
+fn itoa_buffer(n: i64) -> Vec<u8> {
+    n.to_string().into_bytes()
+}
+
+fn labels(meta: &ObjectMeta) -> Box<[(Box<str>, Box<str>)]> {
+    meta.labels.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect()
+}
+
+fn fields(row: &Row, object: &dyn Object) -> Box<[(&'static str, Box<str>)]> {
+    (row.selectable_fields)(object).into_iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api_types::core::v1::{ConfigMap, Pod};
+    use api_types::kinds;
+
+    fn pod_row() -> &'static Row {
+        kinds::by_resource("", "v1", "pods").expect("pods")
+    }
+
+    fn stored() -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.name = "web".into();
+        pod.metadata.namespace = "default".into();
+        pod.metadata.uid = "0f".into();
+        pod.metadata.labels.insert("uid".into(), "x".into());
+        pod.spec.node_name = "n1".into();
+        pod
+    }
+
+    #[test]
+    fn the_revision_is_spliced_where_go_would_write_it() {
+        let mut pod = stored();
+        let value = encode(&mut pod);
+        let entry = Entry::read(pod_row(), "default/web".into(), &value, 42).expect("readable");
+        pod.metadata.resource_version = "42".into();
+        assert_eq!(entry.bytes, json::to_vec(&pod));
+        assert_eq!((entry.namespace(), entry.name(), entry.label("uid")), ("default", "web", Some("x")));
+    }
+
+    #[test]
+    fn protobuf_values_become_the_same_bytes() {
+        let mut pod = stored();
+        let value = protobuf::to_envelope(&pod);
+        let entry = Entry::read(pod_row(), "default/web".into(), &value, 7).expect("readable");
+        pod.metadata.resource_version = "7".into();
+        assert_eq!(entry.bytes, json::to_vec(&pod));
+    }
+
+    #[test]
+    fn values_in_another_order_are_written_anew() {
+        let row = kinds::by_resource("", "v1", "configmaps").expect("configmaps");
+        let value =
+            br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","uid":"1"},"data":{"k":"v"}}"#;
+        let entry = Entry::read(row, "default/a".into(), value, 3).expect("readable");
+        let read: ConfigMap = entry.typed().expect("typed");
+        assert_eq!((read.metadata.resource_version.as_str(), read.data["k"].as_str()), ("3", "v"));
+        assert!(entry.bytes.starts_with(prefix(row).as_bytes()));
+    }
+}

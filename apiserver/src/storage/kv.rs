@@ -1,0 +1,441 @@
+//! The store's client: etcd v3 over gRPC, and nothing of Kubernetes.
+//!
+//! Every write is a transaction guarded by the key's mod revision (0 for "not there"); the losing
+//! side gets the present value in the same answer. Concurrent questions for the store's current
+//! revision share one request. A value is bytes; keys are relative to the registry prefix.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use daemon::metrics;
+use etcd_protocol::etcdserverpb::{
+    Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RequestOp, StatusRequest,
+    TxnRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse, compare,
+    kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient, request_op,
+    response_op, watch_client::WatchClient, watch_request,
+};
+use etcd_protocol::mvccpb::KeyValue;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+/// How the store is reached.
+#[derive(Debug, Clone)]
+pub struct KvOptions {
+    /// `https://host:2379`; several are balanced.
+    pub servers: Vec<String>,
+    /// PEM of the authorities, certificate and key; none of them for `http://`.
+    pub ca: Option<Vec<u8>>,
+    pub cert: Option<Vec<u8>>,
+    pub key: Option<Vec<u8>>,
+    /// `/registry`.
+    pub prefix: String,
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KvError {
+    #[error("etcd endpoint {0:?}: {1}")]
+    Endpoint(String, String),
+    /// The revision is no longer in the store.
+    #[error("etcdserver: mvcc: required revision has been compacted")]
+    Compacted,
+    /// The revision is not there yet.
+    #[error("etcdserver: mvcc: required revision is a future revision")]
+    Future,
+    #[error("etcdserver: request is too large")]
+    TooLarge,
+    #[error("{0}")]
+    Store(String),
+    /// No answer; whether a write happened is not known.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<tonic::Status> for KvError {
+    fn from(status: tonic::Status) -> Self {
+        let message = status.message();
+        match status.code() {
+            tonic::Code::OutOfRange if message.contains("compacted") => Self::Compacted,
+            tonic::Code::OutOfRange if message.contains("future") => Self::Future,
+            tonic::Code::InvalidArgument if message.contains("too large") => Self::TooLarge,
+            tonic::Code::Unavailable
+            | tonic::Code::DeadlineExceeded
+            | tonic::Code::Cancelled
+            | tonic::Code::Unknown => Self::Unavailable(status.to_string()),
+            _ => Self::Store(message.to_owned()),
+        }
+    }
+}
+
+/// A value and the revision of its last write.
+#[derive(Debug, Clone)]
+pub struct Versioned {
+    pub key: Bytes,
+    pub value: Bytes,
+    pub revision: i64,
+}
+
+impl From<KeyValue> for Versioned {
+    fn from(kv: KeyValue) -> Self {
+        Self { key: kv.key, value: kv.value, revision: kv.mod_revision }
+    }
+}
+
+/// The outcome of a guarded write.
+#[derive(Debug)]
+pub enum Guarded {
+    /// Done at this revision.
+    Done(i64),
+    /// The guard did not hold; the present value, if any.
+    Lost(Option<Versioned>),
+}
+
+/// One page of a prefix.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub items: Vec<Versioned>,
+    /// The store's revision when it answered.
+    pub revision: i64,
+    pub more: bool,
+}
+
+/// A running watch.
+pub struct Watch {
+    pub responses: Streaming<WatchResponse>,
+    requests: mpsc::Sender<WatchRequest>,
+}
+
+impl Watch {
+    /// Asks the store to say how far this watch has come.
+    pub async fn ask_progress(&self) {
+        let request = watch_request::RequestUnion::ProgressRequest(WatchProgressRequest {});
+        // A closed channel means that the stream has ended, which its reader sees.
+        let _ = self.requests.send(WatchRequest { request_union: Some(request) }).await;
+    }
+}
+
+/// The client.
+pub struct Kv {
+    kv: KvClient<Channel>,
+    watch: WatchClient<Channel>,
+    lease: LeaseClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
+    prefix: String,
+    waiting: Arc<Mutex<Revisions>>,
+    /// Set once the store's version is known; see [`progress_is_reliable`].
+    reliable_progress: AtomicBool,
+    latency: metrics::HistogramVec,
+    /// A lease of recent making, shared by the keys of about the same lifetime, as upstream does.
+    recent_lease: tokio::sync::Mutex<Option<SharedLease>>,
+}
+
+struct SharedLease {
+    id: i64,
+    ttl: i64,
+    made: Instant,
+    uses: u32,
+}
+
+/// How many keys may hang on one lease, and for how long new ones join it.
+const LEASE_KEYS: u32 = 1000;
+const LEASE_REUSE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Revisions {
+    asking: bool,
+    next: Vec<oneshot::Sender<Result<i64, KvError>>>,
+}
+
+impl Kv {
+    /// Makes the client; connections are opened when needed.
+    ///
+    /// # Errors
+    /// When an endpoint or the TLS material cannot be used.
+    pub fn connect(options: &KvOptions) -> Result<Self, KvError> {
+        let mut endpoints = Vec::new();
+        for server in &options.servers {
+            let wrong = |e: &dyn std::fmt::Display| KvError::Endpoint(server.clone(), e.to_string());
+            let mut endpoint = Endpoint::from_shared(server.clone())
+                .map_err(|e| wrong(&e))?
+                .connect_timeout(Duration::from_secs(5))
+                .http2_keep_alive_interval(Duration::from_secs(30))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .initial_stream_window_size(4 << 20)
+                .initial_connection_window_size(16 << 20)
+                .tcp_nodelay(true);
+            if server.starts_with("https://") {
+                let mut tls = ClientTlsConfig::new();
+                if let Some(ca) = &options.ca {
+                    tls = tls.ca_certificate(tonic::transport::Certificate::from_pem(ca));
+                }
+                if let (Some(cert), Some(key)) = (&options.cert, &options.key) {
+                    tls = tls.identity(tonic::transport::Identity::from_pem(cert, key));
+                }
+                endpoint = endpoint.tls_config(tls).map_err(|e| wrong(&e))?;
+            }
+            endpoints.push(endpoint);
+        }
+        let channel = match endpoints.as_slice() {
+            [one] => one.connect_lazy(),
+            _ => Channel::balance_list(endpoints.into_iter()),
+        };
+        // A page of large objects may be larger than tonic's 4 MB.
+        const LIMIT: usize = 1 << 30;
+        Ok(Self {
+            kv: KvClient::new(channel.clone())
+                .max_decoding_message_size(LIMIT)
+                .max_encoding_message_size(LIMIT),
+            watch: WatchClient::new(channel.clone()).max_decoding_message_size(LIMIT),
+            lease: LeaseClient::new(channel.clone()),
+            maintenance: MaintenanceClient::new(channel),
+            prefix: options.prefix.trim_end_matches('/').to_owned(),
+            waiting: Arc::default(),
+            reliable_progress: AtomicBool::new(false),
+            latency: metrics::global().histogram_vec(
+                "etcd_request_duration_seconds",
+                "[BETA] Etcd request latency in seconds for each operation and object type.",
+                &["operation", "type"],
+                &[
+                    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0,
+                    8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+                ],
+            ),
+            recent_lease: tokio::sync::Mutex::new(None),
+        })
+    }
+
+    /// The full key of a path below the registry prefix.
+    pub fn key(&self, path: &str) -> String {
+        format!("{}/{path}", self.prefix)
+    }
+
+    fn observe(&self, operation: &str, key: &[u8], since: Instant) {
+        let text = std::str::from_utf8(key).unwrap_or_default();
+        let kind = text.strip_prefix(&self.prefix).unwrap_or(text).trim_start_matches('/');
+        let kind = kind.split('/').next().unwrap_or_default();
+        self.latency.with_label_values(&[operation, kind]).observe(since.elapsed().as_secs_f64());
+    }
+
+    /// The present value, and the store's revision.
+    pub async fn get(&self, key: &str) -> Result<(Option<Versioned>, i64), KvError> {
+        let since = Instant::now();
+        let request = RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..RangeRequest::default() };
+        let answer = self.kv.clone().range(request).await?.into_inner();
+        self.observe("get", key.as_bytes(), since);
+        let revision = answer.header.map_or(0, |h| h.revision);
+        Ok((answer.kvs.into_iter().next().map(Versioned::from), revision))
+    }
+
+    /// Writes a value that must have been last written at `expected` (0: must not be there).
+    pub async fn put(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<Guarded, KvError> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let put = PutRequest { key: key.clone(), value, lease, ..PutRequest::default() };
+        let operation = if expected == 0 { "create" } else { "update" };
+        self.guarded(operation, key, expected, request_op::Request::RequestPut(put)).await
+    }
+
+    /// Deletes a key that must have been last written at `expected`.
+    pub async fn delete(&self, key: &str, expected: i64) -> Result<Guarded, KvError> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let delete = DeleteRangeRequest { key: key.clone(), ..DeleteRangeRequest::default() };
+        self.guarded("delete", key, expected, request_op::Request::RequestDeleteRange(delete)).await
+    }
+
+    async fn guarded(
+        &self,
+        operation: &str,
+        key: Bytes,
+        expected: i64,
+        write: request_op::Request,
+    ) -> Result<Guarded, KvError> {
+        let since = Instant::now();
+        let compare = Compare {
+            result: compare::CompareResult::Equal.into(),
+            target: compare::CompareTarget::Mod.into(),
+            key: key.clone(),
+            target_union: Some(compare::TargetUnion::ModRevision(expected)),
+            ..Compare::default()
+        };
+        let read = RangeRequest { key: key.clone(), ..RangeRequest::default() };
+        let request = TxnRequest {
+            compare: vec![compare],
+            success: vec![RequestOp { request: Some(write) }],
+            failure: vec![RequestOp { request: Some(request_op::Request::RequestRange(read)) }],
+        };
+        let answer = self.kv.clone().txn(request).await?.into_inner();
+        self.observe(operation, &key, since);
+        if answer.succeeded {
+            return Ok(Guarded::Done(answer.header.map_or(0, |h| h.revision)));
+        }
+        let present = answer.responses.into_iter().next().and_then(|op| match op.response {
+            Some(response_op::Response::ResponseRange(range)) => range.kvs.into_iter().next(),
+            _ => None,
+        });
+        Ok(Guarded::Lost(present.map(Versioned::from)))
+    }
+
+    /// A page of `prefix`, from key `start` on, at `revision` (0: the present one).
+    pub async fn page(&self, prefix: &str, start: &[u8], limit: i64, revision: i64) -> Result<Page, KvError> {
+        let since = Instant::now();
+        let request = RangeRequest {
+            key: Bytes::copy_from_slice(start),
+            range_end: range_end(prefix.as_bytes()),
+            limit,
+            revision,
+            ..RangeRequest::default()
+        };
+        let answer = self.kv.clone().range(request).await?.into_inner();
+        self.observe("list", prefix.as_bytes(), since);
+        Ok(Page {
+            items: answer.kvs.into_iter().map(Versioned::from).collect(),
+            revision: answer.header.map_or(0, |h| h.revision),
+            more: answer.more,
+        })
+    }
+
+    /// Follows `prefix` from `revision` on.
+    pub async fn watch(&self, prefix: &str, revision: i64) -> Result<Watch, KvError> {
+        let (requests, receiver) = mpsc::channel(8);
+        let create = WatchCreateRequest {
+            key: Bytes::copy_from_slice(prefix.as_bytes()),
+            range_end: range_end(prefix.as_bytes()),
+            start_revision: revision,
+            progress_notify: true,
+            ..WatchCreateRequest::default()
+        };
+        let union = watch_request::RequestUnion::CreateRequest(create);
+        requests
+            .send(WatchRequest { request_union: Some(union) })
+            .await
+            .map_err(|_| KvError::Unavailable("watch request channel closed".into()))?;
+        let responses = self.watch.clone().watch(ReceiverStream::new(receiver)).await?.into_inner();
+        Ok(Watch { responses, requests })
+    }
+
+    /// The store's revision at some moment after the call: a linearizable read, shared by all who
+    /// ask while one is under way to be sent.
+    pub async fn revision(self: &Arc<Self>) -> Result<i64, KvError> {
+        let (sender, receiver) = oneshot::channel();
+        let start = {
+            let mut waiting = self.waiting.lock();
+            waiting.next.push(sender);
+            !std::mem::replace(&mut waiting.asking, true)
+        };
+        if start {
+            let this = self.clone();
+            tokio::spawn(async move { this.answer_revisions().await });
+        }
+        receiver.await.map_err(|_| KvError::Unavailable("revision request dropped".into()))?
+    }
+
+    async fn answer_revisions(&self) {
+        loop {
+            // Whoever asks from here on waits for the next round.
+            let round = {
+                let mut waiting = self.waiting.lock();
+                if waiting.next.is_empty() {
+                    waiting.asking = false;
+                    return;
+                }
+                std::mem::take(&mut waiting.next)
+            };
+            let answer = self.get(&self.key("health")).await.map(|(_, revision)| revision);
+            for sender in round {
+                let _ = sender.send(answer.clone());
+            }
+        }
+    }
+
+    /// A lease on which keys with this time to live may hang.
+    pub async fn lease(&self, ttl: i64) -> Result<i64, KvError> {
+        let mut recent = self.recent_lease.lock().await;
+        if let Some(lease) = recent.as_mut().filter(|l| {
+            l.ttl == ttl
+                && l.uses < LEASE_KEYS
+                && l.made.elapsed() < LEASE_REUSE.min(Duration::from_secs(ttl as u64 / 10))
+        }) {
+            lease.uses += 1;
+            return Ok(lease.id);
+        }
+        // The last key to join must still live its whole time.
+        let reuse = (LEASE_REUSE.as_secs() as i64).min(ttl / 10);
+        let answer =
+            self.lease.clone().lease_grant(LeaseGrantRequest { ttl: ttl + reuse, id: 0 }).await?.into_inner();
+        *recent = Some(SharedLease { id: answer.id, ttl, made: Instant::now(), uses: 1 });
+        Ok(answer.id)
+    }
+
+    /// The version that the store reports; from then on it is known what can be asked of it.
+    pub async fn version(&self) -> Result<String, KvError> {
+        let version = self.maintenance.clone().status(StatusRequest::default()).await?.into_inner().version;
+        self.reliable_progress.store(progress_is_reliable(&version), Ordering::Relaxed);
+        Ok(version)
+    }
+
+    /// Whether the store can be asked how far a watch has come.
+    pub fn progress_is_reliable(&self) -> bool {
+        self.reliable_progress.load(Ordering::Relaxed)
+    }
+
+    /// The raw client, for the compactor's transactions.
+    pub fn client(&self) -> KvClient<Channel> {
+        self.kv.clone()
+    }
+}
+
+/// The first key after all that begin with `prefix`.
+pub fn range_end(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xFF {
+            end.push(last + 1);
+            return end.into();
+        }
+    }
+    Bytes::from_static(&[0])
+}
+
+/// Whether a store of this version answers progress requests only after the events before it
+/// (etcd 3.4.25 and 3.5.8 learned it; upstream trusts 3.4.31 and 3.5.13).
+pub fn progress_is_reliable(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-', '+']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let (major, minor, patch) =
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    match (major, minor) {
+        (3, 4) => patch >= 31,
+        (3, 5) => patch >= 13,
+        (3, minor) => minor > 5,
+        (major, _) => major > 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_next_one() {
+        assert_eq!(range_end(b"/registry/pods/"), &b"/registry/pods0"[..]);
+        assert_eq!(range_end(b"a\xff"), &b"b"[..]);
+        assert_eq!(range_end(b"\xff"), &b"\0"[..]);
+    }
+
+    #[test]
+    fn old_etcds_are_known() {
+        for (version, reliable) in [
+            ("3.4.23", false),
+            ("3.4.31", true),
+            ("3.5.12", false),
+            ("3.5.13", true),
+            ("3.6.0-rc.1", true),
+            ("3.6.4", true),
+        ] {
+            assert_eq!(progress_is_reliable(version), reliable, "{version}");
+        }
+    }
+}

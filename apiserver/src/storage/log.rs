@@ -1,0 +1,227 @@
+//! The event log of a resource (or of one value of an indexed field): appended by the cache's one
+//! watch, read by any number of cursors.
+//!
+//! A cursor is a place in the log and costs no queue. The log is bounded: a cursor whose place was
+//! dropped has fallen off and its watcher ends with 410, so that no event is ever skipped.
+//! `floor` is the revision up to which events were dropped: what lies after it is complete.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::Entry;
+
+/// One change of one object.
+#[derive(Debug)]
+pub struct Event {
+    pub revision: i64,
+    /// Before; `None` for a creation.
+    pub old: Option<Arc<Entry>>,
+    /// After; `None` for a deletion.
+    pub new: Option<Arc<Entry>>,
+    /// For a deletion: the last state under the deletion's revision.
+    pub last: Option<Arc<Entry>>,
+    /// Watch frames, by [`Frame`], made once for all watchers.
+    frames: [OnceLock<Bytes>; 6],
+}
+
+impl Event {
+    pub fn new(
+        revision: i64,
+        old: Option<Arc<Entry>>,
+        new: Option<Arc<Entry>>,
+        last: Option<Arc<Entry>>,
+    ) -> Self {
+        Self { revision, old, new, last, frames: Default::default() }
+    }
+
+    /// The frame at `place`, made at its first use.
+    pub fn frame(&self, place: usize, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.frames[place].get_or_init(make).clone()
+    }
+}
+
+/// An append-only, bounded log of events.
+#[derive(Debug)]
+pub struct Log {
+    inner: RwLock<Inner>,
+    /// Events appended so far; wakes the cursors.
+    appended: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    events: VecDeque<Arc<Event>>,
+    /// The number of the first event still kept.
+    first: u64,
+    floor: i64,
+    capacity: usize,
+    /// The cache starts anew: what happened since is not known.
+    broken: bool,
+}
+
+/// The log does not reach back to the revision asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooOld {
+    pub floor: i64,
+}
+
+/// A place in a log.
+#[derive(Debug)]
+pub struct Cursor {
+    log: Arc<Log>,
+    next: u64,
+    appended: watch::Receiver<u64>,
+}
+
+impl Log {
+    /// An empty log that is complete after `floor`.
+    pub fn new(floor: i64, capacity: usize) -> Arc<Self> {
+        let inner = Inner { events: VecDeque::new(), first: 0, floor, capacity, broken: false };
+        Arc::new(Self { inner: RwLock::new(inner), appended: watch::Sender::new(0) })
+    }
+
+    /// Appends without waking anyone; `wake` follows once a batch is complete.
+    pub fn append(&self, event: Arc<Event>) {
+        let mut inner = self.inner.write();
+        if inner.events.len() == inner.capacity
+            && let Some(dropped) = inner.events.pop_front()
+        {
+            inner.first += 1;
+            inner.floor = dropped.revision;
+        }
+        inner.events.push_back(event);
+    }
+
+    /// Lets the cursors see what was appended.
+    pub fn wake(&self) {
+        let inner = self.inner.read();
+        self.appended.send_replace(inner.first + inner.events.len() as u64);
+    }
+
+    /// Ends all cursors: later events are not in this log.
+    pub fn break_off(&self) {
+        self.inner.write().broken = true;
+        self.appended.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Whether a cursor could start after `revision`, without making one.
+    pub fn reaches(&self, revision: i64) -> bool {
+        let inner = self.inner.read();
+        !inner.broken && revision >= inner.floor
+    }
+
+    /// A cursor at the first event after `revision`.
+    ///
+    /// # Errors
+    /// [`TooOld`] when such events were dropped.
+    pub fn cursor_after(self: &Arc<Self>, revision: i64) -> Result<Cursor, TooOld> {
+        let inner = self.inner.read();
+        if revision < inner.floor {
+            return Err(TooOld { floor: inner.floor });
+        }
+        let place = inner.events.partition_point(|event| event.revision <= revision);
+        let next = inner.first + place as u64;
+        Ok(Cursor { log: self.clone(), next, appended: self.appended.subscribe() })
+    }
+}
+
+/// What a cursor finds.
+#[derive(Debug)]
+pub enum Batch {
+    Events(Vec<Arc<Event>>),
+    /// Nothing new.
+    Empty,
+    /// The next event was dropped, or the log broke off.
+    FellOff,
+}
+
+impl Cursor {
+    /// Up to `max` events, and the cursor moves past them.
+    pub fn take(&mut self, max: usize) -> Batch {
+        self.appended.mark_unchanged();
+        let inner = self.log.inner.read();
+        if inner.broken || self.next < inner.first {
+            return Batch::FellOff;
+        }
+        let start = (self.next - inner.first) as usize;
+        let events: Vec<_> = inner.events.iter().skip(start).take(max).cloned().collect();
+        if events.is_empty() {
+            return Batch::Empty;
+        }
+        self.next += events.len() as u64;
+        Batch::Events(events)
+    }
+
+    /// Resolves when events may have been appended since the last `take`.
+    pub async fn appended(&mut self) {
+        // The sender lives as long as the log, which this cursor holds.
+        let _ = self.appended.changed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(revision: i64) -> Arc<Event> {
+        Arc::new(Event::new(revision, None, None, None))
+    }
+
+    fn log(floor: i64, capacity: usize, revisions: &[i64]) -> Arc<Log> {
+        let log = Log::new(floor, capacity);
+        for revision in revisions {
+            log.append(event(*revision));
+        }
+        log.wake();
+        log
+    }
+
+    fn taken(cursor: &mut Cursor) -> Vec<i64> {
+        match cursor.take(100) {
+            Batch::Events(events) => events.iter().map(|e| e.revision).collect(),
+            Batch::Empty => vec![],
+            Batch::FellOff => vec![-1],
+        }
+    }
+
+    #[test]
+    fn a_cursor_sees_each_event_once() {
+        let log = log(10, 8, &[11, 13, 13, 15]);
+        let mut cursor = log.cursor_after(11).expect("in reach");
+        assert_eq!(taken(&mut cursor), [13, 13, 15]);
+        assert!(taken(&mut cursor).is_empty());
+        log.append(event(16));
+        assert_eq!(taken(&mut cursor), [16]);
+    }
+
+    #[test]
+    fn what_was_dropped_cannot_be_asked_for() {
+        let log = log(10, 2, &[11, 12, 13]);
+        assert_eq!(log.cursor_after(10).map(|_| ()), Err(TooOld { floor: 11 }));
+        assert_eq!(taken(&mut log.cursor_after(11).expect("in reach")), [12, 13]);
+    }
+
+    #[test]
+    fn a_slow_cursor_falls_off() {
+        let log = log(0, 2, &[1]);
+        let mut cursor = log.cursor_after(0).expect("in reach");
+        for revision in 2..5 {
+            log.append(event(revision));
+        }
+        assert_eq!(taken(&mut cursor), [-1]);
+    }
+
+    #[tokio::test]
+    async fn breaking_off_ends_cursors() {
+        let log = log(0, 2, &[1]);
+        let mut cursor = log.cursor_after(1).expect("in reach");
+        assert!(taken(&mut cursor).is_empty());
+        log.break_off();
+        cursor.appended().await;
+        assert_eq!(taken(&mut cursor), [-1]);
+    }
+}

@@ -1,0 +1,75 @@
+//! The store as the rest of the server sees it: one `Collection` (watch cache) per stored resource
+//! over one etcd client.
+//!
+//! `kv` speaks etcd v3 and knows no kinds; `entry` turns stored values into shared bytes and facts;
+//! `snapshot`, `log` and `cache` keep them; `continue_token` is the form of a page's place. A write
+//! goes to `kv` under a revision guard and comes back to readers through the watch alone.
+
+pub mod cache;
+pub mod compactor;
+pub mod continue_token;
+pub mod entry;
+pub mod kv;
+pub mod log;
+pub mod paths;
+pub mod snapshot;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api_types::Row;
+use api_types::kinds;
+use daemon::shutdown::Shutdown;
+
+pub use cache::Collection;
+pub use entry::Entry;
+pub use kv::Kv;
+
+/// All collections, by storage path (`pods`, `services/specs`).
+pub struct Storage {
+    pub kv: Arc<Kv>,
+    collections: HashMap<&'static str, Arc<Collection>>,
+}
+
+impl Storage {
+    /// One collection for each stored resource; nothing is read yet.
+    pub fn new(kv: Arc<Kv>) -> Self {
+        let mut collections = HashMap::new();
+        for row in kinds::all().iter().filter(|row| row.kind.is_stored()) {
+            let path = paths::storage_path(row.kind);
+            collections.entry(path).or_insert_with(|| {
+                Arc::new(Collection::new(paths::storage_row(row), kv.clone(), paths::index_field(row.kind)))
+            });
+        }
+        Self { kv, collections }
+    }
+
+    /// Starts filling and following every collection.
+    pub fn spawn(&self, shutdown: &Shutdown) {
+        for collection in self.collections.values() {
+            tokio::spawn(cache::follow(collection.clone(), shutdown.clone()));
+        }
+    }
+
+    /// Resolves when every collection has been read once.
+    pub async fn synced(&self) {
+        for collection in self.collections.values() {
+            collection.synced().await;
+        }
+    }
+
+    /// The collection behind a served kind; `None` for kinds that are answered and not stored.
+    pub fn collection(&self, row: &Row) -> Option<&Arc<Collection>> {
+        self.collections.get(paths::storage_path(row.kind))
+    }
+
+    /// The collection of a typed kind, which must be a stored one.
+    pub fn of<T: api_types::Resource>(&self) -> &Arc<Collection> {
+        let kind = T::facts();
+        self.collections.get(paths::storage_path(kind)).expect("the kind is a stored one of the table")
+    }
+
+    pub fn collections(&self) -> impl Iterator<Item = &Arc<Collection>> {
+        self.collections.values()
+    }
+}
