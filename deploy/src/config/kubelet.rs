@@ -1,0 +1,47 @@
+//! The kubelet's KubeletConfiguration.
+
+use crate::layout::Layout;
+use crate::settings::Settings;
+
+pub fn config(layout: &Layout, settings: &Settings) -> String {
+    format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+address: 0.0.0.0
+port: {port}
+healthzBindAddress: 127.0.0.1
+healthzPort: {health}
+authentication:
+  anonymous:
+    enabled: false
+  webhook:
+    enabled: true
+  x509:
+    clientCAFile: {ca}
+authorization:
+  mode: Webhook
+tlsCertFile: {cert}
+tlsPrivateKeyFile: {key}
+cgroupDriver: cgroupfs
+cgroupRoot: {cgroup}
+clusterDNS:
+- {dns}
+clusterDomain: {domain}
+containerRuntimeEndpoint: unix://{socket}
+failSwapOn: false
+staticPodPath: {manifests}
+podLogsDir: {logs}
+",
+        port = settings.ports.kubelet,
+        health = settings.ports.kubelet_health,
+        ca = layout.cert("ca").display(),
+        cert = layout.cert("kubelet").display(),
+        key = layout.key("kubelet").display(),
+        cgroup = settings.cgroup_root(),
+        dns = settings.dns_ip(),
+        domain = settings.cluster_domain,
+        socket = layout.containerd_socket().display(),
+        manifests = layout.path("manifests").display(),
+        logs = layout.path("kubelet/pod-logs").display(),
+    )
+}
