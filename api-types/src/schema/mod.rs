@@ -5,6 +5,7 @@
 //! Types refer to each other through functions, so that recursive types need no care.
 
 pub mod managed_fields;
+pub mod openapi;
 pub mod strategic_merge;
 
 use std::sync::OnceLock;

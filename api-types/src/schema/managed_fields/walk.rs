@@ -145,11 +145,13 @@ fn step(
         (Some(_), None) => found.removed.insert(path),
         (Some(_), Some(_)) => {}
     }
-    let is_branch = |value: Option<&Value>| match (node, value) {
-        (_, None | Some(Value::Null)) => true,
-        (Node::Struct(_) | Node::Map(_), Some(Value::Object(_))) => true,
-        (Node::ListMap(..) | Node::ListSet, Some(Value::Array(_))) => true,
-        _ => false,
+    let is_branch = |value: Option<&Value>| {
+        matches!(
+            (node, value),
+            (_, None | Some(Value::Null))
+                | (Node::Struct(_) | Node::Map(_), Some(Value::Object(_)))
+                | (Node::ListMap(..) | Node::ListSet, Some(Value::Array(_)))
+        )
     };
     if matches!(node, Node::Leaf) || !is_branch(old) || !is_branch(new) {
         if old.is_some() && new.is_some() && old != new {
