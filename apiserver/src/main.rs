@@ -2,6 +2,7 @@
 
 mod authn;
 mod authz;
+mod bootstrap;
 mod request;
 mod status;
 mod storage;

@@ -1,32 +1,24 @@
 //! The text of a 403, as clients and people know it.
 
 use crate::request::Attributes;
+use crate::status::{ApiError, Qualified};
 
-/// `pods "x" is forbidden: User "u" cannot get resource "pods" …`: the whole message of the Status.
-/// `reason` is the authorizers' and may be empty.
-pub fn forbidden_message(attributes: Attributes<'_>, reason: &str) -> String {
+/// The error of a request that nobody allows; `reason` is the authorizers' and may be empty.
+pub fn forbidden(attributes: Attributes<'_>, reason: &str) -> ApiError {
     let info = attributes.info;
-    let mut text = escape(&forbidden_text(attributes));
+    let mut why = escape(&forbidden_text(attributes));
     if !reason.is_empty() {
-        text.push_str(": ");
-        text.push_str(reason);
+        why = format!("{why}: {reason}");
     }
-    let resource = if info.group.is_empty() || info.resource.is_empty() {
-        info.resource.clone()
+    if info.is_resource {
+        ApiError::Forbidden { of: Qualified::new(&info.group, &info.resource), name: info.name.clone(), why }
     } else {
-        format!("{}.{}", info.resource, info.group)
-    };
-    if resource.is_empty() {
-        format!("forbidden: {text}")
-    } else if info.name.is_empty() {
-        format!("{resource} is forbidden: {text}")
-    } else {
-        format!("{resource} {:?} is forbidden: {text}", info.name)
+        ApiError::ForbiddenPath(format!("forbidden: {why}"))
     }
 }
 
 /// `User "u" cannot list resource "pods" in API group "" in the namespace "default"`.
-pub fn forbidden_text(attributes: Attributes<'_>) -> String {
+fn forbidden_text(attributes: Attributes<'_>) -> String {
     let (user, info) = (&attributes.user.name, attributes.info);
     if !info.is_resource {
         return format!("User {user:?} cannot {} path {:?}", info.verb, info.path);

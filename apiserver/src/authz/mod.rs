@@ -13,7 +13,7 @@ mod tests;
 mod union;
 
 pub use fixed::{AlwaysAllow, AlwaysDeny};
-pub use forbidden::{forbidden_message, forbidden_text};
+pub use forbidden::forbidden;
 pub use union::{Mode, ModeError, Union, parse_modes};
 
 use crate::request::{Attributes, Decision, User};

@@ -89,6 +89,7 @@ fn refusals_read_as_upstreams() {
     ];
     let user = User { name: "x".into(), ..User::default() };
     for (info, reason, expected) in cases {
-        assert_eq!(forbidden_message(Attributes { user: &user, info: &info }, reason), expected);
+        let status = forbidden(Attributes { user: &user, info: &info }, reason).status();
+        assert_eq!((status.code, status.message.as_str()), (403, expected));
     }
 }

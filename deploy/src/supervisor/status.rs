@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::plan::Fingerprint;
 use crate::daemons::Daemon;
 use crate::host::packages;
 use crate::host::processes::Identity;
@@ -86,8 +85,8 @@ impl Board {
     }
 }
 
-/// What a daemon would be started from now: its flags, its program's file, the contents of its inputs.
-pub fn fingerprint(daemon: &Daemon) -> Fingerprint {
+/// Of everything that a daemon reads only at its start.
+pub fn digest(daemon: &Daemon) -> String {
     let mut hash = Sha256::new();
     let program = match daemon.program.is_absolute() {
         true => Some(daemon.program.clone()),
@@ -102,5 +101,5 @@ pub fn fingerprint(daemon: &Daemon) -> Fingerprint {
     for file in &daemon.inputs {
         hash.update(std::fs::read(file).unwrap_or_default());
     }
-    Fingerprint { name: daemon.name, digest: hex::encode(hash.finalize()) }
+    hex::encode(hash.finalize())
 }

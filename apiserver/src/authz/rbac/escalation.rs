@@ -183,7 +183,7 @@ fn only_collector_fields<T: Resource + PartialEq>(new: &T, old: &T) -> bool {
 }
 
 /// The parts of `wanted`, one verb, resource and name each, that no rule in `held` covers.
-fn uncovered(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
+pub fn uncovered(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
     wanted.iter().flat_map(parts).filter(|part| !held.iter().any(|rule| covers(rule, part))).collect()
 }
 

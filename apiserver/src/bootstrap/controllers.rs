@@ -1,0 +1,48 @@
+//! What each controller may do: a ClusterRole `system:controller:NAME`, bound to the service account
+//! NAME in kube-system.
+
+use super::table::{EVENTS, READ, RoleRow, on, role};
+
+/// Goes before the names of roles and bindings.
+pub(super) const PREFIX: &str = "system:controller:";
+
+pub(super) static CONTROLLERS: &[RoleRow] = &[
+    role("attachdetach-controller", &[on("list watch", "core", "persistentvolumeclaims persistentvolumes"), on(READ, "core", "nodes"), on("update patch", "core", "nodes/status"), on("list watch", "core", "pods"), EVENTS, on("get list watch create delete", "storage.k8s.io", "volumeattachments"), on(READ, "storage.k8s.io", "csidrivers"), on(READ, "storage.k8s.io", "csinodes")]),
+    role("certificate-controller", &[on("get list watch delete", "certificates.k8s.io", "certificatesigningrequests"), on("update", "certificates.k8s.io", "certificatesigningrequests/approval certificatesigningrequests/status"), on("approve", "certificates.k8s.io", "signers").named("kubernetes.io/kube-apiserver-client-kubelet"), on("sign", "certificates.k8s.io", "signers").named("kubernetes.io/kube-apiserver-client kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubernetes.io/legacy-unknown"), on("create", "authorization.k8s.io", "subjectaccessreviews"), EVENTS]),
+    role("clusterrole-aggregation-controller", &[on("get list watch update patch escalate", "rbac.authorization.k8s.io", "clusterroles")]),
+    role("cronjob-controller", &[on("get list watch update", "batch", "cronjobs"), on("get list watch create update patch delete", "batch", "jobs"), on("update", "batch", "cronjobs/status"), on("update", "batch", "cronjobs/finalizers"), on("list watch delete", "core", "pods"), EVENTS]),
+    role("daemon-set-controller", &[on(READ, "apps extensions", "daemonsets"), on("update", "apps extensions", "daemonsets/status"), on("update", "apps extensions", "daemonsets/finalizers"), on("list watch", "core", "nodes"), on("list watch create patch delete", "core", "pods"), on("create", "core", "pods/binding"), on("get list watch create update patch delete", "apps", "controllerrevisions"), EVENTS]),
+    role("deployment-controller", &[on("get list watch update", "apps extensions", "deployments"), on("update", "apps extensions", "deployments/status"), on("update", "apps extensions", "deployments/finalizers"), on("get list watch create update patch delete", "apps extensions", "replicasets"), on("get list watch update", "core", "pods"), EVENTS]),
+    role("device-taint-eviction-controller", &[on("get list watch delete", "core", "pods"), on("update patch", "core", "pods/status"), on(READ, "resource.k8s.io", "resourceclaims"), on(READ, "resource.k8s.io", "resourceslices"), on(READ, "resource.k8s.io", "deviceclasses"), EVENTS]),
+    role("disruption-controller", &[on(READ, "apps extensions", "deployments"), on(READ, "apps extensions", "replicasets"), on(READ, "core", "replicationcontrollers"), on(READ, "policy", "poddisruptionbudgets"), on(READ, "apps", "statefulsets"), on("update", "policy", "poddisruptionbudgets/status"), on("update patch", "core", "pods/status"), on("get", "*", "*/scale"), EVENTS]),
+    role("endpoint-controller", &[on(READ, "core", "pods services"), on("get list watch create update delete", "core", "endpoints"), on("create", "core", "endpoints/restricted"), EVENTS]),
+    role("endpointslice-controller", &[on(READ, "core", "nodes pods services"), on("update", "core", "services/finalizers"), on("get list watch create update delete", "discovery.k8s.io", "endpointslices"), on("create", "discovery.k8s.io", "endpointslices/restricted"), EVENTS]),
+    role("endpointslicemirroring-controller", &[on(READ, "core", "endpoints services"), on("update", "core", "services/finalizers"), on("update", "core", "endpoints/finalizers"), on("get list watch create update delete", "discovery.k8s.io", "endpointslices"), on("create", "discovery.k8s.io", "endpointslices/restricted"), EVENTS]),
+    role("ephemeral-volume-controller", &[on(READ, "core", "pods"), on("update", "core", "pods/finalizers"), on("get list watch create", "core", "persistentvolumeclaims"), EVENTS]),
+    role("expand-controller", &[on("get list watch update patch", "core", "persistentvolumes"), on("update patch", "core", "persistentvolumeclaims/status"), on(READ, "core", "persistentvolumeclaims"), EVENTS]),
+    role("generic-garbage-collector", &[on("get list watch update patch delete", "*", "*"), EVENTS]),
+    role("horizontal-pod-autoscaler", &[on(READ, "autoscaling", "horizontalpodautoscalers"), on("update", "autoscaling", "horizontalpodautoscalers/status"), on("get update", "*", "*/scale"), on("list watch", "core", "pods"), on("list watch", "metrics.k8s.io", "pods"), on(READ, "custom.metrics.k8s.io", "*"), on(READ, "external.metrics.k8s.io", "*"), EVENTS]),
+    role("job-controller", &[on("get list watch update patch", "batch", "jobs"), on("update", "batch", "jobs/status"), on("update", "batch", "jobs/finalizers"), on("list watch create patch delete", "core", "pods"), EVENTS]),
+    role("legacy-service-account-token-cleaner", &[on("get", "core", "configmaps").named("kube-apiserver-legacy-service-account-token-tracking"), on("patch delete", "core", "secrets")]),
+    role("namespace-controller", &[on("get list watch delete", "core", "namespaces"), on("update", "core", "namespaces/finalize namespaces/status"), on("get list watch delete deletecollection", "*", "*")]),
+    role("node-controller", &[on("get list watch update patch delete", "core", "nodes"), on("update patch", "core", "nodes/status"), on("update patch", "core", "pods/status"), on("get list watch delete", "core", "pods"), EVENTS]),
+    role("persistent-volume-binder", &[on("get list watch create update delete", "core", "persistentvolumes"), on("update", "core", "persistentvolumes/status"), on("get list watch update", "core", "persistentvolumeclaims"), on("update", "core", "persistentvolumeclaims/status"), on("get list watch create delete", "core", "pods"), on(READ, "storage.k8s.io", "storageclasses"), on("list watch", "core", "nodes"), EVENTS, on("watch", "core", "events")]),
+    role("pod-garbage-collector", &[on("list watch delete", "core", "pods"), on(READ, "core", "nodes"), on("patch", "core", "pods/status")]),
+    role("pv-protection-controller", &[on("get list watch update", "core", "persistentvolumes"), EVENTS]),
+    role("pvc-protection-controller", &[on("get list watch update", "core", "persistentvolumeclaims"), on("update", "core", "persistentvolumeclaims/status"), on(READ, "core", "pods"), EVENTS]),
+    role("replicaset-controller", &[on("get list watch update", "apps extensions", "replicasets"), on("update", "apps extensions", "replicasets/status"), on("update", "apps extensions", "replicasets/finalizers"), on("list watch create patch delete", "core", "pods"), EVENTS]),
+    role("replication-controller", &[on("get list watch update", "core", "replicationcontrollers"), on("update", "core", "replicationcontrollers/status"), on("update", "core", "replicationcontrollers/finalizers"), on("list watch create patch delete", "core", "pods"), EVENTS]),
+    role("resource-claim-controller", &[on(READ, "core", "pods"), on("update", "core", "pods/finalizers"), on("get list watch create delete", "resource.k8s.io", "resourceclaims"), on("update patch", "resource.k8s.io", "resourceclaims resourceclaims/status"), on("update patch", "core", "pods/status"), EVENTS, on("update patch", "resource.k8s.io", "resourceclaims/binding")]),
+    role("resourcequota-controller", &[on("list watch", "*", "*"), on("update", "core", "resourcequotas/status"), EVENTS]),
+    role("root-ca-cert-publisher", &[on("create update", "core", "configmaps"), EVENTS]),
+    role("route-controller", &[on("list watch", "core", "nodes"), on("patch", "core", "nodes/status"), EVENTS]),
+    role("selinux-warning-controller", &[EVENTS, on(READ, "core", "persistentvolumes"), on(READ, "core", "persistentvolumeclaims"), on(READ, "core", "pods"), on(READ, "storage.k8s.io", "csidrivers")]),
+    role("service-account-controller", &[on("create", "core", "serviceaccounts"), EVENTS]),
+    role("service-cidrs-controller", &[on("get list watch update patch", "networking.k8s.io", "servicecidrs"), on("update patch", "networking.k8s.io", "servicecidrs/finalizers"), on("update patch", "networking.k8s.io", "servicecidrs/status"), on(READ, "networking.k8s.io", "ipaddresses"), EVENTS]),
+    role("service-controller", &[on(READ, "core", "services"), on("update patch", "core", "services/status"), on("list watch", "core", "nodes"), EVENTS]),
+    role("statefulset-controller", &[on("list watch", "core", "pods"), on(READ, "apps", "statefulsets"), on("update", "apps", "statefulsets/status"), on("update", "apps", "statefulsets/finalizers"), on("get create update patch delete", "core", "pods"), on("get list watch create update patch delete", "apps", "controllerrevisions"), on("get list watch create", "core", "persistentvolumeclaims"), on("update delete", "core", "persistentvolumeclaims"), on("update", "core", "pods/finalizers"), EVENTS]),
+    role("ttl-after-finished-controller", &[on("get list watch delete", "batch", "jobs"), EVENTS]),
+    role("ttl-controller", &[on("list watch update patch", "core", "nodes"), EVENTS]),
+    role("validatingadmissionpolicy-status-controller", &[on(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"), on("get update patch", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"), EVENTS]),
+    role("volumeattributesclass-protection-controller", &[on(READ, "core", "persistentvolumeclaims"), on(READ, "core", "persistentvolumes"), on("get list watch update", "storage.k8s.io", "volumeattributesclasses"), EVENTS]),
+];
