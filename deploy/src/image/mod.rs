@@ -55,7 +55,7 @@ pub fn load_file(layout: &Layout, archive: &Path) -> anyhow::Result<()> {
         archive.display(),
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    print!("{}", String::from_utf8_lossy(&output.stdout));
+    println!("loaded {}", archive.display());
     Ok(())
 }
 

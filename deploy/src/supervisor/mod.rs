@@ -20,8 +20,8 @@ use crate::cluster::Cluster;
 use crate::daemons::{self, Daemon};
 use crate::host::processes::{self, Identity};
 use crate::layout::Layout;
+use plan::Fingerprint;
 
-pub use plan::Fingerprint;
 pub use status::Status;
 
 /// The supervisor of a cluster, if one runs.
@@ -91,7 +91,7 @@ impl Kept {
 
 /// Brings what runs to what should: restarts the changed, leaves the others.
 async fn apply(kept: &mut Vec<Kept>, wanted: Vec<Daemon>, layout: &Arc<Layout>, status: &Arc<status::Board>) {
-    let prints: Vec<Fingerprint> = wanted.iter().map(Fingerprint::of).collect();
+    let prints: Vec<Fingerprint> = wanted.iter().map(status::fingerprint).collect();
     let running: Vec<Fingerprint> = kept.iter().map(|k| k.fingerprint.clone()).collect();
     let changed = plan::changed(&running, &prints);
     for name in changed.iter().rev() {

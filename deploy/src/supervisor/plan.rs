@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::daemons::Daemon;
-
 /// A daemon that ran this long was well: its earlier failures are forgotten.
 const WELL: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -28,14 +26,8 @@ pub fn delay(failures: u32) -> Duration {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     pub name: &'static str,
-    digest: String,
-}
-
-impl Fingerprint {
-    /// Of its flags, its program's file and the contents of its inputs, as they are now.
-    pub fn of(daemon: &Daemon) -> Self {
-        Self { name: daemon.name, digest: super::status::digest(daemon) }
-    }
+    /// Of its program, flags and files.
+    pub digest: String,
 }
 
 /// The daemons that run from something else than they should, in starting order.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::plan::Fingerprint;
 use crate::daemons::Daemon;
 use crate::host::packages;
 use crate::host::processes::Identity;
@@ -85,8 +86,8 @@ impl Board {
     }
 }
 
-/// Of everything that a daemon reads only at its start.
-pub fn digest(daemon: &Daemon) -> String {
+/// What a daemon would be started from now: its flags, its program's file, the contents of its inputs.
+pub fn fingerprint(daemon: &Daemon) -> Fingerprint {
     let mut hash = Sha256::new();
     let program = match daemon.program.is_absolute() {
         true => Some(daemon.program.clone()),
@@ -101,5 +102,5 @@ pub fn digest(daemon: &Daemon) -> String {
     for file in &daemon.inputs {
         hash.update(std::fs::read(file).unwrap_or_default());
     }
-    hex::encode(hash.finalize())
+    Fingerprint { name: daemon.name, digest: hex::encode(hash.finalize()) }
 }
