@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 
 use crate::host::processes::Identity;
-use crate::host::{facts, kernel, network, packages, ports};
+use crate::host::{facts, kernel, namespace, network, packages, ports};
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::settings::{Overrides, Settings};
@@ -35,6 +35,14 @@ impl Cluster {
         let settings = Settings::load(&layout.settings())?.with_context(nothing)?;
         Ok(Self { layout, settings })
     }
+
+    /// Goes on in the cluster's network namespace, if it has one and it still exists.
+    fn enter_namespace(&self) -> anyhow::Result<()> {
+        match &self.settings.netns {
+            Some(name) if namespace::exists(name) && !namespace::inside(name) => namespace::enter(name),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Starts a cluster, making what is missing.
@@ -44,6 +52,10 @@ pub async fn up(dir: &Path, overrides: &Overrides) -> anyhow::Result<()> {
     packages::ensure_installed(&progress, !overrides.no_install)?;
     let cluster = prepare(dir, overrides)?;
     let layout = &cluster.layout;
+    if let Some(name) = cluster.settings.netns.as_deref().filter(|name| !namespace::inside(name)) {
+        namespace::ensure(name, &cluster.settings.id)?;
+    }
+    cluster.enter_namespace()?;
 
     let supervisor = supervisor::running(layout);
     if supervisor.is_none() {
@@ -217,6 +229,7 @@ Logs are in {dir}/logs; `make cluster-down` stops everything and keeps the data.
 pub async fn down(cluster: &Cluster) -> anyhow::Result<()> {
     let progress = Progress::start();
     facts::require_root()?;
+    cluster.enter_namespace()?;
     stop(cluster, &progress)
 }
 
@@ -233,7 +246,10 @@ fn stop(cluster: &Cluster, progress: &Progress) -> anyhow::Result<()> {
     if ended > 0 {
         progress.say(format_args!("ended {ended} processes in containers"));
     }
-    let left = teardown::clean_host(cluster);
+    let mut left = teardown::clean_host(cluster);
+    if let Some(name) = &cluster.settings.netns {
+        left.extend(namespace::remove(name).err().map(|e| format!("network namespace {name}: {e:#}")));
+    }
     ensure!(
         left.is_empty(),
         "everything has stopped, but these could not be removed:\n  {}",
@@ -247,6 +263,7 @@ fn stop(cluster: &Cluster, progress: &Progress) -> anyhow::Result<()> {
 pub async fn purge(cluster: &Cluster) -> anyhow::Result<()> {
     let progress = Progress::start();
     facts::require_root()?;
+    cluster.enter_namespace()?;
     stop(cluster, &progress)?;
     teardown::forget_containers(cluster);
     let dir = cluster.layout.dir();

@@ -10,6 +10,8 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::host::namespace;
+
 /// `up`'s flags. What is not given keeps its saved value, or the default at the first `up`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Overrides {
@@ -19,7 +21,10 @@ pub struct Overrides {
     /// The node's address [default: the one that the default route uses]
     #[arg(long)]
     pub node_ip: Option<IpAddr>,
-    /// Use consecutive ports from here instead of the usual ones, for a second cluster on a machine
+    /// Run the cluster in this network namespace, made when missing: for a second cluster on a machine
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
+    /// Use consecutive ports from here instead of the usual ones
     #[arg(long, value_name = "PORT")]
     pub port_base: Option<u16>,
     /// Addresses of pods; the node takes the first /24 [default: 10.244.0.0/16]
@@ -63,6 +68,9 @@ pub struct Settings {
     pub id: String,
     pub node_name: String,
     pub node_ip: IpAddr,
+    /// The network namespace that everything runs in; this machine's own when absent.
+    #[serde(default)]
+    pub netns: Option<String>,
     pub ports: Ports,
     #[serde(with = "text")]
     pub pod_cidr: Ipv4Net,
@@ -150,16 +158,27 @@ impl Settings {
         }
     }
 
+    /// The id of the cluster in `dir`.
+    pub fn id_of(dir: &Path) -> String {
+        hex::encode(&Sha256::digest(dir.as_os_str().as_encoded_bytes())[..4])
+    }
+
     /// The settings of a new cluster in `dir`.
     pub fn new(dir: &Path, overrides: &Overrides, host: &HostFacts) -> anyhow::Result<Self> {
-        let node_ip = match overrides.node_ip.or(host.default_ip) {
+        let id = Self::id_of(dir);
+        let address = match &overrides.netns {
+            Some(_) => Some(namespace::Ends::of(&id)?.node.into()),
+            None => host.default_ip,
+        };
+        let node_ip = match overrides.node_ip.or(address) {
             Some(ip) => ip,
             None => {
                 bail!("this machine has no default route to tell its address by: give one with --node-ip")
             }
         };
         let settings = Self {
-            id: hex::encode(&Sha256::digest(dir.as_os_str().as_encoded_bytes())[..4]),
+            id,
+            netns: overrides.netns.clone(),
             node_name: overrides.node_name.clone().unwrap_or_else(|| host.name.to_lowercase()),
             node_ip,
             ports: overrides.port_base.map_or(Ok(Ports::USUAL), Ports::from_base)?,
@@ -199,8 +218,14 @@ impl Settings {
                 "--store: this cluster's data is in the other engine; `kubeforge cluster purge` starts over"
             );
         }
+        if overrides.netns.is_some() && overrides.netns != self.netns {
+            bail!(
+                "--netns: this cluster was made for another network namespace; `kubeforge cluster purge` starts over"
+            );
+        }
         // The machine's address may change between boots, the cluster moves along.
-        self.node_ip = overrides.node_ip.or(host.default_ip).unwrap_or(self.node_ip);
+        let address = host.default_ip.filter(|_| self.netns.is_none());
+        self.node_ip = overrides.node_ip.or(address).unwrap_or(self.node_ip);
         if let Some(base) = overrides.port_base {
             self.ports = Ports::from_base(base)?;
         }
@@ -223,6 +248,7 @@ impl Settings {
                 "{flag}={name}: not a DNS name in lower case"
             );
         }
+        self.netns.as_deref().map_or(Ok(()), namespace::check_name)?;
         ensure!(
             !self.node_ip.is_loopback() && !self.node_ip.is_unspecified(),
             "--node-ip={}: pods cannot reach it",

@@ -3,6 +3,7 @@
 
 pub mod facts;
 pub mod kernel;
+pub mod namespace;
 pub mod network;
 pub mod packages;
 pub mod ports;

@@ -62,11 +62,13 @@ pub fn remove(settings: &Settings) -> Vec<String> {
         }
     }
     let bridge = settings.bridge();
-    if std::path::Path::new("/sys/class/net").join(&bridge).exists() {
-        let deleted = Command::new("ip").args(["link", "delete", &bridge]).status();
-        if !deleted.is_ok_and(|s| s.success()) {
-            left.push(format!("link {bridge}"));
-        }
+    // Not by /sys/class/net: in another network namespace that still shows the first one's links.
+    let ip_link = |verb: &str| {
+        let output = Command::new("ip").args(["link", verb, "dev", &bridge]).output();
+        output.is_ok_and(|o| o.status.success())
+    };
+    if ip_link("show") && !ip_link("delete") {
+        left.push(format!("link {bridge}"));
     }
     left
 }
