@@ -1,0 +1,125 @@
+//! One store for each projection in the process, started when first asked for.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api_types::kind::Resource as _;
+use daemon::clock::{self, SharedClock};
+use daemon::shutdown::Shutdown;
+use parking_lot::RwLock;
+
+use super::{AnyStore, Projection, Reflector, Store};
+use crate::connection::Client;
+use crate::path::ResourceRef;
+
+/// The stores of a process; clones share them.
+#[derive(Clone)]
+pub struct Caches {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// None in tests that fill stores by hand.
+    client: Option<Client>,
+    shutdown: Shutdown,
+    clock: SharedClock,
+    stores: RwLock<HashMap<TypeId, Held>>,
+}
+
+struct Held {
+    resource: ResourceRef,
+    typed: Arc<dyn Any + Send + Sync>,
+    erased: Arc<dyn AnyStore>,
+}
+
+impl std::fmt::Debug for Caches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.inner.stores.read().values().map(|h| h.resource.qualified())).finish()
+    }
+}
+
+impl Caches {
+    /// Stores that follow `client`'s server until shutdown.
+    pub fn new(client: Client, shutdown: Shutdown) -> Self {
+        Self::with(Some(client), shutdown)
+    }
+
+    /// Stores that follow nothing: for tests.
+    pub fn detached() -> Self {
+        Self::with(None, Shutdown::new())
+    }
+
+    fn with(client: Option<Client>, shutdown: Shutdown) -> Self {
+        let clock = clock::System::shared();
+        Self { inner: Arc::new(Inner { client, shutdown, clock, stores: RwLock::default() }) }
+    }
+
+    /// The store of a projection. The first call starts its reflector; needs a tokio runtime then.
+    pub fn store<P: Projection>(&self) -> Arc<Store<P>> {
+        let id = TypeId::of::<P>();
+        let typed = |held: &Held| {
+            held.typed.clone().downcast::<Store<P>>().expect("the store is filed under its own type")
+        };
+        if let Some(held) = self.inner.stores.read().get(&id) {
+            return typed(held);
+        }
+        let mut stores = self.inner.stores.write();
+        let held = stores.entry(id).or_insert_with(|| {
+            let store = Arc::new(Store::<P>::default());
+            self.follow(&store);
+            let resource = ResourceRef::from(P::Source::facts());
+            Held { resource, typed: store.clone(), erased: store }
+        });
+        typed(held)
+    }
+
+    fn follow<P: Projection>(&self, store: &Arc<Store<P>>) {
+        let Some(client) = &self.inner.client else { return };
+        let api = client.api::<P::Source>();
+        let what = api.resource().qualified();
+        let clock = self.inner.clock.clone();
+        let reflector = Reflector::new(api, store.clone(), P::selection(), P::project, what, clock);
+        tokio::spawn(reflector.run(self.inner.shutdown.clone()));
+    }
+
+    /// All stores of a resource, whatever they keep of it.
+    pub fn of_resource(&self, group: &str, resource: &str) -> Vec<Arc<dyn AnyStore>> {
+        let stores = self.inner.stores.read();
+        stores
+            .values()
+            .filter(|h| h.resource.group == group && h.resource.resource == resource)
+            .map(|h| h.erased.clone())
+            .collect()
+    }
+
+    /// Waits until every store that was asked for so far has its first complete list.
+    pub async fn wait_synced(&self) {
+        let waiting: Vec<_> = {
+            let stores = self.inner.stores.read();
+            stores.values().map(|h| h.erased.watch_synced()).collect()
+        };
+        for mut synced in waiting {
+            let _ = synced.wait_for(|s| *s).await;
+        }
+    }
+
+    /// Which resources have no complete list yet.
+    pub fn unsynced(&self) -> Vec<String> {
+        let stores = self.inner.stores.read();
+        stores.values().filter(|h| !h.erased.is_synced()).map(|h| h.resource.qualified()).collect()
+    }
+}
+
+impl<P: Projection> Store<P> {
+    /// Puts an object as a watch would: for tests of what reads stores.
+    pub fn put(&self, object: P::Source) {
+        let (key, facts) = (crate::key::Key::of(object.metadata()), super::Facts::of(object.metadata()));
+        self.apply(key, facts, P::project(object));
+    }
+
+    /// Removes an object as a watch would: for tests of what reads stores.
+    pub fn remove(&self, key: &crate::key::Key, revision: u64) {
+        self.apply(key.clone(), super::Facts { revision, ..self.facts(key).unwrap_or_default() }, None);
+    }
+}
