@@ -1,0 +1,17 @@
+//! kvstore: an MVCC key-value store that speaks etcd's v3 gRPC API, replicated by raft.
+//!
+//! ```text
+//! api -> raft::proposer -> log (fdatasync) -> raft::state_machine -> state, views, watchers -> answer
+//! api -> mvcc::Reader (an immutable view) -> answer
+//! ```
+//! An answer to a write follows an fdatasync of the log. The applied state (`state`) is a cache of
+//! snapshot and log. Reads never wait for the disk's sync or for the writer.
+
+pub mod error;
+pub mod lease;
+pub mod metrics;
+pub mod mvcc;
+pub mod raft;
+pub mod snapshot;
+pub mod state;
+pub mod watch;

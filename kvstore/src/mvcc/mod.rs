@@ -1,0 +1,172 @@
+//! Keys with all their revisions: an index of who changed when (`key_index`), the changes themselves as
+//! records in the applied state, reads at any revision (`range`), transactions (`txn`) and forgetting
+//! (`compact`).
+//!
+//! One writer (the state machine) owns a `Keyspace`; after each batch it publishes an immutable `View`
+//! that any number of readers use without a lock. A record never changes once written; only compaction
+//! removes it, so a reader that misses one holds a view from before a compaction.
+
+pub mod compact;
+mod key_index;
+mod range;
+mod revision;
+mod txn;
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use etcd_protocol::mvccpb::KeyValue;
+use prost::Message;
+
+use crate::error::Error;
+use crate::state::{Batch, StateError, StateStore, schema};
+use crate::watch::event_log::EventLog;
+
+pub use key_index::{History, Key, KeyIndex, KeyRange, RangeEnd, Version};
+pub use range::{check_range, range};
+pub use revision::Revision;
+pub use txn::{Change, Leases, Txn, check_put, check_txn, is_read_only};
+
+/// What a reader sees: everything up to one revision.
+#[derive(Clone, Default)]
+pub struct View {
+    pub index: KeyIndex,
+    pub revision: i64,
+    /// History before it is gone.
+    pub compacted: i64,
+}
+
+/// Where the changes behind an index are read from.
+pub trait Records {
+    /// The record of a revision; `None` once compaction has removed it.
+    fn record(&self, revision: Revision) -> Result<Option<KeyValue>, Error>;
+}
+
+/// The latest view and the records behind it: all that reading needs.
+pub struct Reader {
+    view: ArcSwap<View>,
+    state: Arc<dyn StateStore>,
+    events: Arc<EventLog>,
+}
+
+impl Reader {
+    pub fn new(state: Arc<dyn StateStore>, events: Arc<EventLog>, view: View) -> Self {
+        Self { view: ArcSwap::from_pointee(view), state, events }
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    pub fn publish(&self, view: View) {
+        self.view.store(Arc::new(view));
+    }
+
+    pub fn state(&self) -> &Arc<dyn StateStore> {
+        &self.state
+    }
+}
+
+impl Records for Reader {
+    fn record(&self, revision: Revision) -> Result<Option<KeyValue>, Error> {
+        if let Some(kv) = self.events.record(revision) {
+            return Ok(Some(kv));
+        }
+        match self.state.get(&schema::record(revision))? {
+            Some(bytes) => Ok(Some(decode_record(revision, bytes)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A record as it stands in the state; key and value share its allocation.
+pub fn decode_record(revision: Revision, bytes: Bytes) -> Result<KeyValue, StateError> {
+    KeyValue::decode(bytes).map_err(|_| StateError::Broken(schema::record(revision)))
+}
+
+/// The writer's side: the index that the next transaction continues.
+#[derive(Clone, Default)]
+pub struct Keyspace {
+    pub index: KeyIndex,
+    pub revision: i64,
+    pub compacted: i64,
+    /// Bytes of all records: what the quota measures.
+    pub live_bytes: u64,
+}
+
+/// What an empty store starts at.
+const FIRST_REVISION: i64 = 1;
+
+impl Keyspace {
+    pub fn empty() -> Self {
+        Self { revision: FIRST_REVISION, ..Self::default() }
+    }
+
+    /// Rebuilds the index from the records. Calls `leased` for each key that holds a lease now.
+    pub fn load(state: &dyn StateStore) -> Result<Self, StateError> {
+        let mut keyspace = Self::empty();
+        keyspace.compacted = read_revision(state, schema::COMPACTED)?.unwrap_or(0);
+        let mut failed = None;
+        state.scan(schema::RECORDS.0, schema::RECORDS.1, &mut |key, bytes| {
+            let Some(revision) = schema::record_revision(key) else {
+                failed = Some(StateError::Broken(key.to_vec()));
+                return ControlFlow::Break(());
+            };
+            keyspace.live_bytes += record_bytes(bytes.len());
+            match decode_record(revision, bytes) {
+                Ok(kv) => {
+                    keyspace.index.push(&kv.key, version_of(revision, &kv));
+                    keyspace.revision = keyspace.revision.max(revision.main);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let recorded = read_revision(state, schema::REVISION)?.unwrap_or(FIRST_REVISION);
+        keyspace.revision = keyspace.revision.max(recorded);
+        Ok(keyspace)
+    }
+
+    pub fn view(&self) -> View {
+        View { index: self.index.clone(), revision: self.revision, compacted: self.compacted }
+    }
+
+    /// Adds the changes of a transaction to what will be written.
+    pub fn record(&mut self, changes: &[Change], batch: &mut Batch) {
+        for change in changes {
+            let bytes = change.kv.encode_to_vec();
+            self.live_bytes += record_bytes(bytes.len());
+            batch.put(schema::record(change.revision), bytes);
+        }
+    }
+}
+
+/// What a record of this encoded length counts for: with its key.
+pub fn record_bytes(encoded: usize) -> u64 {
+    (encoded + 1 + Revision::ENCODED_LEN) as u64
+}
+
+fn version_of(revision: Revision, kv: &KeyValue) -> Version {
+    Version { revision, create: kv.create_revision, version: kv.version, lease: kv.lease }
+}
+
+fn read_revision(state: &dyn StateStore, name: &str) -> Result<Option<i64>, StateError> {
+    let key = schema::meta(name);
+    match state.get(&key)? {
+        Some(bytes) => match bytes.as_ref().try_into() {
+            Ok(bytes) => Ok(Some(i64::from_be_bytes(bytes))),
+            Err(_) => Err(StateError::Broken(key)),
+        },
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,405 @@
+//! Carries out what the state machine decides: writes its batches, publishes views, tells watchers,
+//! answers proposers, makes and installs snapshots, and sweeps out what was compacted.
+//!
+//! Order within a batch of entries: events into the log (so that later entries of the batch can read
+//! them), the batch into the state, the view to readers, the bell for watchers, then the answers. A
+//! client that has its answer therefore reads its own write.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use futures::{Stream, StreamExt};
+use openraft::entry::RaftEntry;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::codec::AppliedRecord;
+use super::command::{Answer, Applied};
+use super::state_machine::{Effect, Machine};
+use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, io_error};
+use crate::error::Error;
+use crate::lease::Lessor;
+use crate::mvcc::{Reader, Revision, compact};
+use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotFolder, SnapshotHeader, SnapshotReader, SnapshotWriter};
+use crate::state::{Batch, StateError, StateStore, schema};
+use crate::watch::event_log::EventLog;
+
+/// Entries, and bytes of them, that become visible together at most.
+const GROUP_ENTRIES: usize = 512;
+const GROUP_BYTES: usize = 4 << 20;
+
+/// The replicated state and everything that looks at it.
+pub struct Shared {
+    pub machine: Mutex<Machine>,
+    pub reader: Reader,
+    pub events: Arc<EventLog>,
+    pub lessor: Lessor,
+    pub snapshots: SnapshotFolder,
+    cluster_id: u64,
+    /// Of the last applied entry.
+    term: AtomicU64,
+    applied: AtomicU64,
+    live_bytes: AtomicU64,
+    /// Snapshots being written; they need every record that was there when they began.
+    holds: AtomicUsize,
+    released: Notify,
+    compacted: Notify,
+    /// Revision up to which the sweep is done.
+    pub swept: watch::Sender<i64>,
+}
+
+impl Shared {
+    /// Loads the state.
+    pub fn load(
+        state: Arc<dyn StateStore>,
+        snapshots: SnapshotFolder,
+        cluster_id: u64,
+    ) -> Result<Arc<Self>, StateError> {
+        let machine = Machine::load(state.as_ref())?;
+        let events = Arc::new(EventLog::new(machine.keyspace.revision));
+        let reader = Reader::new(state, events.clone(), machine.keyspace.view());
+        let shared = Arc::new(Self {
+            machine: Mutex::default(),
+            reader,
+            events,
+            lessor: Lessor::default(),
+            snapshots,
+            cluster_id,
+            term: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+            live_bytes: AtomicU64::new(0),
+            holds: AtomicUsize::new(0),
+            released: Notify::new(),
+            compacted: Notify::new(),
+            swept: watch::Sender::new(0),
+        });
+        shared.adopt(machine);
+        Ok(shared)
+    }
+
+    /// Makes a loaded state the current one.
+    fn adopt(&self, machine: Machine) {
+        let mut current = self.machine.lock();
+        *current = machine;
+        self.note(&current);
+        self.reader.publish(current.keyspace.view());
+        self.events.reset(current.keyspace.revision);
+        self.lessor.clear();
+        let now = Instant::now();
+        for lease in current.leases.ids() {
+            self.lessor.renew(lease, current.leases.ttl(lease).unwrap_or(0), now);
+        }
+        if current.keyspace.compacted > 0 {
+            self.compacted.notify_one();
+        }
+    }
+
+    fn note(&self, machine: &Machine) {
+        if let Some(applied) = machine.applied {
+            self.applied.store(applied.index, Ordering::Relaxed);
+            self.term.store(applied.leader_id.term, Ordering::Relaxed);
+        }
+        self.live_bytes.store(machine.keyspace.live_bytes, Ordering::Relaxed);
+    }
+
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Relaxed)
+    }
+
+    pub fn applied_index(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all records: what the quota measures.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sweeps out what compactions forget, a step at a time, for ever.
+    pub async fn sweep(self: Arc<Self>) -> Result<(), StateError> {
+        loop {
+            self.compacted.notified().await;
+            let target = self.reader.view().compacted;
+            let mut from = None;
+            loop {
+                let view = self.reader.view();
+                let found = compact::look(&view.index, from.as_deref(), view.compacted);
+                drop(view);
+                if !found.keys.is_empty() {
+                    while !self.sweep_step(&found.keys)? {
+                        self.released.notified().await;
+                    }
+                }
+                from = found.next;
+                if from.is_none() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            tracing::info!(revision = target, bytes = self.live_bytes(), "finished a compaction");
+            self.swept.send_replace(target);
+        }
+    }
+
+    /// False: a snapshot is being written; nothing was done.
+    fn sweep_step(&self, keys: &[crate::mvcc::Key]) -> Result<bool, StateError> {
+        let mut machine = self.machine.lock();
+        if self.holds.load(Ordering::Acquire) > 0 {
+            return Ok(false);
+        }
+        compact::sweep(&mut machine.keyspace, keys, self.reader.state().as_ref())?;
+        self.note(&machine);
+        self.reader.publish(machine.keyspace.view());
+        Ok(true)
+    }
+
+    /// Writes a snapshot of the state as it is now to `path`. Blocks; holds up neither reads nor writes.
+    pub fn write_snapshot(&self, path: &std::path::Path) -> Result<SnapshotHeader, SnapshotWriteError> {
+        let (header, pairs, hold) = self.begin_snapshot()?;
+        let mut writer = SnapshotWriter::create(path, &header)?;
+        for (key, value) in pairs {
+            writer.pair(&key, &value)?;
+        }
+        let end = schema::record(Revision::new(header.revision + 1, 0));
+        let mut failed = None;
+        self.reader.state().scan(schema::RECORDS.0, &end, &mut |key, value| {
+            match writer.pair(key, &value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        drop(hold);
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        writer.finish()?;
+        Ok(header)
+    }
+
+    /// Takes down everything but the records, and holds on to these.
+    #[allow(clippy::type_complexity)]
+    fn begin_snapshot(
+        &self,
+    ) -> Result<(SnapshotHeader, Vec<(Vec<u8>, bytes::Bytes)>, Hold<'_>), StateError> {
+        let machine = self.machine.lock();
+        self.holds.fetch_add(1, Ordering::AcqRel);
+        let hold = Hold(self);
+        let mut pairs = Vec::new();
+        let state = self.reader.state();
+        for (from, to) in [(schema::ALL.0, schema::RECORDS.0), (schema::RECORDS.1, schema::ALL.1)] {
+            state.scan(from, to, &mut |key, value| {
+                pairs.push((key.to_vec(), value));
+                ControlFlow::Continue(())
+            })?;
+        }
+        let header = SnapshotHeader {
+            applied: Some(AppliedRecord::new(machine.applied, &machine.membership)),
+            cluster_id: self.cluster_id,
+            revision: machine.keyspace.revision,
+            writer: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        Ok((header, pairs, hold))
+    }
+
+    /// Replaces the state by a snapshot's.
+    fn install(&self, path: &std::path::Path) -> Result<(), SnapshotWriteError> {
+        // Once through before anything is touched: a damaged file must not cost the state.
+        let mut reader = SnapshotReader::open(path)?;
+        while reader.next_pair()?.is_some() {}
+        let state = self.reader.state();
+        state.clear()?;
+        let mut reader = SnapshotReader::open(path)?;
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        while let Some((key, value)) = reader.next_pair()? {
+            bytes += key.len() + value.len();
+            batch.put(key.to_vec(), value);
+            if bytes > GROUP_BYTES {
+                state.write(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        state.write(batch)?;
+        self.adopt(Machine::load(state.as_ref())?);
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotWriteError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// Keeps the sweep waiting while a snapshot is being written.
+struct Hold<'a>(&'a Shared);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Ordering::AcqRel);
+        self.0.released.notify_one();
+    }
+}
+
+/// The state machine as openraft uses it.
+pub struct Applier {
+    shared: Arc<Shared>,
+}
+
+impl Applier {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Applies entries that became readable together.
+    fn apply_group(&self, group: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        let shared = &self.shared;
+        let mut pending = Pending::default();
+        let mut machine = shared.machine.lock();
+        for (entry, responder) in group {
+            let applied = match &entry.payload {
+                EntryPayload::Blank => Ok(Answer::None),
+                EntryPayload::Normal(proposal) => {
+                    // A command of a newer version must not be skipped: members would part ways.
+                    let kind = proposal.decode().ok_or_else(|| {
+                        io::Error::other(format!("log entry {} holds a command that is not known", entry.log_id))
+                    })?;
+                    pending.bytes += proposal.0.len();
+                    let outcome = machine.apply(&kind, &shared.reader, &mut pending.batch);
+                    if let Err(Error::Internal(reason)) = &outcome.answer {
+                        return Err(io::Error::other(reason.clone()));
+                    }
+                    if !outcome.changes.is_empty() {
+                        shared.events.append(machine.keyspace.revision, outcome.changes);
+                    }
+                    pending.effects.extend(outcome.effect);
+                    outcome.answer
+                }
+                EntryPayload::Membership(membership) => {
+                    machine.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    Ok(Answer::None)
+                }
+            };
+            machine.applied = Some(entry.log_id());
+            if let Some(responder) = responder {
+                pending.answers.push((responder, Applied(applied)));
+            }
+            if pending.bytes > GROUP_BYTES {
+                self.publish(&machine, std::mem::take(&mut pending))?;
+            }
+        }
+        self.publish(&machine, pending)
+    }
+
+    fn publish(&self, machine: &Machine, mut pending: Pending) -> io::Result<()> {
+        let shared = &self.shared;
+        machine.record_applied(&mut pending.batch);
+        shared.reader.state().write(pending.batch).map_err(io_error)?;
+        shared.note(machine);
+        shared.reader.publish(machine.keyspace.view());
+        shared.events.announce(machine.keyspace.revision);
+        let now = Instant::now();
+        for effect in pending.effects {
+            match effect {
+                Effect::Granted { lease, ttl } => shared.lessor.renew(lease, ttl, now),
+                Effect::Revoked { lease } => shared.lessor.forget(lease),
+                Effect::Compacted => shared.compacted.notify_one(),
+            }
+        }
+        for (responder, applied) in pending.answers {
+            responder.send(applied);
+        }
+        Ok(())
+    }
+}
+
+/// What is applied but not yet to be seen.
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    bytes: usize,
+    effects: Vec<Effect>,
+    answers: Vec<(ApplyResponder<TypeConfig>, Applied)>,
+}
+
+impl RaftStateMachine<TypeConfig> for Applier {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let machine = self.shared.machine.lock();
+        Ok((machine.applied, machine.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut groups = entries.ready_chunks(GROUP_ENTRIES);
+        while let Some(group) = groups.next().await {
+            self.apply_group(group.into_iter().collect::<Result<_, _>>()?)?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { shared: self.shared.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> Result<(), io::Error> {
+        let shared = self.shared.clone();
+        let index = meta.last_log_id.map_or(0, |id| id.index);
+        let path = snapshot.path;
+        tokio::task::spawn_blocking(move || {
+            shared.install(&path).map_err(io_error)?;
+            if path != shared.snapshots.path_for(index) {
+                shared.snapshots.adopt(&path, index).map_err(io_error)?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(io_error)?
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let current = self.shared.snapshots.current().map_err(io_error)?;
+        let Some((header, snapshot)) = current else { return Ok(None) };
+        Ok(Some(Snapshot { meta: header.meta().map_err(io_error)?, snapshot }))
+    }
+}
+
+/// Writes a snapshot beside the running state machine.
+pub struct Builder {
+    shared: Arc<Shared>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || {
+            let start = Instant::now();
+            let unfinished = shared.snapshots.unfinished();
+            let header = shared.write_snapshot(&unfinished).map_err(io_error)?;
+            let meta = header.meta().map_err(io_error)?;
+            let index = meta.last_log_id.map_or(0, |id| id.index);
+            let snapshot = shared.snapshots.adopt(&unfinished, index).map_err(io_error)?;
+            tracing::info!(index, revision = header.revision, took = ?start.elapsed(), "wrote a snapshot");
+            Ok(Snapshot { meta, snapshot })
+        })
+        .await
+        .map_err(io_error)?
+    }
+}
+

@@ -1,0 +1,70 @@
+//! The way into the log, for everyone who changes the state: proposes a command and waits until it is
+//! applied.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::errors::{ClientWriteError, RaftError};
+
+use super::command::{Answer, Kind, Proposal};
+use super::{Raft, Shared};
+use crate::error::Error;
+
+/// How long a proposal may take before its client is told that it timed out: etcd's five seconds and
+/// twice the election timeout. Its fate is unknown then; it may still be applied.
+const TIMEOUT: Duration = Duration::from_secs(7);
+
+#[derive(Clone)]
+pub struct Proposer {
+    raft: Raft,
+    shared: Arc<Shared>,
+    max_request_bytes: usize,
+}
+
+impl Proposer {
+    pub fn new(raft: Raft, shared: Arc<Shared>, max_request_bytes: usize) -> Self {
+        Self { raft, shared, max_request_bytes }
+    }
+
+    pub async fn propose(&self, kind: Kind) -> Result<Answer, Error> {
+        let proposal = Proposal::new(kind);
+        if proposal.0.len() > self.max_request_bytes {
+            return Err(Error::RequestTooLarge);
+        }
+        let written = tokio::time::timeout(TIMEOUT, self.raft.client_write(proposal));
+        match written.await.map_err(|_| Error::Timeout)? {
+            Ok(response) => response.data.0,
+            Err(RaftError::Fatal(_)) => Err(Error::Stopped),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(Error::NoLeader),
+            Err(RaftError::APIError(_)) => Err(Error::LeaderChanged),
+        }
+    }
+
+    /// Waits until everything acknowledged before now can be read here. Writes nothing to the log.
+    pub async fn read_barrier(&self) -> Result<(), Error> {
+        // The only voter knows without asking: an answer is sent only once its change can be read.
+        let mut voters = self.raft.voter_ids();
+        if voters.next().is_some_and(|id| id == *self.raft.node_id()) && voters.next().is_none() {
+            return Ok(());
+        }
+        let barrier = tokio::time::timeout(TIMEOUT, self.raft.ensure_linearizable(ReadPolicy::ReadIndex));
+        match barrier.await.map_err(|_| Error::Timeout)? {
+            Ok(_) => Ok(()),
+            Err(RaftError::Fatal(_)) => Err(Error::Stopped),
+            Err(RaftError::APIError(_)) => Err(Error::NoLeader),
+        }
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.raft.is_leader()
+    }
+
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}

@@ -1,0 +1,165 @@
+//! The applied state in sled.
+//!
+//! ```text
+//! 'p' key            -> 0x00 value                 (value up to CHUNK bytes)
+//!                       0x01 length u64 BE         (longer: in chunks)
+//! 'c' key n u32 BE   -> the n-th chunk of a long value
+//! ```
+//! One tree, so that a batch is atomic across everything. sled keeps values of half a segment and more
+//! in files of their own that it never syncs: hence the chunks. Its flush does not reach the disk
+//! either: `sync` flushes and then fsyncs the files itself. Whether the files can be trusted after a
+//! crash of the machine is decided by who opens them (`snapshot.rs`), not here.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Batch, StateError, StateStore, Visit};
+
+const CHUNK: usize = 64 << 10;
+const WHOLE: u8 = 0;
+const CHUNKED: u8 = 1;
+const PAIR: u8 = b'p';
+const PIECE: u8 = b'c';
+
+/// Memory that sled may use for pages.
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// Pairs in a sled tree.
+pub struct DiskState {
+    db: sled::Db,
+    path: PathBuf,
+}
+
+impl DiskState {
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .mode(sled::Mode::HighThroughput)
+            .open()
+            .map_err(|source| StateError::Open { path: path.display().to_string(), source })?;
+        Ok(Self { db, path: path.to_owned() })
+    }
+
+    fn value(&self, key: &[u8], stored: &[u8]) -> Result<Bytes, StateError> {
+        let broken = || StateError::Broken(key.to_vec());
+        match stored.split_first() {
+            Some((&WHOLE, value)) => Ok(Bytes::copy_from_slice(value)),
+            Some((&CHUNKED, length)) => {
+                let length = u64::from_be_bytes(length.try_into().map_err(|_| broken())?) as usize;
+                let mut value = BytesMut::with_capacity(length);
+                for n in 0..length.div_ceil(CHUNK) {
+                    let piece = self.db.get(piece_key(key, n)).map_err(StateError::Read)?;
+                    value.put_slice(&piece.ok_or_else(broken)?);
+                }
+                if value.len() != length {
+                    return Err(broken());
+                }
+                Ok(value.freeze())
+            }
+            _ => Err(broken()),
+        }
+    }
+
+    /// Chunks that a key has now.
+    fn pieces(&self, key: &[u8]) -> Result<usize, StateError> {
+        let stored = self.db.get(pair_key(key)).map_err(StateError::Read)?;
+        Ok(match stored.as_deref().and_then(|stored| stored.split_first()) {
+            Some((&CHUNKED, length)) => {
+                let length = length.try_into().map_err(|_| StateError::Broken(key.to_vec()))?;
+                (u64::from_be_bytes(length) as usize).div_ceil(CHUNK)
+            }
+            _ => 0,
+        })
+    }
+}
+
+fn pair_key(key: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(1 + key.len());
+    stored.push(PAIR);
+    stored.extend_from_slice(key);
+    stored
+}
+
+fn piece_key(key: &[u8], n: usize) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(5 + key.len());
+    stored.push(PIECE);
+    stored.extend_from_slice(key);
+    stored.extend_from_slice(&(n as u32).to_be_bytes());
+    stored
+}
+
+impl StateStore for DiskState {
+    fn write(&self, batch: Batch) -> Result<(), StateError> {
+        let mut writes = sled::Batch::default();
+        for (key, value) in batch.iter() {
+            let now = value.map_or(0, |value| if value.len() > CHUNK { value.len() } else { 0 });
+            for n in now.div_ceil(CHUNK)..self.pieces(key)? {
+                writes.remove(piece_key(key, n));
+            }
+            match value {
+                None => writes.remove(pair_key(key)),
+                Some(value) if value.len() <= CHUNK => {
+                    let mut stored = Vec::with_capacity(1 + value.len());
+                    stored.push(WHOLE);
+                    stored.extend_from_slice(value);
+                    writes.insert(pair_key(key), stored);
+                }
+                Some(value) => {
+                    for (n, piece) in value.chunks(CHUNK).enumerate() {
+                        writes.insert(piece_key(key, n), piece);
+                    }
+                    let mut stored = vec![CHUNKED];
+                    stored.extend_from_slice(&(value.len() as u64).to_be_bytes());
+                    writes.insert(pair_key(key), stored);
+                }
+            }
+        }
+        self.db.apply_batch(writes).map_err(StateError::Write)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        match self.db.get(pair_key(key)).map_err(StateError::Read)? {
+            Some(stored) => Ok(Some(self.value(key, &stored)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StateError> {
+        if from >= to {
+            return Ok(());
+        }
+        for pair in self.db.range(pair_key(from)..pair_key(to)) {
+            let (key, stored) = pair.map_err(StateError::Read)?;
+            let key = &key[1..];
+            if let ControlFlow::Break(()) = visit(key, self.value(key, &stored)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<(), StateError> {
+        self.db.clear().map_err(StateError::Write)
+    }
+
+    fn size(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+
+    fn sync(&self) -> Result<(), StateError> {
+        self.db.flush().map_err(StateError::Write)?;
+        let entries = std::fs::read_dir(&self.path).map_err(StateError::Sync)?;
+        for entry in entries {
+            let entry = entry.map_err(StateError::Sync)?;
+            if entry.file_type().map_err(StateError::Sync)?.is_file() {
+                File::open(entry.path()).and_then(|file| file.sync_all()).map_err(StateError::Sync)?;
+            }
+        }
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(StateError::Sync)
+    }
+}

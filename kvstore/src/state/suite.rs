@@ -1,0 +1,105 @@
+//! What every implementation of the applied state must do.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::{Batch, DiskState, MemoryState, StateStore};
+
+fn on_every_store(check: impl Fn(&dyn StateStore)) {
+    check(&MemoryState::default());
+    let folder = tempfile::tempdir().unwrap();
+    check(&DiskState::open(folder.path()).unwrap());
+}
+
+fn pairs(store: &dyn StateStore, from: &[u8], to: &[u8]) -> Vec<(Vec<u8>, Bytes)> {
+    let mut found = Vec::new();
+    store
+        .scan(from, to, &mut |key, value| {
+            found.push((key.to_vec(), value));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    found
+}
+
+fn put(store: &dyn StateStore, key: &[u8], value: impl Into<Bytes>) {
+    let mut batch = Batch::default();
+    batch.put(key.to_vec(), value);
+    store.write(batch).unwrap();
+}
+
+#[test]
+fn keeps_what_a_batch_wrote() {
+    on_every_store(|store| {
+        put(store, b"b", "old");
+        let mut batch = Batch::default();
+        batch.put(b"a".to_vec(), "1");
+        batch.delete(b"b".to_vec());
+        batch.put(b"c".to_vec(), "2");
+        batch.put(b"c".to_vec(), "3");
+        store.write(batch).unwrap();
+        assert_eq!(store.get(b"a").unwrap(), Some(Bytes::from("1")));
+        assert_eq!(store.get(b"b").unwrap(), None);
+        assert_eq!(store.get(b"c").unwrap(), Some(Bytes::from("3")));
+    });
+}
+
+#[test]
+fn scans_ascend_and_stop_when_told() {
+    on_every_store(|store| {
+        for key in ["b", "a", "d", "c"] {
+            put(store, key.as_bytes(), key);
+        }
+        let keys: Vec<_> = pairs(store, b"b", b"d").into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [b"b".to_vec(), b"c".to_vec()]);
+        assert!(pairs(store, b"d", b"b").is_empty());
+        let mut seen = 0;
+        store
+            .scan(b"a", b"z", &mut |_, _| {
+                seen += 1;
+                if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .unwrap();
+        assert_eq!(seen, 2);
+    });
+}
+
+#[test]
+fn long_values_come_back_whole() {
+    on_every_store(|store| {
+        for length in [0, 1, 64 << 10, (64 << 10) + 1, 300_000, 2_000_000] {
+            let value: Vec<u8> = (0..length).map(|i| (i * 31 % 251) as u8).collect();
+            put(store, b"k", value.clone());
+            assert_eq!(store.get(b"k").unwrap().unwrap(), value, "{length} bytes");
+            assert_eq!(pairs(store, b"", b"\xff"), [(b"k".to_vec(), Bytes::from(value))]);
+        }
+        put(store, b"k", "short again");
+        assert_eq!(store.get(b"k").unwrap(), Some(Bytes::from("short again")));
+        let mut batch = Batch::default();
+        batch.delete(b"k".to_vec());
+        store.write(batch).unwrap();
+        assert_eq!(store.get(b"k").unwrap(), None);
+    });
+}
+
+#[test]
+fn clear_leaves_nothing() {
+    on_every_store(|store| {
+        put(store, b"a", vec![1; 200_000]);
+        put(store, b"b", "2");
+        store.clear().unwrap();
+        assert!(pairs(store, b"", b"\xff").is_empty());
+    });
+}
+
+#[test]
+fn a_reopened_store_has_what_was_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskState::open(folder.path()).unwrap();
+    put(&store, b"long", vec![7; 200_000]);
+    store.sync().unwrap();
+    drop(store);
+    let store = DiskState::open(folder.path()).unwrap();
+    assert_eq!(store.get(b"long").unwrap().unwrap(), vec![7; 200_000]);
+}
