@@ -107,17 +107,40 @@ impl Error {
     pub fn code(&self) -> Code {
         use Error::*;
         match self {
-            EmptyKey | KeyNotFound | ValueProvided | LeaseProvided | TooManyOps | DuplicateKey
-            | InvalidSortOption | MemberBadUrls | RequestTooLarge | UserEmpty | RoleEmpty | AuthFailed
-            | PermissionNotGiven | InvalidAuthManagement | AuthOldRevision => Code::InvalidArgument,
+            EmptyKey
+            | KeyNotFound
+            | ValueProvided
+            | LeaseProvided
+            | TooManyOps
+            | DuplicateKey
+            | InvalidSortOption
+            | MemberBadUrls
+            | RequestTooLarge
+            | UserEmpty
+            | RoleEmpty
+            | AuthFailed
+            | PermissionNotGiven
+            | InvalidAuthManagement
+            | AuthOldRevision => Code::InvalidArgument,
             Compacted | FutureRevision | LeaseTtlTooLarge => Code::OutOfRange,
             NoSpace | TooManyRequests => Code::ResourceExhausted,
             LeaseNotFound | MemberNotFound => Code::NotFound,
-            LeaseExists | MemberExists | PeerUrlExists | MemberNotLearner | MemberNotEnoughStarted
-            | RootUserNotExist | RootRoleNotExist | UserExists | UserNotFound | RoleExists | RoleNotFound
-            | RoleNotGranted | PermissionNotGranted | AuthNotEnabled | NotLeader | BadLeaderTransferee => {
-                Code::FailedPrecondition
-            }
+            LeaseExists
+            | MemberExists
+            | PeerUrlExists
+            | MemberNotLearner
+            | MemberNotEnoughStarted
+            | RootUserNotExist
+            | RootRoleNotExist
+            | UserExists
+            | UserNotFound
+            | RoleExists
+            | RoleNotFound
+            | RoleNotGranted
+            | PermissionNotGranted
+            | AuthNotEnabled
+            | NotLeader
+            | BadLeaderTransferee => Code::FailedPrecondition,
             PermissionDenied => Code::PermissionDenied,
             InvalidAuthToken => Code::Unauthenticated,
             NoLeader | LeaderChanged | Stopped | Timeout => Code::Unavailable,

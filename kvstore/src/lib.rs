@@ -7,11 +7,16 @@
 //! An answer to a write follows an fdatasync of the log. The applied state (`state`) is a cache of
 //! snapshot and log. Reads never wait for the disk's sync or for the writer.
 
+pub mod api;
+pub mod data_dir;
 pub mod error;
+pub mod flags;
 pub mod lease;
 pub mod metrics;
 pub mod mvcc;
 pub mod raft;
+pub mod server;
 pub mod snapshot;
 pub mod state;
+pub mod tasks;
 pub mod watch;

@@ -1,2 +1,53 @@
-//! kvstore
-fn main() {}
+//! The kvstore daemon: flags, logging, signals; everything else is the library.
+
+use std::process::ExitCode;
+
+use daemon::flags::Parsed;
+use daemon::shutdown::Shutdown;
+use kvstore::flags::{self, Flags};
+use kvstore::{api, server};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let flags = match parse() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let verbosity = if flags.log_level == "debug" { 4 } else { 0 };
+    daemon::logging::init(flags.logging_format, verbosity);
+    daemon::tls::install_default_provider();
+    match run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "kvstore cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse() -> Result<Flags, ExitCode> {
+    let words = flags::words(std::env::args_os(), |name| std::env::var(name).ok()).map_err(|error| {
+        eprintln!("kvstore: {error}");
+        ExitCode::FAILURE
+    })?;
+    match daemon::flags::try_parse_from::<Flags, _>(words) {
+        Ok(Parsed::Flags(flags)) => Ok(flags),
+        Ok(Parsed::Version(_)) => {
+            let version = env!("CARGO_PKG_VERSION");
+            println!("kvstore Version: {version}\netcd API Version: {}", api::SERVER_VERSION);
+            Err(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            // A closed pipe is no reason to panic.
+            error.print().ok();
+            Err(if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(flags: Flags) -> anyhow::Result<()> {
+    server::run(flags, Shutdown::on_signals()?).await
+}

@@ -215,6 +215,13 @@ impl SnapshotFolder {
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let io = |source| SnapshotError::Io { step: "open folder of", path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io)?;
+        // What a crash left half-written.
+        for entry in std::fs::read_dir(path).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(".new")) {
+                std::fs::remove_file(entry.path()).map_err(io)?;
+            }
+        }
         Ok(Self { path: path.to_owned() })
     }
 
@@ -224,6 +231,11 @@ impl SnapshotFolder {
 
     pub fn unfinished(&self) -> PathBuf {
         self.path.join("unfinished.new")
+    }
+
+    /// A name that no one else uses, for a snapshot that is not to stay.
+    pub fn temporary(&self) -> PathBuf {
+        self.path.join(format!("{:016x}.sent.new", fastrand::u64(..)))
     }
 
     /// Makes a finished file the current snapshot and removes older ones.

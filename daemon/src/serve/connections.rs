@@ -55,6 +55,9 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
 }
 
+/// Streams that one HTTP/2 connection may have open at a time, unless its server says otherwise.
+const MAX_STREAMS: u32 = 200;
+
 /// Serves `service` on every connection until shutdown; returns when all have ended or been dropped.
 pub async fn connections<S, B>(
     listener: TcpListener,
@@ -69,9 +72,30 @@ pub async fn connections<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    connections_with(listener, tls, service, Some(MAX_STREAMS), shutdown).await;
+}
+
+/// [`connections`] with a limit of its own on the streams of one HTTP/2 connection; `None`: no limit.
+pub async fn connections_with<S, B>(
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    service: S,
+    max_streams: Option<u32>,
+    shutdown: Shutdown,
+) where
+    S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    http.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .max_concurrent_streams(max_streams);
     let open = Arc::new(GracefulShutdown::new());
     let (http, mut tasks) = (Arc::new(http), tokio::task::JoinSet::new());
     loop {

@@ -201,10 +201,7 @@ impl KeyIndex {
     }
 
     /// Every key from `start` (exclusive when given) on.
-    pub fn after<'a>(
-        &'a self,
-        start: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = (&'a Key, &'a Arc<History>)> {
+    pub fn after<'a>(&'a self, start: Option<&'a [u8]>) -> impl Iterator<Item = (&'a Key, &'a Arc<History>)> {
         let low = start.map_or(Bound::Unbounded, Bound::Excluded);
         self.keys.range::<_, [u8]>((low, Bound::Unbounded))
     }

@@ -10,9 +10,9 @@ pub mod compact;
 mod key_index;
 mod range;
 mod revision;
-mod txn;
 #[cfg(test)]
 mod tests;
+mod txn;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -149,6 +149,32 @@ impl Keyspace {
             batch.put(schema::record(change.revision), bytes);
         }
     }
+}
+
+/// Hash of the keys up to a revision and since the last compaction: the same on every member that has
+/// compacted as far, however far its sweep has come.
+pub fn hash(view: &View, revision: i64, reader: &Reader) -> Result<u32, Error> {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut failed = None;
+    let end = schema::record(Revision::new(revision + 1, 0));
+    reader.state().scan(schema::RECORDS.0, &end, &mut |key, bytes| {
+        let Some(at) = schema::record_revision(key) else { return ControlFlow::Continue(()) };
+        let kv = match decode_record(at, bytes.clone()) {
+            Ok(kv) => kv,
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        };
+        let kept = at.main > view.compacted
+            || view.index.at(&kv.key, view.compacted).is_some_and(|version| version.revision == at);
+        if kept {
+            hasher.update(key);
+            hasher.update(&bytes);
+        }
+        ControlFlow::Continue(())
+    })?;
+    failed.map_or_else(|| Ok(hasher.finalize()), |error| Err(error.into()))
 }
 
 /// What a record of this encoded length counts for: with its key.

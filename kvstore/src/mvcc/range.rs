@@ -138,7 +138,8 @@ fn compare(target: SortTarget, a: &(&[u8], Version), b: &(&[u8], Version)) -> Or
 }
 
 fn within_bounds(version: &Version, request: &RangeRequest) -> bool {
-    let bounded = |value: i64, low: i64, high: i64| (low == 0 || value >= low) && (high == 0 || value <= high);
+    let bounded =
+        |value: i64, low: i64, high: i64| (low == 0 || value >= low) && (high == 0 || value <= high);
     bounded(version.revision.main, request.min_mod_revision, request.max_mod_revision)
         && bounded(version.create, request.min_create_revision, request.max_create_revision)
 }

@@ -341,12 +341,8 @@ impl<'a> Txn<'a> {
     /// zeros, except that comparing the value of an absent key (or of an empty range) fails.
     fn holds(&self, compare: &Compare) -> Result<bool, Error> {
         let keys = KeyRange::new(&compare.key, &compare.range_end);
-        let mut found = self
-            .keyspace
-            .index
-            .range(keys)
-            .filter_map(|(_, history)| history.latest())
-            .peekable();
+        let mut found =
+            self.keyspace.index.range(keys).filter_map(|(_, history)| history.latest()).peekable();
         if found.peek().is_none() {
             if compare.target() == CompareTarget::Value {
                 return Ok(false);

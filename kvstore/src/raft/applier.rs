@@ -25,13 +25,17 @@ use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, io_erro
 use crate::error::Error;
 use crate::lease::Lessor;
 use crate::mvcc::{Reader, Revision, compact};
-use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotFolder, SnapshotHeader, SnapshotReader, SnapshotWriter};
+use crate::snapshot::{
+    SnapshotError, SnapshotFile, SnapshotFolder, SnapshotHeader, SnapshotReader, SnapshotWriter,
+};
 use crate::state::{Batch, StateError, StateStore, schema};
 use crate::watch::event_log::EventLog;
 
 /// Entries, and bytes of them, that become visible together at most.
 const GROUP_ENTRIES: usize = 512;
 const GROUP_BYTES: usize = 4 << 20;
+/// Log after which a snapshot is written however large the state is.
+const MOST_LOG_BYTES: u64 = 512 << 20;
 
 /// The replicated state and everything that looks at it.
 pub struct Shared {
@@ -49,6 +53,11 @@ pub struct Shared {
     holds: AtomicUsize,
     released: Notify,
     compacted: Notify,
+    /// Entries and bytes of commands applied since the last snapshot.
+    since_snapshot: Mutex<(u64, u64)>,
+    snapshot_count: u64,
+    /// Rung when a snapshot is worth its writing.
+    pub snapshot_due: Notify,
     /// Revision up to which the sweep is done.
     pub swept: watch::Sender<i64>,
 }
@@ -59,6 +68,7 @@ impl Shared {
         state: Arc<dyn StateStore>,
         snapshots: SnapshotFolder,
         cluster_id: u64,
+        snapshot_count: u64,
     ) -> Result<Arc<Self>, StateError> {
         let machine = Machine::load(state.as_ref())?;
         let events = Arc::new(EventLog::new(machine.keyspace.revision));
@@ -76,6 +86,9 @@ impl Shared {
             holds: AtomicUsize::new(0),
             released: Notify::new(),
             compacted: Notify::new(),
+            since_snapshot: Mutex::new((0, 0)),
+            snapshot_count,
+            snapshot_due: Notify::new(),
             swept: watch::Sender::new(0),
         });
         shared.adopt(machine);
@@ -105,6 +118,18 @@ impl Shared {
             self.term.store(applied.leader_id.term, Ordering::Relaxed);
         }
         self.live_bytes.store(machine.keyspace.live_bytes, Ordering::Relaxed);
+    }
+
+    /// Counts what was applied. A snapshot is due after so many entries, once they outweigh the state
+    /// (writing it then at most doubles what is written) or are more than a start should have to repeat.
+    fn count(&self, entries: u64, bytes: u64) {
+        let mut since = self.since_snapshot.lock();
+        since.0 += entries;
+        since.1 += bytes;
+        if since.0 >= self.snapshot_count && since.1 >= self.live_bytes().min(MOST_LOG_BYTES) {
+            *since = (0, 0);
+            self.snapshot_due.notify_one();
+        }
     }
 
     pub fn term(&self) -> u64 {
@@ -167,15 +192,17 @@ impl Shared {
         }
         let end = schema::record(Revision::new(header.revision + 1, 0));
         let mut failed = None;
-        self.reader.state().scan(schema::RECORDS.0, &end, &mut |key, value| {
-            match writer.pair(key, &value) {
+        self.reader.state().scan(
+            schema::RECORDS.0,
+            &end,
+            &mut |key, value| match writer.pair(key, &value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);
                     ControlFlow::Break(())
                 }
-            }
-        })?;
+            },
+        )?;
         drop(hold);
         if let Some(error) = failed {
             return Err(error.into());
@@ -186,9 +213,7 @@ impl Shared {
 
     /// Takes down everything but the records, and holds on to these.
     #[allow(clippy::type_complexity)]
-    fn begin_snapshot(
-        &self,
-    ) -> Result<(SnapshotHeader, Vec<(Vec<u8>, bytes::Bytes)>, Hold<'_>), StateError> {
+    fn begin_snapshot(&self) -> Result<(SnapshotHeader, Vec<(Vec<u8>, bytes::Bytes)>, Hold<'_>), StateError> {
         let machine = self.machine.lock();
         self.holds.fetch_add(1, Ordering::AcqRel);
         let hold = Hold(self);
@@ -272,7 +297,10 @@ impl Applier {
                 EntryPayload::Normal(proposal) => {
                     // A command of a newer version must not be skipped: members would part ways.
                     let kind = proposal.decode().ok_or_else(|| {
-                        io::Error::other(format!("log entry {} holds a command that is not known", entry.log_id))
+                        io::Error::other(format!(
+                            "log entry {} holds a command that is not known",
+                            entry.log_id
+                        ))
                     })?;
                     pending.bytes += proposal.0.len();
                     let outcome = machine.apply(&kind, &shared.reader, &mut pending.batch);
@@ -291,6 +319,7 @@ impl Applier {
                 }
             };
             machine.applied = Some(entry.log_id());
+            pending.entries += 1;
             if let Some(responder) = responder {
                 pending.answers.push((responder, Applied(applied)));
             }
@@ -306,6 +335,7 @@ impl Applier {
         machine.record_applied(&mut pending.batch);
         shared.reader.state().write(pending.batch).map_err(io_error)?;
         shared.note(machine);
+        shared.count(pending.entries, pending.bytes as u64);
         shared.reader.publish(machine.keyspace.view());
         shared.events.announce(machine.keyspace.revision);
         let now = Instant::now();
@@ -327,6 +357,7 @@ impl Applier {
 #[derive(Default)]
 struct Pending {
     batch: Batch,
+    entries: u64,
     bytes: usize,
     effects: Vec<Effect>,
     answers: Vec<(ApplyResponder<TypeConfig>, Applied)>,
@@ -356,7 +387,11 @@ impl RaftStateMachine<TypeConfig> for Applier {
         Builder { shared: self.shared.clone() }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotFile,
+    ) -> Result<(), io::Error> {
         let shared = self.shared.clone();
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = snapshot.path;
@@ -402,4 +437,3 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         .map_err(io_error)?
     }
 }
-

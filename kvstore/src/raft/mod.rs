@@ -5,13 +5,13 @@
 //! propose -> log append + fdatasync (shared by all writes waiting then) -> committed -> applied -> answered
 //! ```
 
+mod applier;
 pub mod codec;
 pub mod command;
 pub mod log;
 pub mod network;
 pub mod proposer;
 pub mod state_machine;
-mod applier;
 
 use std::io;
 

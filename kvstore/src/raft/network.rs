@@ -24,7 +24,8 @@ pub struct Peer {
 
 impl Peer {
     fn unreachable(&self) -> Unreachable<TypeConfig> {
-        let reason = format!("cannot reach {}: clusters of several members are not supported yet", self.address);
+        let reason =
+            format!("cannot reach {}: clusters of several members are not supported yet", self.address);
         Unreachable::new(&io::Error::new(io::ErrorKind::Unsupported, reason))
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use tokio::sync::Notify;
 
+use super::Raft;
 use super::command::{Answer, Kind, Proposal};
-use super::{Raft, Shared};
 use crate::error::Error;
 
 /// How long a proposal may take before its client is told that it timed out: etcd's five seconds and
@@ -18,13 +20,14 @@ const TIMEOUT: Duration = Duration::from_secs(7);
 #[derive(Clone)]
 pub struct Proposer {
     raft: Raft,
-    shared: Arc<Shared>,
+    /// Rung when raft has stopped for good.
+    fatal: Arc<Notify>,
     max_request_bytes: usize,
 }
 
 impl Proposer {
-    pub fn new(raft: Raft, shared: Arc<Shared>, max_request_bytes: usize) -> Self {
-        Self { raft, shared, max_request_bytes }
+    pub fn new(raft: Raft, fatal: Arc<Notify>, max_request_bytes: usize) -> Self {
+        Self { raft, fatal, max_request_bytes }
     }
 
     pub async fn propose(&self, kind: Kind) -> Result<Answer, Error> {
@@ -35,7 +38,10 @@ impl Proposer {
         let written = tokio::time::timeout(TIMEOUT, self.raft.client_write(proposal));
         match written.await.map_err(|_| Error::Timeout)? {
             Ok(response) => response.data.0,
-            Err(RaftError::Fatal(_)) => Err(Error::Stopped),
+            Err(RaftError::Fatal(_)) => {
+                self.fatal.notify_one();
+                Err(Error::Stopped)
+            }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(Error::NoLeader),
             Err(RaftError::APIError(_)) => Err(Error::LeaderChanged),
         }
@@ -56,15 +62,18 @@ impl Proposer {
         }
     }
 
+    /// The leader as far as this member knows, and the last index of its log.
+    pub fn leader_and_last_index(&self) -> (Option<u64>, u64) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.current_leader, metrics.last_log_index.unwrap_or(0))
+    }
+
     pub fn is_leader(&self) -> bool {
         self.raft.is_leader()
     }
 
     pub fn raft(&self) -> &Raft {
         &self.raft
-    }
-
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
     }
 }

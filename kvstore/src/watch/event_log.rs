@@ -44,10 +44,8 @@ impl EventLog {
 
     /// Adds the changes of a revision; readers of records find them at once, watchers are not told yet.
     pub fn append(&self, main: i64, changes: Vec<Change>) {
-        let bytes = changes
-            .iter()
-            .map(|change| change.kv.key.len() + change.kv.value.len() + CHANGE_OVERHEAD)
-            .sum();
+        let bytes =
+            changes.iter().map(|change| change.kv.key.len() + change.kv.value.len() + CHANGE_OVERHEAD).sum();
         let mut recent = self.recent.write();
         recent.bytes += bytes;
         recent.revisions.push_back(Arc::new(RevisionEvents { main, changes, bytes }));
@@ -92,7 +90,15 @@ impl EventLog {
         }
         let first = recent.revisions.front()?.main;
         let start = usize::try_from(from - first).ok()?;
-        Some(recent.revisions.range(start.min(recent.revisions.len())..).take_while(|r| r.main <= to).take(most).cloned().collect())
+        Some(
+            recent
+                .revisions
+                .range(start.min(recent.revisions.len())..)
+                .take_while(|r| r.main <= to)
+                .take(most)
+                .cloned()
+                .collect(),
+        )
     }
 
     /// The record of a recent revision.
@@ -110,7 +116,8 @@ mod tests {
     use super::*;
 
     fn change(main: i64, value: usize) -> Change {
-        let kv = KeyValue { mod_revision: main, version: 1, value: vec![0; value].into(), ..Default::default() };
+        let kv =
+            KeyValue { mod_revision: main, version: 1, value: vec![0; value].into(), ..Default::default() };
         Change { revision: Revision::new(main, 0), kv }
     }
 

@@ -62,9 +62,17 @@ impl Watcher {
 /// One thing to send.
 #[derive(Debug, PartialEq)]
 pub enum Delivery {
-    Events { id: i64, revision: i64, events: Vec<Event>, fragment: bool },
+    Events {
+        id: i64,
+        revision: i64,
+        events: Vec<Event>,
+        fragment: bool,
+    },
     /// History before `compacted` is gone; the watcher is no more.
-    Compacted { id: i64, compacted: i64 },
+    Compacted {
+        id: i64,
+        compacted: i64,
+    },
 }
 
 #[derive(Default)]
@@ -239,7 +247,9 @@ fn event(kv: &KeyValue, prev_kv: bool, view: &View, reader: &Reader) -> Result<E
     let created = kv.version > 0 && kv.create_revision == kv.mod_revision;
     let mut previous = None;
     let before = kv.mod_revision - 1;
-    if prev_kv && !created && before >= view.compacted
+    if prev_kv
+        && !created
+        && before >= view.compacted
         && let Some(version) = view.index.at(&kv.key, before)
     {
         previous = reader.record(version.revision)?;

@@ -47,7 +47,10 @@ pub fn load(folder: &Path) -> io::Result<Option<HardState>> {
     };
     let damaged = || {
         let path = path.display();
-        io::Error::new(io::ErrorKind::InvalidData, format!("{path} is damaged; restore this member from a snapshot"))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{path} is damaged; restore this member from a snapshot"),
+        )
     };
     let (magic, rest) = bytes.split_at_checked(8).ok_or_else(damaged)?;
     let (crc, body) = rest.split_at_checked(4).ok_or_else(damaged)?;

@@ -141,8 +141,7 @@ fn read_segments(folder: &Path, inner: &mut Inner) -> Result<Option<u64>, LogErr
             break;
         }
         let contents = segment::read(&path, &bytes, is_last)?;
-        let damaged =
-            |reason: String| LogError::Damaged { path: path.clone(), at: segment::HEADER, reason };
+        let damaged = |reason: String| LogError::Damaged { path: path.clone(), at: segment::HEADER, reason };
         if contents.first != *first {
             return Err(damaged(format!("it is named {first:x} but begins at {:x}", contents.first)));
         }
@@ -157,11 +156,8 @@ fn read_segments(folder: &Path, inner: &mut Inner) -> Result<Option<u64>, LogErr
             }
             _ => {}
         }
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(io("open log segment"))?;
+        let file =
+            std::fs::OpenOptions::new().read(true).write(true).open(&path).map_err(io("open log segment"))?;
         if is_last {
             if contents.torn > 0 {
                 let (at, bytes) = (contents.end, contents.torn);
@@ -193,9 +189,9 @@ fn segment_never_used(bytes: &[u8]) -> bool {
 impl StoredSegment {
     /// Where the next record would start.
     fn end(&self) -> u64 {
-        self.positions.last().map_or(segment::HEADER as u64, |last| {
-            u64::from(last.offset + last.length).next_multiple_of(8)
-        })
+        self.positions
+            .last()
+            .map_or(segment::HEADER as u64, |last| u64::from(last.offset + last.length).next_multiple_of(8))
     }
 }
 
@@ -283,9 +279,7 @@ impl Shared {
         file.read_exact_at(&mut body, u64::from(position.offset))?;
         let record = EntryRecord::decode(Bytes::from(body)).map_err(io::Error::other)?;
         match record.id {
-            Some(id) if id.index == index => {
-                Ok(Some(record.into_entry().map_err(io::Error::other)?))
-            }
+            Some(id) if id.index == index => Ok(Some(record.into_entry().map_err(io::Error::other)?)),
             _ => Err(io::Error::other(format!("log entry {index} is damaged on disk"))),
         }
     }
@@ -341,10 +335,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let inner = self.shared.inner.lock();
-        Ok(LogState {
-            last_purged_log_id: inner.hard.purged.map(Into::into),
-            last_log_id: inner.last,
-        })
+        Ok(LogState { last_purged_log_id: inner.hard.purged.map(Into::into), last_log_id: inner.last })
     }
 
     async fn get_log_reader(&mut self) -> Self {

@@ -168,7 +168,8 @@ pub fn read(path: &Path, bytes: &Bytes, is_last: bool) -> Result<Contents, LogEr
     let mut contents = Contents { first, positions: Vec::new(), last: None, end: HEADER, torn: 0 };
     while let Some(record) = parse(bytes, contents.end) {
         let body = bytes.slice_ref(record.body);
-        let entry = EntryRecord::decode(body).map_err(|_| damaged(contents.end, "an entry does not decode"))?;
+        let entry =
+            EntryRecord::decode(body).map_err(|_| damaged(contents.end, "an entry does not decode"))?;
         let index = first + contents.positions.len() as u64;
         if entry.id.is_none_or(|id| id.index != index) {
             return Err(damaged(contents.end, "an entry has the wrong index"));

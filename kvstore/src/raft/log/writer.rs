@@ -25,12 +25,25 @@ pub const SEGMENT_BYTES: u64 = 16 << 20;
 const GROUP_BYTES: usize = 4 << 20;
 
 pub enum Job {
-    Append { first: u64, bodies: Vec<Bytes>, done: IOFlushed<TypeConfig> },
+    Append {
+        first: u64,
+        bodies: Vec<Bytes>,
+        done: IOFlushed<TypeConfig>,
+    },
     /// Drops the entries from index `next` on.
-    Truncate { next: u64, done: oneshot::Sender<io::Result<()>> },
+    Truncate {
+        next: u64,
+        done: oneshot::Sender<io::Result<()>>,
+    },
     /// Drops whole segments with nothing after `upto`.
-    Purge { upto: u64, done: oneshot::Sender<io::Result<()>> },
-    Save { state: HardState, done: oneshot::Sender<io::Result<()>> },
+    Purge {
+        upto: u64,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    Save {
+        state: HardState,
+        done: oneshot::Sender<io::Result<()>>,
+    },
 }
 
 /// The segment being written.

@@ -1,0 +1,153 @@
+//! Keys: range, put, delete, transactions, compaction.
+
+use etcd_protocol::etcdserverpb as pb;
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::{Context, unexpected};
+use crate::error::Error;
+use crate::metrics;
+use crate::mvcc::{self, Keyspace, Leases, Txn, View};
+use crate::raft::command::{Answer, Kind};
+
+pub struct Kv(pub Context);
+
+/// Times that a read of the latest revision is repeated when compaction overtakes it.
+const RETRIES: usize = 10;
+
+#[tonic::async_trait]
+impl pb::kv_server::Kv for Kv {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        metrics::get().ranges.inc();
+        let request = request.into_inner();
+        mvcc::check_range(&request)?;
+        if !request.serializable {
+            self.0.proposer.read_barrier().await?;
+        }
+        let reader = &self.0.shared.reader;
+        let (mut answer, view) =
+            self.read(|view| mvcc::range(&view.index, view.revision, view.compacted, reader, &request))?;
+        answer.header = self.0.header(view.revision);
+        Ok(Response::new(answer))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        metrics::get().puts.inc();
+        let request = request.into_inner();
+        mvcc::check_put(&request)?;
+        let bytes = request.key.len() + request.value.len();
+        match self.0.propose_growth(Kind::Put(request), bytes).await? {
+            Answer::Put(mut answer) => {
+                answer.header = self.0.completed(answer.header);
+                Ok(Response::new(answer))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        metrics::get().deletes.inc();
+        let request = request.into_inner();
+        if request.key.is_empty() {
+            return Err(Error::EmptyKey.into());
+        }
+        match self.0.proposer.propose(Kind::DeleteRange(request)).await? {
+            Answer::DeleteRange(mut answer) => {
+                answer.header = self.0.completed(answer.header);
+                Ok(Response::new(answer))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        metrics::get().txns.inc();
+        let request = request.into_inner();
+        mvcc::check_txn(&request, self.0.max_txn_ops)?;
+        if mvcc::is_read_only(&request) {
+            self.0.proposer.read_barrier().await?;
+            let (mut answer, _) = self.read(|view| self.read_txn(view, &request))?;
+            answer.header = self.0.completed(answer.header);
+            return Ok(Response::new(answer));
+        }
+        let kind = Kind::Txn(request);
+        let proposed = if crate::raft::state_machine::grows(&kind) {
+            let bytes = match &kind {
+                Kind::Txn(txn) => txn.encoded_len(),
+                _ => 0,
+            };
+            self.0.propose_growth(kind, bytes).await?
+        } else {
+            self.0.proposer.propose(kind).await?
+        };
+        match proposed {
+            Answer::Txn(mut answer) => {
+                answer.header = self.0.completed(answer.header);
+                Ok(Response::new(answer))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let request = request.into_inner();
+        let mut swept = self.0.shared.swept.subscribe();
+        match self.0.proposer.propose(Kind::Compact(request)).await? {
+            Answer::Revision(revision) => {
+                if request.physical && swept.wait_for(|done| *done >= request.revision).await.is_err() {
+                    return Err(Error::Stopped.into());
+                }
+                Ok(Response::new(pb::CompactionResponse { header: self.0.header(revision) }))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}
+
+impl Kv {
+    /// Reads from the latest view. A read of the latest revision (which is never compacted) can only
+    /// find a record missing because its view has become old: it is repeated with the next one.
+    fn read<T>(&self, read: impl Fn(&View) -> Result<T, Error>) -> Result<(T, std::sync::Arc<View>), Error> {
+        let reader = &self.0.shared.reader;
+        let mut view = reader.view();
+        for _ in 0..RETRIES {
+            let result = read(&view);
+            let now = reader.view();
+            match result {
+                Err(Error::Compacted) if now.compacted != view.compacted => view = now,
+                other => return other.map(|answer| (answer, view)),
+            }
+        }
+        Err(Error::Compacted)
+    }
+
+    /// A transaction without writes, on a copy of the index that nobody else sees.
+    fn read_txn(&self, view: &View, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        let mut keyspace = Keyspace {
+            index: view.index.clone(),
+            revision: view.revision,
+            compacted: view.compacted,
+            live_bytes: 0,
+        };
+        Txn::new(&mut keyspace, &self.0.shared.reader, &mut NoLeases).txn(request)
+    }
+}
+
+/// For transactions that attach nothing.
+struct NoLeases;
+
+impl Leases for NoLeases {
+    fn exists(&self, _lease: i64) -> bool {
+        false
+    }
+
+    fn attach(&mut self, _lease: i64, _key: &[u8]) {}
+
+    fn detach(&mut self, _lease: i64, _key: &[u8]) {}
+}

@@ -1,0 +1,148 @@
+//! Leases. Granting and revoking go through the log; keeping alive only moves a deadline here.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use etcd_protocol::etcdserverpb as pb;
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Context, unexpected};
+use crate::error::Error;
+use crate::lease::MAX_TTL;
+use crate::metrics;
+use crate::raft::command::{Answer, Kind};
+
+pub struct Lease(pub Context);
+
+/// Shortest lease in seconds: one and a half of etcd's default election timeouts, rounded up.
+const MIN_TTL: i64 = 2;
+
+#[tonic::async_trait]
+impl pb::lease_server::Lease for Lease {
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
+
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let mut request = request.into_inner();
+        if request.ttl > MAX_TTL {
+            return Err(Error::LeaseTtlTooLarge.into());
+        }
+        request.ttl = request.ttl.max(MIN_TTL);
+        while request.id == 0 {
+            let id = fastrand::i64(1..i64::MAX);
+            if self.0.shared.machine.lock().leases.ttl(id).is_none() {
+                request.id = id;
+            }
+        }
+        match self.0.propose_growth(Kind::LeaseGrant(request), 0).await? {
+            Answer::LeaseGrant(mut answer) => {
+                metrics::get().leases_granted.inc();
+                answer.header = self.0.completed(answer.header);
+                Ok(Response::new(answer))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        match self.0.proposer.propose(Kind::LeaseRevoke(request.into_inner())).await? {
+            Answer::Revision(revision) => {
+                metrics::get().leases_revoked.inc();
+                Ok(Response::new(pb::LeaseRevokeResponse { header: self.0.header(revision) }))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let mut requests = request.into_inner();
+        let context = self.0.clone();
+        let (answers, receiver) = mpsc::channel(16);
+        tokio::spawn(async move {
+            let shutdown = context.shutdown.clone();
+            loop {
+                let request = tokio::select! {
+                    request = requests.message() => request,
+                    () = answers.closed() => return,
+                    () = shutdown.wait() => return,
+                };
+                let Ok(Some(request)) = request else { return };
+                let answer = keep_alive(&context, request.id);
+                if answers.send(answer).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let request = request.into_inner();
+        self.0.proposer.read_barrier().await?;
+        let remaining = self.0.shared.lessor.remaining(request.id, Instant::now());
+        let machine = self.0.shared.machine.lock();
+        let mut answer = pb::LeaseTimeToLiveResponse {
+            header: self.0.header(machine.keyspace.revision),
+            id: request.id,
+            // COMPAT: an unknown lease is no error here.
+            ttl: -1,
+            ..Default::default()
+        };
+        if let Some(granted) = machine.leases.ttl(request.id) {
+            answer.granted_ttl = granted;
+            answer.ttl = remaining.map_or(granted, |left| left.as_secs() as i64);
+            if request.keys
+                && let Some(keys) = machine.leases.keys(request.id)
+            {
+                answer.keys = keys.iter().map(|key| bytes::Bytes::copy_from_slice(key)).collect();
+            }
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn lease_leases(
+        &self,
+        _request: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        self.0.proposer.read_barrier().await?;
+        let machine = self.0.shared.machine.lock();
+        let leases = machine.leases.ids().map(|id| pb::LeaseStatus { id }).collect();
+        let header = self.0.header(machine.keyspace.revision);
+        Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
+    }
+}
+
+/// COMPAT: a lease that is gone is answered with a time of zero, not with an error.
+fn keep_alive(context: &Context, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+    if !context.proposer.is_leader() {
+        return Err(Error::NoLeader.into());
+    }
+    let now = Instant::now();
+    let granted = context.shared.machine.lock().leases.ttl(id);
+    let lessor = &context.shared.lessor;
+    let alive = lessor.remaining(id, now).is_none_or(|left| !left.is_zero());
+    let ttl = match granted.filter(|_| alive) {
+        Some(ttl) => {
+            lessor.renew(id, ttl, now);
+            metrics::get().leases_renewed.inc();
+            ttl
+        }
+        None => 0,
+    };
+    Ok(pb::LeaseKeepAliveResponse { header: context.header_now(), id, ttl })
+}

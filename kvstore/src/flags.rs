@@ -1,0 +1,444 @@
+//! The command line and environment: etcd's names. A flag also comes from `ETCD_NAME` or `KVSTORE_NAME`
+//! (the latter wins; the command line wins over both). etcd's flags that do something we do not do are
+//! refused by name, on the command line and in the environment.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use daemon::flags::GoDuration;
+
+/// A key-value store that speaks etcd's v3 API.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "kvstore")]
+pub struct Flags {
+    /// Human-readable name for this member
+    #[arg(long, default_value = "default", help_heading = "Member")]
+    pub name: String,
+    /// Path to the data directory; ${name}.etcd when not given
+    #[arg(long, default_value = "", help_heading = "Member")]
+    pub data_dir: String,
+    /// Path to a directory of its own for the log
+    #[arg(long, default_value = "", help_heading = "Member")]
+    pub wal_dir: String,
+    /// Number of log entries after which a snapshot is written, once they also outweigh the state
+    #[arg(long, default_value_t = 10_000, help_heading = "Member")]
+    pub snapshot_count: u64,
+    /// Time (in milliseconds) between heartbeats to other members
+    #[arg(long, default_value_t = 100, help_heading = "Member")]
+    pub heartbeat_interval: u64,
+    /// Time (in milliseconds) without a leader after which an election begins
+    #[arg(long, default_value_t = 1000, help_heading = "Member")]
+    pub election_timeout: u64,
+    /// URLs to listen on for peers
+    #[arg(long, default_value = "http://localhost:2380", help_heading = "Member")]
+    pub listen_peer_urls: String,
+    /// URLs to listen on for clients
+    #[arg(long, default_value = "http://localhost:2379", help_heading = "Member")]
+    pub listen_client_urls: String,
+    /// Bytes of data above which writes that grow are refused and NOSPACE is raised; 0 means 2 GiB, less
+    /// than 0 no quota
+    #[arg(long, default_value_t = 0, help_heading = "Member")]
+    pub quota_backend_bytes: i64,
+    /// Most operations in a transaction
+    #[arg(long, default_value_t = 128, help_heading = "Member")]
+    pub max_txn_ops: usize,
+    /// Largest request in bytes
+    #[arg(long, default_value_t = 1_572_864, help_heading = "Member")]
+    pub max_request_bytes: usize,
+
+    /// This member's peer URLs, as told to the others
+    #[arg(long, default_value = "http://localhost:2380", help_heading = "Clustering")]
+    pub initial_advertise_peer_urls: String,
+    /// Members at bootstrap, as name=URL; this member alone when not given
+    #[arg(long, default_value = "", help_heading = "Clustering")]
+    pub initial_cluster: String,
+    /// Whether the cluster is being made (new) or exists (existing)
+    #[arg(long, default_value = "new", value_parser = ["new", "existing"], help_heading = "Clustering")]
+    pub initial_cluster_state: String,
+    /// Token that keeps clusters apart
+    #[arg(long, default_value = "etcd-cluster", help_heading = "Clustering")]
+    pub initial_cluster_token: String,
+    /// This member's client URLs, as told to clients
+    #[arg(long, default_value = "http://localhost:2379", help_heading = "Clustering")]
+    pub advertise_client_urls: String,
+    /// What auto-compaction-retention means: a time (periodic) or a number of revisions (revision)
+    #[arg(
+        long,
+        default_value = "periodic",
+        value_parser = ["periodic", "revision"],
+        help_heading = "Clustering"
+    )]
+    pub auto_compaction_mode: String,
+    /// History that is kept: a duration or a number of hours, or a number of revisions; 0 keeps all
+    #[arg(long, default_value = "0", help_heading = "Clustering")]
+    pub auto_compaction_retention: String,
+
+    /// Certificate for clients
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub cert_file: String,
+    /// Key of the certificate for clients
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub key_file: String,
+    /// Require client certificates
+    #[arg(long, help_heading = "Security")]
+    pub client_cert_auth: bool,
+    /// Authorities of client certificates
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub trusted_ca_file: String,
+    /// Certificate for peers
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub peer_cert_file: String,
+    /// Key of the certificate for peers
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub peer_key_file: String,
+    /// Require peers' certificates
+    #[arg(long, help_heading = "Security")]
+    pub peer_client_cert_auth: bool,
+    /// Authorities of peers' certificates
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub peer_trusted_ca_file: String,
+
+    /// URLs that serve /metrics and /health without TLS client certificates; beside the client URLs
+    #[arg(long, default_value = "", help_heading = "Profiling and Monitoring")]
+    pub listen_metrics_urls: String,
+    /// How often watchers that asked for it are told of progress
+    #[arg(
+        long,
+        alias = "experimental-watch-progress-notify-interval",
+        default_value = "10m",
+        help_heading = "Features"
+    )]
+    pub watch_progress_notify_interval: GoDuration,
+
+    /// Level of log lines
+    #[arg(
+        long,
+        default_value = "info",
+        value_parser = ["debug", "info", "warn", "error", "panic", "fatal"],
+        help_heading = "Logging"
+    )]
+    pub log_level: String,
+    /// Form of log lines
+    #[arg(long, default_value = "text", help_heading = "Logging")]
+    pub logging_format: daemon::logging::Format,
+}
+
+/// etcd's flags that are refused, with their environment variables.
+const UNSUPPORTED: &[&str] = &[
+    "auth-token",
+    "auth-token-ttl",
+    "auto-tls",
+    "backend-batch-interval",
+    "backend-batch-limit",
+    "backend-bbolt-freelist-type",
+    "bcrypt-cost",
+    "cipher-suites",
+    "client-cert-allowed-hostname",
+    "client-cert-file",
+    "client-crl-file",
+    "client-key-file",
+    "config-file",
+    "cors",
+    "discovery",
+    "discovery-endpoints",
+    "discovery-fallback",
+    "discovery-proxy",
+    "discovery-srv",
+    "discovery-srv-name",
+    "discovery-token",
+    "enable-grpc-gateway",
+    "enable-pprof",
+    "enable-v2",
+    "force-new-cluster",
+    "grpc-keepalive-interval",
+    "grpc-keepalive-min-time",
+    "grpc-keepalive-timeout",
+    "host-whitelist",
+    "initial-election-tick-advance",
+    "listen-client-http-urls",
+    "log-outputs",
+    "logger",
+    "max-concurrent-streams",
+    "max-snapshots",
+    "max-wals",
+    "metrics",
+    "peer-auto-tls",
+    "peer-cert-allowed-cn",
+    "peer-cert-allowed-hostname",
+    "peer-crl-file",
+    "pre-vote",
+    "proxy",
+    "self-signed-cert-validity",
+    "socket-reuse-address",
+    "socket-reuse-port",
+    "strict-reconfig-check",
+    "tls-max-version",
+    "tls-min-version",
+    "unsafe-no-fsync",
+    "v2-deprecation",
+];
+
+/// What is wrong with flags.
+#[derive(Debug, thiserror::Error)]
+pub enum FlagError {
+    #[error("--{0} is a flag of etcd that kvstore does not support")]
+    Unsupported(String),
+    #[error("--{flag}: {reason}")]
+    Invalid { flag: &'static str, reason: String },
+}
+
+/// Default of `--quota-backend-bytes`, as etcd's.
+const DEFAULT_QUOTA: u64 = 2 << 30;
+
+/// The words of a command line, with what the environment adds.
+pub fn words(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<OsString>, FlagError> {
+    let mut words: Vec<OsString> = arguments.into_iter().map(two_dashes).collect();
+    let given = |words: &[OsString], flag: &str| {
+        words
+            .iter()
+            .skip(1)
+            .filter_map(|word| word.to_str()?.strip_prefix("--"))
+            .any(|word| word.split_once('=').map_or(word, |(name, _)| name).replace('_', "-") == flag)
+    };
+    let from_environment = |flag: &str| {
+        let name = flag.to_uppercase().replace('-', "_");
+        environment(&format!("KVSTORE_{name}")).or_else(|| environment(&format!("ETCD_{name}")))
+    };
+    for flag in UNSUPPORTED {
+        if given(&words, flag) || from_environment(flag).is_some_and(|value| !value.is_empty()) {
+            return Err(FlagError::Unsupported((*flag).to_owned()));
+        }
+    }
+    let command = Flags::command();
+    for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
+        if given(&words, flag) {
+            continue;
+        }
+        if let Some(value) = from_environment(flag).filter(|value| !value.is_empty()) {
+            words.push(format!("--{flag}={value}").into());
+        }
+    }
+    Ok(words)
+}
+
+/// COMPAT: Go's flags take one dash as well as two.
+fn two_dashes(word: OsString) -> OsString {
+    match word.to_str() {
+        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
+            format!("-{text}").into()
+        }
+        _ => word,
+    }
+}
+
+/// A URL to listen on or to advertise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    pub secure: bool,
+    /// Host and port.
+    pub authority: String,
+}
+
+impl Url {
+    pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+        let mut addresses: Vec<_> = self.authority.to_socket_addrs()?.collect();
+        // "localhost" is two addresses of one machine: one is enough, as for etcd.
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses.truncate(1);
+        Ok(addresses)
+    }
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", if self.secure { "https" } else { "http" }, self.authority)
+    }
+}
+
+/// Parses a comma-separated list of URLs.
+pub fn urls(flag: &'static str, text: &str) -> Result<Vec<Url>, FlagError> {
+    let invalid = |reason: String| FlagError::Invalid { flag, reason };
+    let mut urls = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (secure, rest) = if let Some(rest) = part.strip_prefix("https://") {
+            (true, rest)
+        } else if let Some(rest) = part.strip_prefix("http://") {
+            (false, rest)
+        } else {
+            return Err(invalid(format!("URL scheme must be http or https: {part}")));
+        };
+        let authority = rest.trim_end_matches('/');
+        if authority.contains('/') {
+            return Err(invalid(format!("URL must not contain a path: {part}")));
+        }
+        let port = authority.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(_))) {
+            return Err(invalid(format!("URL address does not have the form \"host:port\": {part}")));
+        }
+        urls.push(Url { secure, authority: authority.to_owned() });
+    }
+    Ok(urls)
+}
+
+/// When history is cut without being asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    Off,
+    /// History older than this goes.
+    Periodic(Duration),
+    /// More revisions than this go.
+    Revision(i64),
+}
+
+impl Flags {
+    pub fn data_dir(&self) -> PathBuf {
+        if self.data_dir.is_empty() {
+            format!("{}.etcd", self.name).into()
+        } else {
+            self.data_dir.clone().into()
+        }
+    }
+
+    /// Bytes; `None` for no quota.
+    pub fn quota(&self) -> Option<u64> {
+        match self.quota_backend_bytes {
+            0 => Some(DEFAULT_QUOTA),
+            bytes => u64::try_from(bytes).ok(),
+        }
+    }
+
+    pub fn auto_compaction(&self) -> Result<AutoCompaction, FlagError> {
+        let text = self.auto_compaction_retention.as_str();
+        let invalid = |reason: String| FlagError::Invalid { flag: "auto-compaction-retention", reason };
+        let number = text.parse::<i64>();
+        match (self.auto_compaction_mode.as_str(), number) {
+            (_, Ok(0)) => Ok(AutoCompaction::Off),
+            (_, Ok(negative @ ..0)) => Err(invalid(format!("{negative} is negative"))),
+            ("revision", Ok(revisions)) => Ok(AutoCompaction::Revision(revisions)),
+            ("revision", Err(error)) => Err(invalid(error.to_string())),
+            // COMPAT: a bare number is hours.
+            (_, Ok(hours)) => Ok(AutoCompaction::Periodic(Duration::from_secs(3600 * hours as u64))),
+            (_, Err(_)) => match text.parse::<GoDuration>() {
+                Ok(GoDuration(Duration::ZERO)) => Ok(AutoCompaction::Off),
+                Ok(GoDuration(time)) => Ok(AutoCompaction::Periodic(time)),
+                Err(error) => Err(invalid(error.to_string())),
+            },
+        }
+    }
+
+    /// What is checked before anything is opened.
+    pub fn check(&self) -> Result<(), FlagError> {
+        let invalid = |flag, reason: &str| Err(FlagError::Invalid { flag, reason: reason.to_owned() });
+        let peers = urls("initial-advertise-peer-urls", &self.initial_advertise_peer_urls)?;
+        let members: Vec<_> = self.initial_cluster.split(',').filter(|member| !member.is_empty()).collect();
+        let mut names: Vec<_> = members.iter().map(|m| m.split_once('=').map_or(*m, |(n, _)| n)).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > 1 {
+            return invalid(
+                "initial-cluster",
+                "clusters of several members are not supported yet; name this member alone",
+            );
+        }
+        if names.first().is_some_and(|name| *name != self.name) {
+            return invalid("initial-cluster", "it does not name this member (--name)");
+        }
+        for member in &members {
+            let Some((_, url)) = member.split_once('=') else {
+                return invalid("initial-cluster", "members are written as name=URL");
+            };
+            if !peers.contains(
+                &urls("initial-cluster", url)?
+                    .pop()
+                    .unwrap_or(Url { secure: false, authority: String::new() }),
+            ) {
+                return invalid("initial-cluster", "it names another URL than --initial-advertise-peer-urls");
+            }
+        }
+        if self.initial_cluster_state == "existing" {
+            return invalid("initial-cluster-state", "joining an existing cluster is not supported yet");
+        }
+        if self.cert_file.is_empty() != self.key_file.is_empty() {
+            return invalid("cert-file", "needs --key-file, and --key-file needs it");
+        }
+        if self.client_cert_auth && self.trusted_ca_file.is_empty() {
+            return invalid("client-cert-auth", "needs --trusted-ca-file");
+        }
+        let clients = urls("listen-client-urls", &self.listen_client_urls)?;
+        if clients.is_empty() {
+            return invalid("listen-client-urls", "names no URL");
+        }
+        if clients.iter().any(|url| url.secure) && self.cert_file.is_empty() {
+            return invalid("listen-client-urls", "an https URL needs --cert-file and --key-file");
+        }
+        urls("listen-peer-urls", &self.listen_peer_urls)?;
+        urls("advertise-client-urls", &self.advertise_client_urls)?;
+        if urls("listen-metrics-urls", &self.listen_metrics_urls)?.iter().any(|url| url.secure)
+            && self.cert_file.is_empty()
+        {
+            return invalid("listen-metrics-urls", "an https URL needs --cert-file and --key-file");
+        }
+        self.auto_compaction().map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str, environment: &[(&str, &str)]) -> Result<Flags, String> {
+        let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        let words = words(line.split(' ').map(OsString::from), find).map_err(|error| error.to_string())?;
+        match daemon::flags::try_parse_from::<Flags, _>(words) {
+            Ok(daemon::flags::Parsed::Flags(flags)) => {
+                flags.check().map(|()| flags).map_err(|e| e.to_string())
+            }
+            Ok(daemon::flags::Parsed::Version(version)) => Err(version),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_environment_fills_in_what_the_line_leaves_out() {
+        let environment = [("ETCD_NAME", "a"), ("KVSTORE_NAME", "b"), ("ETCD_DATA_DIR", "/d")];
+        let flags = parse("kvstore", &environment).unwrap();
+        assert_eq!((flags.name.as_str(), flags.data_dir.as_str()), ("b", "/d"));
+        assert_eq!(parse("kvstore --name=c", &environment).unwrap().name, "c");
+        assert_eq!(parse("kvstore -name c", &environment).unwrap().name, "c");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_by_name() {
+        let refused = |line, environment: &[(&str, &str)], name: &str| {
+            let error = parse(line, environment).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        };
+        refused("kvstore --discovery=x", &[], "--discovery");
+        refused("kvstore", &[("ETCD_UNSAFE_NO_FSYNC", "true")], "--unsafe-no-fsync");
+        refused("kvstore --no-such-flag", &[], "--no-such-flag");
+        let peers = "kvstore --name a --initial-cluster a=http://localhost:2380,b=http://h:2380";
+        refused(peers, &[], "several members are not supported yet");
+        refused("kvstore --initial-cluster-state existing", &[], "initial-cluster-state");
+        refused("kvstore --listen-client-urls https://h:1", &[], "cert-file");
+        refused("kvstore --listen-client-urls ftp://h:1", &[], "ftp://h:1");
+    }
+
+    #[test]
+    fn retention_means_what_the_mode_says() {
+        let check = |mode: &str, retention: &str, expected| {
+            let line =
+                format!("kvstore --auto-compaction-mode {mode} --auto-compaction-retention {retention}");
+            assert_eq!(parse(&line, &[]).unwrap().auto_compaction().unwrap(), expected);
+        };
+        check("periodic", "0", AutoCompaction::Off);
+        check("periodic", "2", AutoCompaction::Periodic(Duration::from_secs(7200)));
+        check("periodic", "5m", AutoCompaction::Periodic(Duration::from_secs(300)));
+        check("revision", "1000", AutoCompaction::Revision(1000));
+    }
+}
