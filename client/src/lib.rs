@@ -6,6 +6,7 @@
 //! - [`queue`]: keys to work on, each once, with back-off.
 //! - [`controller`]: `observe → plan → act`, and the loop that runs it.
 //! - [`leader`]: who of several replicas works.
+//! - [`delegated`]: who may read a daemon's /metrics, asked of the apiserver.
 //! - [`events`]: what `kubectl describe` shows below an object.
 //!
 //! Nothing here knows what a controller decides.
@@ -13,6 +14,7 @@
 pub mod api;
 pub mod config;
 pub mod connection;
+pub mod delegated;
 pub mod error;
 pub mod informer;
 pub mod key;

@@ -12,6 +12,7 @@ mod pem;
 mod reload;
 mod self_signed;
 mod server;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use pem::Pem;
 pub use reload::watch_files;
 pub use self_signed::self_signed;
 pub use server::{ClientAuth, ClientCa, ServerTls, ServerTlsOptions};
+pub use subject::Subject;
 
 /// Why TLS could not be set up. Display names the step and the file; the cause is the source.
 #[derive(Debug, thiserror::Error)]

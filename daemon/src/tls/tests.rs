@@ -161,3 +161,17 @@ async fn self_signed_certificates_serve_their_names() {
     let trusting = ClientTls::load(ClientMaterial { ca: Some(cert), ..Default::default() }).unwrap();
     assert_eq!(handshake(&tls, &trusting).await, Ok(0));
 }
+
+#[test]
+fn subjects_are_users_and_groups() {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "system:node:a");
+    let cert = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let subject = Subject::of(cert.der()).unwrap();
+    assert_eq!(
+        (subject.common_name.as_str(), subject.organizations),
+        ("system:node:a", vec!["system:nodes".into()])
+    );
+    assert!(Subject::of(b"junk").is_err());
+}

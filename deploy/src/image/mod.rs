@@ -55,7 +55,6 @@ pub fn load_file(layout: &Layout, archive: &Path) -> anyhow::Result<()> {
         archive.display(),
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    println!("loaded {}", archive.display());
     Ok(())
 }
 
