@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api_types::kind::Resource as _;
+use api_types::meta::v1::ListOptions;
 use daemon::clock::{self, SharedClock};
 use daemon::shutdown::Shutdown;
 use parking_lot::RwLock;
@@ -29,6 +30,8 @@ struct Inner {
 
 struct Held {
     resource: ResourceRef,
+    /// Follows all objects, and not a selection of them.
+    whole: bool,
     typed: Arc<dyn Any + Send + Sync>,
     erased: Arc<dyn AnyStore>,
 }
@@ -69,7 +72,8 @@ impl Caches {
             let store = Arc::new(Store::<P>::default());
             self.follow(&store);
             let resource = ResourceRef::from(P::Source::facts());
-            Held { resource, typed: store.clone(), erased: store }
+            let whole = P::selection() == ListOptions::default();
+            Held { resource, whole, typed: store.clone(), erased: store }
         });
         typed(held)
     }
@@ -83,12 +87,13 @@ impl Caches {
         tokio::spawn(reflector.run(self.inner.shutdown.clone()));
     }
 
-    /// All stores of a resource, whatever they keep of it.
+    /// All stores that follow every object of a resource, whatever they keep of it. Those of a
+    /// selection are left out: they may never hear of a write.
     pub fn of_resource(&self, group: &str, resource: &str) -> Vec<Arc<dyn AnyStore>> {
         let stores = self.inner.stores.read();
         stores
             .values()
-            .filter(|h| h.resource.group == group && h.resource.resource == resource)
+            .filter(|h| h.whole && h.resource.group == group && h.resource.resource == resource)
             .map(|h| h.erased.clone())
             .collect()
     }
