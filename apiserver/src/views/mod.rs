@@ -6,8 +6,28 @@
 //! because something is missing lets the views catch up once (`CatchUp`) and looks again.
 
 mod lister;
+mod project;
 
 pub use lister::Lister;
+pub use project::{
+    Life, NamespaceView, NodeView, PodReferences, PodView, PriorityClassView, SecretView, ServiceAccountView,
+};
+
+use crate::authz::rbac::Policy;
+use std::sync::Arc;
+
+/// All views. Cluster-wide kinds are under the empty namespace.
+#[derive(Debug, Default)]
+pub struct Views {
+    /// Shared with the RBAC authorizer.
+    pub policy: Arc<Policy>,
+    pub namespaces: Lister<NamespaceView>,
+    pub service_accounts: Lister<ServiceAccountView>,
+    pub pods: Lister<PodView>,
+    pub nodes: Lister<NodeView>,
+    pub secrets: Lister<SecretView>,
+    pub priority_classes: Lister<PriorityClassView>,
+}
 
 /// Lets the views reach the state that the store has now.
 #[async_trait::async_trait]

@@ -1,4 +1,21 @@
-//! Service accounts as users: their names and groups, and the tokens that prove them.
+//! Service accounts as users: their names and groups, and the tokens that prove them
+//! (API doc "Managing Service Accounts"; KEP-1205 bound tokens).
+//!
+//! `keys` reads and uses the signing keys, `claims` says what stands in a token, `check` decides
+//! whether a token is good, `issue` answers TokenRequests, `discovery` makes the OpenID documents.
+
+mod check;
+mod claims;
+mod discovery;
+mod issue;
+mod keys;
+#[cfg(test)]
+mod tests;
+
+pub use check::ServiceAccountTokens;
+pub use discovery::{DiscoveryError, OpenIdDocuments};
+pub use issue::{IssueOptions, Issuer};
+pub use keys::{KeyError, SigningKey, VerifyingKeys};
 
 /// `system:serviceaccount:NAMESPACE:NAME`
 pub fn user_name(namespace: &str, name: &str) -> String {

@@ -1,0 +1,201 @@
+//! The projections: which fields of an object each view keeps.
+
+use api_types::core::v1::{
+    Container, LocalObjectReference, Namespace, NamespacePhase, Node, ObjectReference, Pod, PodSpec,
+    PreemptionPolicy, Secret, ServiceAccount, Volume,
+};
+use api_types::meta::v1::ObjectMeta;
+use api_types::scheduling::v1::PriorityClass;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which object of its name this is, and whether it is on its way out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Life {
+    pub uid: String,
+    pub deleted_at: Option<Timestamp>,
+}
+
+impl From<&ObjectMeta> for Life {
+    fn from(meta: &ObjectMeta) -> Self {
+        Self { uid: meta.uid.clone(), deleted_at: meta.deletion_timestamp.map(|time| time.0) }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NamespaceView {
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub terminating: bool,
+}
+
+impl From<Namespace> for NamespaceView {
+    fn from(namespace: Namespace) -> Self {
+        Self {
+            terminating: namespace.metadata.deletion_timestamp.is_some()
+                || namespace.status.phase == NamespacePhase::Terminating,
+            labels: namespace.metadata.labels,
+            annotations: namespace.metadata.annotations,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceAccountView {
+    pub life: Life,
+    pub annotations: BTreeMap<String, String>,
+    pub automount: Option<bool>,
+    pub secrets: Vec<ObjectReference>,
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+}
+
+impl From<ServiceAccount> for ServiceAccountView {
+    fn from(account: ServiceAccount) -> Self {
+        Self {
+            life: Life::from(&account.metadata),
+            annotations: account.metadata.annotations,
+            automount: account.automount_service_account_token,
+            secrets: account.secrets,
+            image_pull_secrets: account.image_pull_secrets,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretView {
+    pub life: Life,
+}
+
+impl From<Secret> for SecretView {
+    fn from(secret: Secret) -> Self {
+        Self { life: Life::from(&secret.metadata) }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeView {
+    pub life: Life,
+}
+
+impl From<Node> for NodeView {
+    fn from(node: Node) -> Self {
+        Self { life: Life::from(&node.metadata) }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PriorityClassView {
+    pub value: i32,
+    pub global_default: bool,
+    pub preemption_policy: Option<PreemptionPolicy>,
+}
+
+impl From<PriorityClass> for PriorityClassView {
+    fn from(class: PriorityClass) -> Self {
+        Self {
+            value: class.value,
+            global_default: class.global_default,
+            preemption_policy: class.preemption_policy,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodView {
+    pub life: Life,
+    pub node_name: String,
+    pub service_account: String,
+    pub is_mirror: bool,
+    pub references: PodReferences,
+}
+
+/// Objects of its namespace that a pod needs, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodReferences {
+    pub secrets: BTreeSet<String>,
+    pub config_maps: BTreeSet<String>,
+    pub claims: BTreeSet<String>,
+    pub resource_claims: BTreeSet<String>,
+    /// Audiences of tokens that its volumes ask for.
+    pub token_audiences: BTreeSet<String>,
+}
+
+/// Marks the pods that a kubelet made from its own files (API doc "Static Pods").
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
+impl From<Pod> for PodView {
+    fn from(pod: Pod) -> Self {
+        let mut references = PodReferences::of(&pod.spec, &pod.metadata.name);
+        references.resource_claims.extend(
+            pod.status.resource_claim_statuses.iter().filter_map(|claim| claim.resource_claim_name.clone()),
+        );
+        Self {
+            life: Life::from(&pod.metadata),
+            node_name: pod.spec.node_name,
+            service_account: pod.spec.service_account_name,
+            is_mirror: pod.metadata.annotations.contains_key(MIRROR),
+            references,
+        }
+    }
+}
+
+impl PodReferences {
+    /// Everything that the spec of the pod `name` refers to.
+    pub fn of(spec: &PodSpec, name: &str) -> Self {
+        let mut found = Self::default();
+        found.secrets.extend(spec.image_pull_secrets.iter().map(|secret| secret.name.clone()));
+        let ephemeral = spec.ephemeral_containers.iter().map(|container| &container.common);
+        for container in spec.init_containers.iter().chain(&spec.containers).chain(ephemeral) {
+            found.environment(container);
+        }
+        for volume in &spec.volumes {
+            found.volume(volume, name);
+        }
+        for claim in &spec.resource_claims {
+            found.resource_claims.extend(claim.resource_claim_name.clone());
+        }
+        for names in [&mut found.secrets, &mut found.config_maps, &mut found.claims] {
+            names.remove("");
+        }
+        found
+    }
+
+    fn environment(&mut self, container: &Container) {
+        for source in &container.env_from {
+            self.secrets.extend(source.secret_ref.iter().map(|s| s.reference.name.clone()));
+            self.config_maps.extend(source.config_map_ref.iter().map(|c| c.reference.name.clone()));
+        }
+        for source in container.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
+            self.secrets.extend(source.secret_key_ref.iter().map(|s| s.reference.name.clone()));
+            self.config_maps.extend(source.config_map_key_ref.iter().map(|c| c.reference.name.clone()));
+        }
+    }
+
+    fn volume(&mut self, volume: &Volume, pod: &str) {
+        let source = &volume.source;
+        self.secrets.extend(source.secret.iter().map(|secret| secret.secret_name.clone()));
+        self.config_maps.extend(source.config_map.iter().map(|map| map.reference.name.clone()));
+        self.claims.extend(source.persistent_volume_claim.iter().map(|claim| claim.claim_name.clone()));
+        if source.ephemeral.is_some() {
+            self.claims.insert(format!("{pod}-{}", volume.name));
+        }
+        let referred = [
+            source.csi.as_ref().and_then(|csi| csi.node_publish_secret_ref.as_deref()),
+            source.cephfs.as_ref().and_then(|cephfs| cephfs.secret_ref.as_deref()),
+            source.cinder.as_ref().and_then(|cinder| cinder.secret_ref.as_deref()),
+            source.flex_volume.as_ref().and_then(|flex| flex.secret_ref.as_deref()),
+            source.iscsi.as_ref().and_then(|iscsi| iscsi.secret_ref.as_deref()),
+            source.rbd.as_ref().and_then(|rbd| rbd.secret_ref.as_deref()),
+            source.scale_io.as_ref().and_then(|scale_io| scale_io.secret_ref.as_deref()),
+            source.storageos.as_ref().and_then(|storageos| storageos.secret_ref.as_deref()),
+        ];
+        self.secrets.extend(referred.into_iter().flatten().map(|secret| secret.name.clone()));
+        self.secrets.extend(source.azure_file.iter().map(|file| file.secret_name.clone()));
+        for projection in source.projected.iter().flat_map(|projected| &projected.sources) {
+            self.secrets.extend(projection.secret.iter().map(|s| s.reference.name.clone()));
+            self.config_maps.extend(projection.config_map.iter().map(|c| c.reference.name.clone()));
+            self.token_audiences
+                .extend(projection.service_account_token.iter().map(|token| token.audience.clone()));
+        }
+    }
+}
