@@ -14,6 +14,7 @@
 pub mod api;
 pub mod config;
 pub mod connection;
+pub mod controller;
 pub mod delegated;
 pub mod error;
 pub mod events;
