@@ -260,15 +260,23 @@ pub trait Strategy: Resource {
         Vec::new()
     }
 
-    /// The names of `selectable_fields`.
+    /// The names of `selectable_fields`. Asking for another field is refused with
+    /// `field label not supported: X`; for a kind without names of its own, with
+    /// `"X" is not a known field selector: only "metadata.name", "metadata.namespace"`.
     fn selectable_names() -> &'static [&'static str] {
         &[]
     }
 
-    /// Columns for `kubectl get`; the first is always Name. Age is one of them where upstream has it.
+    /// Columns for `kubectl get`, in order.
     fn columns() -> &'static [Column<Self>] {
-        &[]
+        Column::PLAIN
     }
+}
+
+/// The generation of an updated object: one more than before if what it counts has changed.
+/// A client cannot set it.
+pub(crate) fn set_generation(meta: &mut ObjectMeta, old: &ObjectMeta, changed: bool) {
+    meta.generation = old.generation + i64::from(changed);
 }
 
 /// One column of the table that `kubectl get` prints.

@@ -11,6 +11,7 @@ pub mod authorization;
 pub mod autoscaling;
 pub mod certificates;
 pub mod codec;
+pub mod columns;
 pub mod coordination;
 pub mod core;
 pub mod defaults;

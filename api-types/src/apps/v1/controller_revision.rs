@@ -1,6 +1,6 @@
 //! ControllerRevision: a saved state of a DaemonSet or StatefulSet.
 
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::RawExtension;
 use api_types_derive::Api;
@@ -25,4 +25,31 @@ resource!(
     Kind::namespaced("apps/v1", "ControllerRevision", "controllerrevisions", "controllerrevision")
 );
 
-impl Strategy for ControllerRevision {}
+impl Strategy for ControllerRevision {
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Controller", "Workload that the state belongs to.", |revision, _| {
+                    owner(&revision.metadata).into()
+                }),
+                Column::text("Revision", "Number of the state; larger is newer.", |revision, _| {
+                    revision.revision.into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
+}
+
+/// The controlling owner as `daemonset.apps/name`.
+fn owner(meta: &ObjectMeta) -> String {
+    let Some(owner) = meta.owner_references.iter().find(|owner| owner.controller == Some(true)) else {
+        return "<none>".to_owned();
+    };
+    let kind = owner.kind.to_lowercase();
+    match owner.api_version.split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}/{}", owner.name),
+        None => format!("{kind}/{}", owner.name),
+    }
+}

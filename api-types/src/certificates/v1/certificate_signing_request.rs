@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::kind::{Kind, Strategy, Subresource, resource};
+use crate::columns::{human_duration, or};
+use crate::kind::{Column, Kind, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::{ByteString, StringList, Time};
@@ -144,4 +145,118 @@ resource!(
     }
 );
 
-impl Strategy for CertificateSigningRequest {}
+impl Strategy for CertificateSigningRequest {
+    /// The requester's identity is not theirs to set: the server writes it in afterwards, from the
+    /// authenticated user.
+    fn prepare_for_create(&mut self) {
+        self.spec.username.clear();
+        self.spec.uid.clear();
+        self.spec.groups.clear();
+        self.spec.extra.clear();
+        self.status = CertificateSigningRequestStatus::default();
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        self.spec = old.spec.clone();
+        self.status = old.status.clone();
+        self.metadata.generation = old.metadata.generation;
+    }
+
+    /// Keeps approvals and denials as they are; they have a subresource of their own. The server
+    /// then calls `set_condition_times`.
+    fn prepare_for_status_update(&mut self, old: &Self) {
+        self.spec = old.spec.clone();
+        self.metadata.generation = old.metadata.generation;
+        for type_ in [RequestConditionType::Approved, RequestConditionType::Denied] {
+            self.status.keep_conditions(&old.status, &type_);
+        }
+    }
+
+    fn selectable_names() -> &'static [&'static str] {
+        &["spec.signerName"]
+    }
+
+    fn selectable_fields(&self) -> Vec<(&'static str, String)> {
+        vec![("spec.signerName", self.spec.signer_name.clone())]
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::age(),
+                Column::text("SignerName", "Who is asked to sign.", |csr: &Self, _| {
+                    or(&csr.spec.signer_name, "<none>").into()
+                }),
+                Column::text("Requestor", "Who asks.", |csr, _| csr.spec.username.as_str().into()),
+                Column::text("RequestedDuration", "How long the certificate should last.", |csr, _| {
+                    csr.spec
+                        .expiration_seconds
+                        .map_or_else(|| "<none>".to_owned(), |s| human_duration(s.into()))
+                        .into()
+                }),
+                Column::text("Condition", "What has become of the request.", |csr, _| {
+                    csr.status.word().into()
+                }),
+            ]
+        }
+    }
+}
+
+impl CertificateSigningRequest {
+    /// What a write to `/approval` may change: the conditions.
+    pub fn prepare_for_approval(&mut self, old: &Self) {
+        let conditions = std::mem::take(&mut self.status.conditions);
+        self.spec = old.spec.clone();
+        self.status = CertificateSigningRequestStatus { conditions, ..old.status.clone() };
+        self.metadata.generation = old.metadata.generation;
+    }
+
+    /// Gives conditions without times theirs, on writes to `/status` and `/approval`. A condition
+    /// whose status stays keeps the time of its transition.
+    pub fn set_condition_times(&mut self, old: &Self, now: Time) {
+        for condition in &mut self.status.conditions {
+            condition.last_update_time.get_or_insert(now);
+            let before = old
+                .status
+                .conditions
+                .iter()
+                .filter(|c| c.type_ == condition.type_ && c.status == condition.status)
+                .find_map(|c| c.last_transition_time);
+            condition.last_transition_time.get_or_insert(before.unwrap_or(now));
+        }
+    }
+}
+
+impl CertificateSigningRequestStatus {
+    /// Puts back the old conditions of a type, unless some were added or removed: that is for
+    /// validation to refuse.
+    fn keep_conditions(&mut self, old: &Self, type_: &RequestConditionType) {
+        let before: Vec<_> = old.conditions.iter().filter(|c| c.type_ == *type_).collect();
+        let now: Vec<_> = self.conditions.iter_mut().filter(|c| c.type_ == *type_).collect();
+        if before.len() == now.len() {
+            for (condition, before) in now.into_iter().zip(before) {
+                *condition = before.clone();
+            }
+        }
+    }
+
+    fn word(&self) -> String {
+        let has = |type_| self.conditions.iter().any(|c| c.type_ == type_);
+        let mut word = if has(RequestConditionType::Denied) {
+            "Denied"
+        } else if has(RequestConditionType::Approved) {
+            "Approved"
+        } else {
+            "Pending"
+        }
+        .to_owned();
+        if has(RequestConditionType::Failed) {
+            word.push_str(",Failed");
+        }
+        if !self.certificate.is_empty() {
+            word.push_str(",Issued");
+        }
+        word
+    }
+}

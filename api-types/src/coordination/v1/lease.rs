@@ -1,6 +1,6 @@
 //! Lease: who leads, or that a node is alive.
 
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::MicroTime;
@@ -57,4 +57,31 @@ resource!(Lease, Kind::namespaced("coordination.k8s.io/v1", "Lease", "leases", "
 impl Strategy for Lease {
     const CREATE_ON_UPDATE: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
+
+    // Coordinated leader election (KEP-4355) is off in this version.
+    fn prepare_for_create(&mut self) {
+        self.spec.strategy = None;
+        self.spec.preferred_holder = None;
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        if old.spec.strategy.is_none() {
+            self.spec.strategy = None;
+        }
+        if old.spec.preferred_holder.is_none() {
+            self.spec.preferred_holder = None;
+        }
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Holder", "Who holds the lease.", |lease, _| {
+                    lease.spec.holder_identity.as_deref().unwrap_or_default().into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::ByteString;
 use api_types_derive::Api;
@@ -30,4 +30,16 @@ resource!(
     Kind { short_names: &["cm"], ..Kind::namespaced("v1", "ConfigMap", "configmaps", "configmap") }
 );
 
-impl Strategy for ConfigMap {}
+impl Strategy for ConfigMap {
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Data", "Number of keys.", |map, _| {
+                    (map.data.len() + map.binary_data.len()).into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
+}

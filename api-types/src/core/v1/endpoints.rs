@@ -1,7 +1,8 @@
 //! Endpoints: the addresses behind a Service, in one object.
 
+use crate::columns::first_of;
 use crate::core::v1::{ObjectReference, Protocol};
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -75,4 +76,44 @@ resource!(
 
 impl Strategy for Endpoints {
     const CREATE_ON_UPDATE: bool = true;
+
+    fn set_defaults(&mut self) {
+        for port in self.subsets.iter_mut().flat_map(|subset| &mut subset.ports) {
+            if port.protocol.is_unset() {
+                port.protocol = Protocol::Tcp;
+            }
+        }
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Endpoints", "Addresses that answer for the Service.", |endpoints, _| {
+                    addresses(endpoints).into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
+}
+
+/// Ready addresses with their ports; the addresses alone where there are none.
+fn addresses(endpoints: &Endpoints) -> String {
+    if endpoints.subsets.is_empty() {
+        return "<none>".to_owned();
+    }
+    let of_subset = |subset: &EndpointSubset| -> Vec<String> {
+        let ips = || subset.addresses.iter().map(|address| &address.ip);
+        if subset.ports.is_empty() {
+            return ips().cloned().collect();
+        }
+        let with_port = |port: i32| ips().map(move |ip| host_port(ip, port));
+        subset.ports.iter().flat_map(|port| with_port(port.port)).collect()
+    };
+    first_of(&endpoints.subsets.iter().flat_map(of_subset).collect::<Vec<_>>(), "")
+}
+
+fn host_port(ip: &str, port: i32) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }

@@ -1,10 +1,12 @@
 //! Event as the core group has it; `events::v1::Event` is the same object in newer clothes.
 
+use crate::columns::{or, since};
 use crate::core::v1::ObjectReference;
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Resource, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::{MicroTime, Time};
 use api_types_derive::Api;
+use jiff::Timestamp;
 
 /// Something that happened to an object.
 #[derive(Api, Clone, Debug, Default, PartialEq)]
@@ -85,4 +87,138 @@ resource!(Event, Kind { short_names: &["ev"], ..Kind::namespaced("v1", "Event", 
 
 impl Strategy for Event {
     const CREATE_ON_UPDATE: bool = true;
+
+    fn selectable_names() -> &'static [&'static str] {
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ]
+    }
+
+    fn selectable_fields(&self) -> Vec<(&'static str, String)> {
+        let object = &self.involved_object;
+        vec![
+            ("involvedObject.kind", object.kind.clone()),
+            ("involvedObject.namespace", object.namespace.clone()),
+            ("involvedObject.name", object.name.clone()),
+            ("involvedObject.uid", object.uid.clone()),
+            ("involvedObject.apiVersion", object.api_version.clone()),
+            ("involvedObject.resourceVersion", object.resource_version.clone()),
+            ("involvedObject.fieldPath", object.field_path.clone()),
+            ("reason", self.reason.clone()),
+            ("reportingComponent", self.reporting_component.clone()),
+            ("source", or(&self.source.component, &self.reporting_component).to_owned()),
+            ("type", self.type_.clone()),
+        ]
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const { &event_columns() }
+    }
+}
+
+/// What the columns of both event kinds read.
+pub(crate) struct EventView<'a> {
+    pub object: &'a ObjectReference,
+    pub reason: &'a str,
+    pub message: &'a str,
+    pub type_: &'a str,
+    pub source: &'a EventSource,
+    pub reporting_component: &'a str,
+    pub reporting_instance: &'a str,
+    pub first: Option<Time>,
+    pub last: Option<Time>,
+    pub time: Option<MicroTime>,
+    pub count: i32,
+    /// Count and time of the latest of a series.
+    pub series: Option<(i32, Option<MicroTime>)>,
+}
+
+/// An event of either group.
+pub(crate) trait AsEvent: Resource {
+    fn view(&self) -> EventView<'_>;
+}
+
+impl AsEvent for Event {
+    fn view(&self) -> EventView<'_> {
+        EventView {
+            object: &self.involved_object,
+            reason: &self.reason,
+            message: &self.message,
+            type_: &self.type_,
+            source: &self.source,
+            reporting_component: &self.reporting_component,
+            reporting_instance: &self.reporting_instance,
+            first: self.first_timestamp,
+            last: self.last_timestamp,
+            time: self.event_time,
+            count: self.count,
+            series: self.series.as_ref().map(|s| (s.count, s.last_observed_time)),
+        }
+    }
+}
+
+impl EventView<'_> {
+    fn first_seen(&self, now: Timestamp) -> String {
+        if self.first.is_some() { since(self.first, now) } else { since(self.time, now) }
+    }
+
+    fn last_seen(&self, now: Timestamp) -> String {
+        match (self.series, self.last) {
+            (Some((_, last)), _) => since(last, now),
+            (None, Some(last)) => since(Some(last), now),
+            (None, None) => self.first_seen(now),
+        }
+    }
+
+    fn object(&self) -> String {
+        let kind = self.object.kind.to_lowercase();
+        if self.object.name.is_empty() { kind } else { format!("{kind}/{}", self.object.name) }
+    }
+
+    fn source(&self) -> String {
+        let component = or(&self.source.component, self.reporting_component);
+        match or(&self.source.host, self.reporting_instance) {
+            "" => component.to_owned(),
+            instance => format!("{component}, {instance}"),
+        }
+    }
+
+    fn count(&self) -> i32 {
+        // An event of its own has no count in the newer API.
+        self.series.map_or(self.count.max(i32::from(self.count == 0)), |(count, _)| count)
+    }
+}
+
+/// Columns of both event kinds.
+pub(crate) const fn event_columns<T: AsEvent>() -> [Column<T>; 10] {
+    [
+        Column::text("Last Seen", "Time since it happened last.", |e: &T, now| {
+            e.view().last_seen(now).into()
+        }),
+        Column::text("Type", "Normal or Warning.", |e: &T, _| e.view().type_.into()),
+        Column::text("Reason", "Why it happened, in one word.", |e: &T, _| e.view().reason.into()),
+        Column::text("Object", "What it happened to.", |e: &T, _| e.view().object().into()),
+        Column::text("Subobject", "Part of the object that it is about.", |e: &T, _| {
+            e.view().object.field_path.as_str().into()
+        })
+        .wide(),
+        Column::text("Source", "Who tells of it.", |e: &T, _| e.view().source().into()).wide(),
+        Column::text("Message", "What happened.", |e: &T, _| e.view().message.trim().into()),
+        Column::text("First Seen", "Time since it happened first.", |e: &T, now| {
+            e.view().first_seen(now).into()
+        })
+        .wide(),
+        Column::text("Count", "How often it happened.", |e: &T, _| e.view().count().into()).wide(),
+        Column::name().wide(),
+    ]
 }

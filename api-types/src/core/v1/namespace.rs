@@ -1,6 +1,7 @@
 //! Namespace: a scope for names, and for deletion of all within.
 
-use crate::kind::{Kind, NameRule, Strategy, Subresource, resource};
+use crate::core::v1::well_known::{finalizer, label};
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::Time;
@@ -97,4 +98,53 @@ resource!(
 
 impl Strategy for Namespace {
     const NAME_RULE: NameRule = NameRule::Label;
+
+    fn set_defaults(&mut self) {
+        if !self.metadata.name.is_empty() {
+            self.metadata.labels.insert(label::METADATA_NAME.to_owned(), self.metadata.name.clone());
+        }
+        if self.status.phase.is_unset() {
+            self.status.phase = NamespacePhase::Active;
+        }
+    }
+
+    /// Runs when a generated name is known, so that the label holds it.
+    fn prepare_for_create(&mut self) {
+        self.metadata.labels.insert(label::METADATA_NAME.to_owned(), self.metadata.name.clone());
+        self.status = NamespaceStatus { phase: NamespacePhase::Active, ..NamespaceStatus::default() };
+        if !self.spec.finalizers.iter().any(|f| f == finalizer::KUBERNETES) {
+            self.spec.finalizers.push(finalizer::KUBERNETES.to_owned());
+        }
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        self.spec = old.spec.clone();
+        self.status = old.status.clone();
+        self.metadata.generation = old.metadata.generation;
+    }
+
+    fn prepare_for_status_update(&mut self, old: &Self) {
+        self.spec = old.spec.clone();
+        self.metadata.generation = old.metadata.generation;
+    }
+
+    fn selectable_names() -> &'static [&'static str] {
+        &["status.phase"]
+    }
+
+    fn selectable_fields(&self) -> Vec<(&'static str, String)> {
+        vec![("status.phase", self.status.phase.to_string())]
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Status", "Whether the namespace is active or going.", |ns, _| {
+                    ns.status.phase.as_str().into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::ByteString;
@@ -45,4 +45,35 @@ open_enum! {
 
 resource!(Secret, Kind::namespaced("v1", "Secret", "secrets", "secret"));
 
-impl Strategy for Secret {}
+impl Strategy for Secret {
+    fn set_defaults(&mut self) {
+        if self.type_.is_unset() {
+            self.type_ = SecretType::Opaque;
+        }
+        // stringData is for writing only; its keys win.
+        for (key, text) in std::mem::take(&mut self.string_data) {
+            self.data.insert(key, text.into_bytes().into());
+        }
+    }
+
+    fn selectable_names() -> &'static [&'static str] {
+        &["type"]
+    }
+
+    fn selectable_fields(&self) -> Vec<(&'static str, String)> {
+        vec![("type", self.type_.to_string())]
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Type", "What the secret is used for.", |secret, _| {
+                    secret.type_.as_str().into()
+                }),
+                Column::text("Data", "Number of keys.", |secret, _| secret.data.len().into()),
+                Column::age(),
+            ]
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! ServiceAccount: the identity that a pod acts under.
 
 use crate::core::v1::{LocalObjectReference, ObjectReference};
-use crate::kind::{Kind, Strategy, Subresource, resource};
+use crate::kind::{Column, Kind, Strategy, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -36,4 +36,23 @@ resource!(
     }
 );
 
-impl Strategy for ServiceAccount {}
+impl Strategy for ServiceAccount {
+    fn prepare_for_create(&mut self) {
+        names_only(&mut self.secrets);
+    }
+
+    fn prepare_for_update(&mut self, _old: &Self) {
+        names_only(&mut self.secrets);
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const { &[Column::name(), Column::age()] }
+    }
+}
+
+/// Secrets are meant by their name alone.
+fn names_only(secrets: &mut [ObjectReference]) {
+    for secret in secrets {
+        *secret = ObjectReference { name: std::mem::take(&mut secret.name), ..ObjectReference::default() };
+    }
+}

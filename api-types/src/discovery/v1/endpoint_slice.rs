@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::columns::first_of;
+use crate::core::v1::well_known::label;
 use crate::core::v1::{ObjectReference, Protocol};
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource, set_generation};
 use crate::meta::v1::ObjectMeta;
+use crate::names;
 use crate::open_enum::open_enum;
 use api_types_derive::Api;
 
@@ -133,4 +136,69 @@ resource!(
     Kind::namespaced("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", "endpointslice")
 );
 
-impl Strategy for EndpointSlice {}
+impl Strategy for EndpointSlice {
+    fn set_defaults(&mut self) {
+        for port in &mut self.ports {
+            port.name.get_or_insert_default();
+            port.protocol.get_or_insert(Protocol::Tcp);
+        }
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.metadata.generation = 1;
+        self.drop_topology(None);
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        let changed = self.address_type != old.address_type
+            || self.endpoints != old.endpoints
+            || self.ports != old.ports
+            || self.metadata.labels != old.metadata.labels;
+        set_generation(&mut self.metadata, &old.metadata, changed);
+        self.drop_topology(Some(old));
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("AddressType", "Kind of the addresses.", |slice, _| {
+                    slice.address_type.as_str().into()
+                }),
+                Column::text("Ports", "Ports of every endpoint.", |slice: &Self, _| {
+                    let text = |port: &EndpointPort| match (port.port, &port.name) {
+                        (Some(number), _) => number.to_string(),
+                        (None, Some(name)) => name.clone(),
+                        (None, None) => "*".to_owned(),
+                    };
+                    first_of(&slice.ports.iter().map(text).collect::<Vec<_>>(), "<unset>").into()
+                }),
+                Column::text("Endpoints", "Addresses in the slice.", |slice: &Self, _| {
+                    let all = slice.endpoints.iter().flat_map(|e| e.addresses.iter().cloned());
+                    first_of(&all.collect::<Vec<_>>(), "<unset>").into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
+}
+
+impl EndpointSlice {
+    /// COMPAT: deprecatedTopology cannot be written in v1. A client that sends back what it read
+    /// keeps the node that the old field named.
+    fn drop_topology(&mut self, old: Option<&Self>) {
+        if old.is_some_and(|old| old.endpoints == self.endpoints) {
+            return;
+        }
+        let hostname = |endpoint: &Endpoint| endpoint.deprecated_topology.get(label::HOSTNAME).cloned();
+        let known: Vec<String> =
+            old.into_iter().flat_map(|old| old.endpoints.iter().filter_map(hostname)).collect();
+        for endpoint in &mut self.endpoints {
+            if endpoint.node_name.is_none() {
+                endpoint.node_name = hostname(endpoint)
+                    .filter(|name| known.contains(name) && names::dns1123_subdomain(name).is_empty());
+            }
+            endpoint.deprecated_topology.clear();
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! Event of events.k8s.io: what happened to which object, and who says so.
 
+use crate::core::v1::event::{AsEvent, EventView, event_columns};
 use crate::core::v1::{EventSource, ObjectReference};
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::{MicroTime, Time};
 use api_types_derive::Api;
@@ -76,4 +77,57 @@ resource!(
 
 impl Strategy for Event {
     const CREATE_ON_UPDATE: bool = true;
+
+    fn selectable_names() -> &'static [&'static str] {
+        &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ]
+    }
+
+    fn selectable_fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("regarding.kind", self.regarding.kind.clone()),
+            ("regarding.namespace", self.regarding.namespace.clone()),
+            ("regarding.name", self.regarding.name.clone()),
+            ("regarding.uid", self.regarding.uid.clone()),
+            ("regarding.apiVersion", self.regarding.api_version.clone()),
+            ("regarding.resourceVersion", self.regarding.resource_version.clone()),
+            ("regarding.fieldPath", self.regarding.field_path.clone()),
+            ("reason", self.reason.clone()),
+            ("reportingController", self.reporting_controller.clone()),
+            ("type", self.type_.clone()),
+        ]
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const { &event_columns() }
+    }
+}
+
+impl AsEvent for Event {
+    fn view(&self) -> EventView<'_> {
+        EventView {
+            object: &self.regarding,
+            reason: &self.reason,
+            message: &self.note,
+            type_: &self.type_,
+            source: &self.deprecated_source,
+            reporting_component: &self.reporting_controller,
+            reporting_instance: &self.reporting_instance,
+            first: self.deprecated_first_timestamp,
+            last: self.deprecated_last_timestamp,
+            time: self.event_time,
+            count: self.deprecated_count,
+            series: self.series.as_ref().map(|s| (s.count, s.last_observed_time)),
+        }
+    }
 }

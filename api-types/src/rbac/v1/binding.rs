@@ -1,6 +1,6 @@
 //! RoleBinding and ClusterRoleBinding: who may do it.
 
-use crate::kind::{Kind, NameRule, Strategy, resource};
+use crate::kind::{Column, Kind, NameRule, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -67,6 +67,50 @@ pub struct Subject {
     pub namespace: String,
 }
 
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// Role and subjects are of this API group unless they say otherwise.
+fn set_defaults(role: &mut RoleRef, subjects: &mut [Subject]) {
+    if role.api_group.is_empty() {
+        role.api_group = GROUP.to_owned();
+    }
+    for subject in subjects {
+        if subject.api_group.is_empty() && matches!(subject.kind.as_str(), "User" | "Group") {
+            subject.api_group = GROUP.to_owned();
+        }
+    }
+}
+
+/// Names of the subjects of one kind; service accounts with their namespace.
+fn subjects(subjects: &[Subject], kind: &str) -> serde_json::Value {
+    let name = |subject: &Subject| match kind {
+        "ServiceAccount" => format!("{}/{}", subject.namespace, subject.name),
+        _ => subject.name.clone(),
+    };
+    subjects.iter().filter(|s| s.kind == kind).map(name).collect::<Vec<_>>().join(", ").into()
+}
+
+/// The same columns for both kinds of binding.
+macro_rules! columns {
+    () => {
+        [
+            Column::name(),
+            Column::text("Role", "Role that is given.", |binding: &Self, _| {
+                format!("{}/{}", binding.role_ref.kind, binding.role_ref.name).into()
+            }),
+            Column::age(),
+            Column::text("Users", "Users who get the role.", |b: &Self, _| subjects(&b.subjects, "User"))
+                .wide(),
+            Column::text("Groups", "Groups that get the role.", |b: &Self, _| subjects(&b.subjects, "Group"))
+                .wide(),
+            Column::text("ServiceAccounts", "Service accounts that get the role.", |b: &Self, _| {
+                subjects(&b.subjects, "ServiceAccount")
+            })
+            .wide(),
+        ]
+    };
+}
+
 resource!(
     ClusterRoleBinding,
     Kind::cluster_wide(
@@ -80,6 +124,14 @@ resource!(
 impl Strategy for ClusterRoleBinding {
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn set_defaults(&mut self) {
+        set_defaults(&mut self.role_ref, &mut self.subjects);
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const { &columns!() }
+    }
 }
 
 resource!(
@@ -90,4 +142,12 @@ resource!(
 impl Strategy for RoleBinding {
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn set_defaults(&mut self) {
+        set_defaults(&mut self.role_ref, &mut self.subjects);
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const { &columns!() }
+    }
 }

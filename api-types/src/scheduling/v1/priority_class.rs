@@ -1,7 +1,7 @@
 //! PriorityClass: a name for how important a pod is.
 
 use crate::core::v1::PreemptionPolicy;
-use crate::kind::{Kind, Strategy, resource};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -34,4 +34,41 @@ resource!(
     }
 );
 
-impl Strategy for PriorityClass {}
+impl Strategy for PriorityClass {
+    fn set_defaults(&mut self) {
+        self.preemption_policy.get_or_insert(PreemptionPolicy::PreemptLowerPriority);
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.metadata.generation = 1;
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        self.metadata.generation = old.metadata.generation;
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::integer("Value", "How important pods of the class are.", |class, _| {
+                    class.value.into()
+                }),
+                Column {
+                    ty: "boolean",
+                    ..Column::text(
+                        "Global-Default",
+                        "Whether pods without a class get this one.",
+                        |class, _| class.global_default.into(),
+                    )
+                },
+                Column::age(),
+                Column::text(
+                    "PreemptionPolicy",
+                    "Whether pods may push out less important ones.",
+                    |class, _| class.preemption_policy.as_ref().map_or("", PreemptionPolicy::as_str).into(),
+                ),
+            ]
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! Deployment: a number of equal pods, replaced step by step when the template changes.
 
+mod strategy;
+
 use crate::core::v1::PodTemplateSpec;
-use crate::kind::{Kind, Strategy, Subresource, resource};
+use crate::kind::{Kind, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, LabelSelector, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::{IntOrString, Time};
@@ -159,5 +161,3 @@ resource!(
         ..Kind::namespaced("apps/v1", "Deployment", "deployments", "deployment")
     }
 );
-
-impl Strategy for Deployment {}

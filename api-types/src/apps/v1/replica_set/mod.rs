@@ -1,7 +1,9 @@
 //! ReplicaSet: keeps a number of pods of one template.
 
+mod strategy;
+
 use crate::core::v1::PodTemplateSpec;
-use crate::kind::{Kind, Strategy, Subresource, resource};
+use crate::kind::{Kind, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, LabelSelector, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::Time;
@@ -104,5 +106,3 @@ resource!(
         ..Kind::namespaced("apps/v1", "ReplicaSet", "replicasets", "replicaset")
     }
 );
-
-impl Strategy for ReplicaSet {}

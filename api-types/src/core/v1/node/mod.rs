@@ -1,10 +1,12 @@
 //! Node: a machine that runs pods. Its status is in `status`.
 
+mod columns;
 mod status;
+mod strategy;
 
 pub use status::*;
 
-use crate::kind::{Kind, Strategy, Subresource, resource};
+use crate::kind::{Kind, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::Time;
@@ -120,5 +122,3 @@ resource!(
         ..Kind::cluster_wide("v1", "Node", "nodes", "node")
     }
 );
-
-impl Strategy for Node {}

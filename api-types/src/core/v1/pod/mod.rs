@@ -1,9 +1,13 @@
 //! Pod: containers that share a node, an address and volumes. Parts are in the files beside this one.
 
 mod affinity;
+mod columns;
 mod container;
 mod container_status;
+pub(crate) mod defaults;
+pub mod demand;
 mod env;
+pub mod image;
 mod network;
 mod options;
 mod probe;
@@ -11,6 +15,7 @@ mod resources;
 mod security;
 mod signal;
 mod status;
+mod strategy;
 mod volume;
 mod volume_claim;
 mod volume_cloud;
@@ -37,7 +42,7 @@ pub use volume_projected::*;
 use std::collections::BTreeMap;
 
 use crate::core::v1::LocalObjectReference;
-use crate::kind::{Kind, Strategy, Subresource, resource};
+use crate::kind::{Kind, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use api_types_derive::Api;
@@ -301,5 +306,3 @@ resource!(
         ..Kind::namespaced("v1", "Pod", "pods", "pod")
     }
 );
-
-impl Strategy for Pod {}

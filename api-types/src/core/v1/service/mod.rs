@@ -1,12 +1,15 @@
 //! Service: one stable address before a changing set of pods.
 
+mod columns;
+mod defaults;
 mod status;
+mod strategy;
 
 pub use status::*;
 
 use std::collections::BTreeMap;
 
-use crate::kind::{Kind, NameRule, Strategy, Subresource, resource};
+use crate::kind::{Kind, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::open_enum::open_enum;
 use crate::value::IntOrString;
@@ -207,9 +210,3 @@ resource!(
         ..Kind::namespaced("v1", "Service", "services", "service")
     }
 );
-
-impl Strategy for Service {
-    // RelaxedServiceNameValidation, on since 1.36.
-    const NAME_RULE: NameRule = NameRule::Label;
-    const CREATE_ON_UPDATE: bool = true;
-}

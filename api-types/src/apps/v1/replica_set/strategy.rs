@@ -1,0 +1,56 @@
+//! What happens to a ReplicaSet on its way to the store: defaults, generation, columns.
+
+use super::*;
+use crate::columns::{container_images, container_names, selector};
+use crate::core::v1::pod::defaults::template;
+use crate::kind::{Column, Strategy, set_generation};
+
+impl Strategy for ReplicaSet {
+    fn set_defaults(&mut self) {
+        self.spec.replicas.get_or_insert(1);
+        template(&mut self.spec.template.spec);
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.status = ReplicaSetStatus::default();
+        self.metadata.generation = 1;
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        self.status = old.status.clone();
+        set_generation(&mut self.metadata, &old.metadata, self.spec != old.spec);
+    }
+
+    fn prepare_for_status_update(&mut self, old: &Self) {
+        self.spec = old.spec.clone();
+        self.metadata.generation = old.metadata.generation;
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::integer("Desired", "Pods wanted.", |set: &Self, _| {
+                    set.spec.replicas.unwrap_or_default().into()
+                }),
+                Column::integer("Current", "Pods seen.", |set: &Self, _| set.status.replicas.into()),
+                Column::integer("Ready", "Pods that pass their readiness probe.", |set: &Self, _| {
+                    set.status.ready_replicas.into()
+                }),
+                Column::age(),
+                Column::text("Containers", "Names of the template's containers.", |set: &Self, _| {
+                    container_names(&set.spec.template)
+                })
+                .wide(),
+                Column::text("Images", "Images of the template's containers.", |set: &Self, _| {
+                    container_images(&set.spec.template)
+                })
+                .wide(),
+                Column::text("Selector", "Labels by which the set knows its pods.", |set: &Self, _| {
+                    selector(set.spec.selector.as_deref(), "<none>")
+                })
+                .wide(),
+            ]
+        }
+    }
+}
