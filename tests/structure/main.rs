@@ -29,7 +29,11 @@ impl Source {
     fn code(&self) -> String {
         let inline = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub mod tests {"];
         let end = inline.iter().filter_map(|start| self.text.find(start)).min().unwrap_or(self.text.len());
-        self.text[..end].lines().filter(|l| !l.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect()
+        self.text[..end]
+            .lines()
+            .filter(|l| !l.trim_start().starts_with("//"))
+            .map(|l| format!("{l}\n"))
+            .collect()
     }
 }
 
