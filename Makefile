@@ -55,15 +55,32 @@ cluster-purge: ## Stop the cluster, delete its data
 cluster-status: ## Show the cluster's daemons
 	$(KUBEFORGE) cluster status --dir $(CLUSTER_DIR)
 
-# The tests of the daemons as processes run the binaries of the same profile.
+# The tests of the daemons as processes, and the cluster of the walk, run the binaries of the same
+# profile. The walk has a cluster of its own, beside a user's: other ports, other addresses.
+TEST_CLUSTER := /tmp/ferrokube-test-cluster
+TEST_FLAGS := --port-base 26440 --pod-cidr 10.245.0.0/16 --service-cidr 10.97.0.0/16
+DEBUG_KUBEFORGE := $(TARGET_DIR)/debug/kubeforge
+RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast) --locked
+
 .PHONY: test
-test: toolchain ## Run all tests, those with real containers included (as root)
+test: test-crates test-cluster ## Run all tests, those with real containers included (as root)
+
+.PHONY: test-crates
+test-crates: toolchain ## Run the tests that need no cluster
 	$(CARGO) build --locked --workspace --bins
-	@if command -v cargo-nextest >/dev/null; then \
-		set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
-	else \
-		set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
-	fi
+	$(RUN_TESTS) --workspace
+
+.PHONY: test-cluster
+test-cluster: toolchain ## Run the walk of a user through a cluster of its own, then kill -9 all daemons in turn
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --no-run --package ferrokube-tests
+	@trap '$(DEBUG_KUBEFORGE) cluster purge --dir $(TEST_CLUSTER)' EXIT; set -ex; \
+	$(DEBUG_KUBEFORGE) cluster purge --dir $(TEST_CLUSTER); \
+	$(DEBUG_KUBEFORGE) cluster up --dir $(TEST_CLUSTER) $(TEST_FLAGS); \
+	$(DEBUG_KUBEFORGE) image busybox --dir $(TEST_CLUSTER); \
+	export FERROKUBE_CLUSTER_DIR=$(TEST_CLUSTER) FERROKUBE_KUBEFORGE=$(DEBUG_KUBEFORGE); \
+	$(RUN_TESTS) --package ferrokube-tests --test cluster; \
+	$(RUN_TESTS) --package ferrokube-tests --test survival
 
 .PHONY: verify
 verify: toolchain ## Check format, lints, dependencies and structure; writes nothing
