@@ -1,0 +1,51 @@
+//! What the scheduler asks of the apiserver, as a trait: tests bring their own.
+
+use std::sync::Arc;
+
+use api_types::core::v1::PodCondition;
+use async_trait::async_trait;
+
+use crate::pod::PodView;
+
+/// Why a write failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The object is gone.
+    #[error("{0}")]
+    NotFound(String),
+    /// Somebody else changed or bound it first.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A note for `kubectl describe`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub warning: bool,
+    pub reason: &'static str,
+    pub action: &'static str,
+    pub message: String,
+}
+
+/// Writes to the apiserver.
+#[async_trait]
+pub trait Api: Send + Sync + 'static {
+    /// Gives the pod its node.
+    async fn bind(&self, pod: &PodView, node: &str) -> Result<(), ApiError>;
+
+    /// Sets a condition and (if given) the nominated node, where an empty name clears it.
+    async fn patch_status(
+        &self,
+        pod: &PodView,
+        condition: Option<&PodCondition>,
+        nominated_node: Option<&str>,
+    ) -> Result<(), ApiError>;
+
+    /// Deletes a pod, provided that it is still the same one.
+    async fn delete(&self, pod: &PodView) -> Result<(), ApiError>;
+
+    /// Records an event about the pod. Does not wait and cannot fail.
+    fn note(&self, pod: &Arc<PodView>, related: Option<&Arc<PodView>>, note: Note);
+}

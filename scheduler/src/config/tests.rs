@@ -1,0 +1,86 @@
+//! What configurations are taken and refused, and the profiles that they make.
+
+use std::path::Path;
+
+use super::*;
+
+fn config(body: &str) -> Result<SchedulerConfig, String> {
+    let text = format!("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n{body}");
+    let expected =
+        Expected { kind: "KubeSchedulerConfiguration", api_versions: &["kubescheduler.config.k8s.io/v1"] };
+    let config: SchedulerConfig =
+        config_file::parse(&text, Path::new("c.yaml"), expected).map_err(|e| e.to_string())?;
+    config.check().map_err(|e| e.to_string())?;
+    Ok(config)
+}
+
+fn scores(config: &SchedulerConfig, profile: usize) -> Vec<(&'static str, i64)> {
+    config.profiles().unwrap()[profile].score.iter().map(|(p, weight)| (p.name(), *weight)).collect()
+}
+
+#[test]
+fn defaults_are_upstreams() {
+    let config = SchedulerConfig::default();
+    assert_eq!(
+        scores(&config, 0),
+        [
+            ("TaintToleration", 3),
+            ("NodeAffinity", 2),
+            ("NodeResourcesFit", 1),
+            ("PodTopologySpread", 2),
+            ("InterPodAffinity", 2),
+            ("NodeResourcesBalancedAllocation", 1),
+            ("ImageLocality", 1),
+        ]
+    );
+    assert_eq!(&*config.profiles().unwrap()[0].name, "default-scheduler");
+}
+
+#[test]
+fn points_and_weights_can_be_changed() {
+    let config = config(
+        "profiles:\n- schedulerName: a\n  plugins:\n    multiPoint:\n      enabled: [{name: ImageLocality, weight: 7}]\n    score:\n      disabled: [{name: '*'}]\n      enabled: [{name: NodeResourcesFit, weight: 5}]\n- schedulerName: b\n  plugins:\n    multiPoint:\n      disabled: [{name: InterPodAffinity}, {name: VolumeZone}]\n      enabled: [{name: ImageLocality, weight: 7}]\n",
+    )
+    .unwrap();
+    assert_eq!(scores(&config, 0), [("NodeResourcesFit", 5)]);
+    assert!(scores(&config, 1).contains(&("ImageLocality", 7)));
+    let profiles = config.profiles().unwrap();
+    assert!(profiles[1].filter.iter().all(|p| p.name() != "InterPodAffinity"));
+}
+
+#[test]
+fn arguments_reach_their_plugins() {
+    let config = config(
+        "profiles:\n- pluginConfig:\n  - name: NodeResourcesFit\n    args:\n      apiVersion: kubescheduler.config.k8s.io/v1\n      kind: NodeResourcesFitArgs\n      scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 3}]}\n  - name: NodeAffinity\n    args:\n      addedAffinity:\n        requiredDuringSchedulingIgnoredDuringExecution:\n          nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]\n",
+    );
+    config.unwrap().profiles().unwrap();
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    for (body, part) in [
+        ("extenders: [{urlPrefix: 'http://x'}]", "extenders is not supported"),
+        ("podMaxBackoff: 3", "unknown field \"podMaxBackoff\""),
+        ("profiles: [{plugins: {filter: {enabled: [{name: Mine}]}}}]", "plugin \"Mine\" is not supported"),
+        ("profiles: [{plugins: {multiPoint: {enabled: [{name: VolumeZone}]}}}]", "plugin \"VolumeZone\" is not supported"),
+        ("profiles: [{plugins: {filter: {enabled: [{name: ImageLocality}]}}}]", "does not extend filter"),
+        ("profiles: [{plugins: {preFlight: {}}}]", "plugins.preFlight is not supported"),
+        ("profiles: [{}, {}]", "schedulerName: Required value"),
+        ("profiles: [{schedulerName: a}, {schedulerName: a}]", "Duplicate value: \"a\""),
+        ("profiles: [{plugins: {bind: {disabled: [{name: '*'}]}}}]", "at least one bind plugin"),
+        ("profiles: [{pluginConfig: [{name: NodeName, args: {}}]}]", "takes no arguments"),
+        (
+            "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: RequestedToCapacityRatio}}}]}]",
+            "\"RequestedToCapacityRatio\" is not supported",
+        ),
+        (
+            "profiles: [{pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinity: 3}}]}]",
+            "unknown field `hardPodAffinity`",
+        ),
+        ("leaderElection: {resourceLock: endpoints}", "must be \"leases\""),
+        ("podInitialBackoffSeconds: 20", "podMaxBackoffSeconds"),
+    ] {
+        let error = config(body).expect_err(body);
+        assert!(error.contains(part), "{body}: {error}");
+    }
+}

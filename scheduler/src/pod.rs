@@ -1,0 +1,215 @@
+//! `PodView`: the part of a pod that scheduling decides by. The informer keeps this and not the pod.
+//!
+//! Everything that can be computed once is computed here, when the pod arrives: requests, host
+//! ports, compiled selectors. A view is shared and never changed; a new version is a new view.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_types::core::v1::{
+    Pod, PodCondition, PodConditionType, PodPhase, PreemptionPolicy, Protocol, Toleration,
+};
+use api_types::meta::v1::ConditionStatus;
+use jiff::Timestamp;
+
+use crate::node_selector::{NodeSelection, PreferredTerm};
+use crate::pod_affinity::PodAffinityTerms;
+use crate::resources::PodRequests;
+use crate::spread::SpreadConstraint;
+
+/// A port that a pod takes of its node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    /// `0.0.0.0` stands for every address.
+    pub ip: String,
+    pub protocol: String,
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Whether two pods with these ports cannot share a node.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        let any = |p: &Self| p.ip == "0.0.0.0";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || any(self) || any(other))
+    }
+}
+
+/// What scheduling decides by.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodView {
+    pub namespace: Arc<str>,
+    pub name: String,
+    pub uid: Arc<str>,
+    pub resource_version: String,
+    pub generation: i64,
+    pub labels: BTreeMap<String, String>,
+    pub created: Timestamp,
+    pub deleting: bool,
+    /// Succeeded or Failed: it uses nothing any more.
+    pub finished: bool,
+
+    pub node_name: Arc<str>,
+    pub nominated_node: Arc<str>,
+    pub scheduler_name: Arc<str>,
+    pub priority: i32,
+    pub may_preempt: bool,
+    pub start_time: Option<Timestamp>,
+    /// Being deleted because this or another scheduler preempted it.
+    pub terminating_by_preemption: bool,
+    /// The condition PodScheduled as last seen.
+    pub scheduled: Option<Box<PodCondition>>,
+
+    pub requests: PodRequests,
+    pub ports: Vec<HostPort>,
+    pub tolerations: Vec<Toleration>,
+    pub gates: Vec<String>,
+    /// nodeSelector and required node affinity; `None` when there is neither.
+    pub selection: Option<Box<NodeSelection>>,
+    pub preferred_nodes: Vec<PreferredTerm>,
+    pub affinity: Option<Box<PodAffinityTerms>>,
+    pub spread: Vec<SpreadConstraint>,
+    /// Images, with tag, of init containers, containers and image volumes.
+    pub images: Vec<String>,
+    pub containers: usize,
+    /// Claims for storage: the name, and whether it comes from an ephemeral volume.
+    pub volume_claims: Vec<(String, bool)>,
+    /// The pod's entries of resourceClaims: the claim's name, empty until one was made from a template.
+    pub device_claims: Vec<String>,
+}
+
+impl PodView {
+    pub fn of(pod: &Pod) -> Self {
+        let (meta, spec, status) = (&pod.metadata, &pod.spec, &pod.status);
+        let condition = |wanted: PodConditionType| status.conditions.iter().find(|c| c.type_ == wanted);
+        let deleting = meta.deletion_timestamp.is_some();
+        let affinity = spec.affinity.as_deref();
+        Self {
+            namespace: meta.namespace.as_str().into(),
+            name: meta.name.clone(),
+            uid: meta.uid.as_str().into(),
+            resource_version: meta.resource_version.clone(),
+            generation: meta.generation,
+            labels: meta.labels.clone(),
+            created: meta.creation_timestamp.map(|t| t.0).unwrap_or_default(),
+            deleting,
+            finished: matches!(status.phase, PodPhase::Succeeded | PodPhase::Failed),
+            node_name: spec.node_name.as_str().into(),
+            nominated_node: status.nominated_node_name.as_str().into(),
+            scheduler_name: spec.scheduler_name.as_str().into(),
+            priority: spec.priority.unwrap_or(0),
+            may_preempt: spec.preemption_policy != Some(PreemptionPolicy::Never),
+            start_time: status.start_time.map(|t| t.0),
+            terminating_by_preemption: deleting
+                && condition(PodConditionType::DisruptionTarget).is_some_and(|c| {
+                    c.status == ConditionStatus::True && c.reason == "PreemptionByScheduler"
+                }),
+            scheduled: condition(PodConditionType::PodScheduled).cloned().map(Box::new),
+            requests: PodRequests::of(spec),
+            ports: host_ports(pod),
+            tolerations: spec.tolerations.clone(),
+            gates: spec.scheduling_gates.iter().map(|g| g.name.clone()).collect(),
+            selection: NodeSelection::of(spec).map(Box::new),
+            preferred_nodes: PreferredTerm::all(affinity.and_then(|a| a.node_affinity.as_deref())),
+            affinity: PodAffinityTerms::of(pod).map(Box::new),
+            spread: SpreadConstraint::all(pod),
+            images: images(pod),
+            containers: spec.containers.len() + spec.init_containers.len(),
+            volume_claims: volume_claims(pod),
+            device_claims: device_claims(pod),
+        }
+    }
+
+    /// `namespace/name`.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    pub fn is_assigned(&self) -> bool {
+        !self.node_name.is_empty()
+    }
+
+    /// Whether preemption takes `other` before this one: higher priority first, then the longer running.
+    pub fn more_important_than(&self, other: &Self) -> bool {
+        let started = |p: &Self| p.start_time.unwrap_or(Timestamp::MAX);
+        (other.priority, started(self)) < (self.priority, started(other))
+    }
+}
+
+fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let sidecars = pod
+        .spec
+        .init_containers
+        .iter()
+        .filter(|c| c.restart_policy.as_ref().is_some_and(|p| p.as_str() == "Always"));
+    pod.spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|c| &c.ports)
+        .filter(|p| p.host_port > 0)
+        .map(|p| HostPort {
+            ip: if p.host_ip.is_empty() { "0.0.0.0".into() } else { p.host_ip.clone() },
+            protocol: if p.protocol.is_unset() { Protocol::Tcp } else { p.protocol.clone() }.to_string(),
+            port: p.host_port,
+        })
+        .collect()
+}
+
+fn images(pod: &Pod) -> Vec<String> {
+    let spec = &pod.spec;
+    let containers = spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.as_str());
+    let volumes = spec.volumes.iter().filter_map(|v| v.source.image.as_ref()).map(|i| i.reference.as_str());
+    containers.chain(volumes).map(with_tag).collect()
+}
+
+/// `nginx` → `nginx:latest`: nodes report images with their tags.
+pub fn with_tag(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains(':') { image.to_owned() } else { format!("{image}:latest") }
+}
+
+fn volume_claims(pod: &Pod) -> Vec<(String, bool)> {
+    let claim = |volume: &api_types::core::v1::Volume| match &volume.source {
+        s if s.persistent_volume_claim.is_some() => {
+            s.persistent_volume_claim.as_ref().map(|c| (c.claim_name.clone(), false))
+        }
+        s if s.ephemeral.is_some() => Some((format!("{}-{}", pod.metadata.name, volume.name), true)),
+        _ => None,
+    };
+    pod.spec.volumes.iter().filter_map(claim).collect()
+}
+
+fn device_claims(pod: &Pod) -> Vec<String> {
+    let made = |name: &str| {
+        let status = pod.status.resource_claim_statuses.iter().find(|s| s.name == name)?;
+        status.resource_claim_name.clone()
+    };
+    let name = |claim: &api_types::core::v1::PodResourceClaim| {
+        claim.resource_claim_name.clone().or_else(|| made(&claim.name)).unwrap_or_default()
+    };
+    pod.spec.resource_claims.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_conflict_on_the_same_or_any_address() {
+        let port = |ip: &str, protocol: &str, port| HostPort { ip: ip.into(), protocol: protocol.into(), port };
+        assert!(port("0.0.0.0", "TCP", 80).conflicts(&port("10.0.0.1", "TCP", 80)));
+        assert!(port("10.0.0.1", "TCP", 80).conflicts(&port("10.0.0.1", "TCP", 80)));
+        assert!(!port("10.0.0.1", "TCP", 80).conflicts(&port("10.0.0.2", "TCP", 80)));
+        assert!(!port("0.0.0.0", "TCP", 80).conflicts(&port("0.0.0.0", "UDP", 80)));
+        assert!(!port("0.0.0.0", "TCP", 80).conflicts(&port("0.0.0.0", "TCP", 81)));
+    }
+
+    #[test]
+    fn untagged_images_mean_latest() {
+        assert_eq!(with_tag("nginx"), "nginx:latest");
+        assert_eq!(with_tag("host:5000/nginx"), "host:5000/nginx:latest");
+        assert_eq!(with_tag("host:5000/nginx:1"), "host:5000/nginx:1");
+    }
+}

@@ -1,0 +1,229 @@
+//! DefaultPreemption: when a pod fits nowhere, which pods of lower priority would have to go.
+//!
+//! For each node on which removing pods can help: take away all pods of lower priority, see whether
+//! the pod fits, give back as many as possible, the important ones first. Of the nodes, take the one
+//! whose victims matter least. Pure; deleting the victims is the executor's work.
+//! PodDisruptionBudgets are not part of the API yet, so none can be violated.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::cache::NodeInfo;
+use crate::config::args::PreemptionArgs;
+use crate::cycle::fit_error;
+use crate::framework::{ClusterEvent, Code, Failed, Plugin, PostFilter, PostFiltered, Rejection};
+use crate::pod::PodView;
+
+/// A node and who would have to go, most important first.
+#[derive(Clone, Debug, PartialEq)]
+struct Candidate {
+    node: Arc<str>,
+    victims: Vec<Arc<PodView>>,
+}
+
+pub struct DefaultPreemption {
+    min_percentage: usize,
+    min_absolute: usize,
+}
+
+impl DefaultPreemption {
+    pub fn new(args: &PreemptionArgs) -> Self {
+        Self { min_percentage: args.min_candidate_nodes_percentage, min_absolute: args.min_candidate_nodes_absolute }
+    }
+}
+
+impl Plugin for DefaultPreemption {
+    fn name(&self) -> &'static str {
+        "DefaultPreemption"
+    }
+
+    fn wakes(&self, _: &PodView, _: &ClusterEvent) -> bool {
+        false
+    }
+}
+
+impl PostFilter for DefaultPreemption {
+    fn post_filter(&self, failed: &Failed<'_>) -> PostFiltered {
+        match self.preempt(failed) {
+            Ok(Candidate { node, victims }) => {
+                PostFiltered { nominate: Some(node), victims, message: String::new() }
+            }
+            Err((nominate, why)) => {
+                PostFiltered { nominate, victims: Vec::new(), message: format!("preemption: {why}") }
+            }
+        }
+    }
+}
+
+impl DefaultPreemption {
+    fn preempt(&self, failed: &Failed<'_>) -> Result<Candidate, (Option<Arc<str>>, String)> {
+        may_preempt(failed).map_err(|why| (None, why.to_owned()))?;
+        let hopeful = |info: &&Arc<NodeInfo>| {
+            failed.rejections.get(info.name()).is_some_and(|r| r.code == Code::Unschedulable)
+        };
+        let nodes: Vec<&Arc<NodeInfo>> = failed.snapshot.nodes.iter().filter(hopeful).collect();
+        let wanted = (nodes.len() * self.min_percentage / 100).max(self.min_absolute);
+        let offset = if nodes.is_empty() { 0 } else { failed.random as usize % nodes.len() };
+        let (mut candidates, mut statuses) = (Vec::new(), HashMap::new());
+        for info in nodes[offset..].iter().chain(&nodes[..offset]) {
+            match victims(failed, info) {
+                Ok(victims) => candidates.push(Candidate { node: info.name().clone(), victims }),
+                Err(rejection) => drop(statuses.insert(info.name().clone(), rejection)),
+            }
+            if candidates.len() >= wanted {
+                break;
+            }
+        }
+        least_harm(candidates).ok_or_else(|| {
+            let absent = Some("Preemption is not helpful for scheduling".to_owned());
+            // An empty name: a nomination that did not work out is taken back.
+            (Some("".into()), fit_error(failed.snapshot.nodes.len(), statuses.values(), absent))
+        })
+    }
+}
+
+fn may_preempt(failed: &Failed<'_>) -> Result<(), &'static str> {
+    let pod = failed.pod;
+    if !pod.may_preempt {
+        return Err("not eligible due to preemptionPolicy=Never.");
+    }
+    let nominated = &pod.nominated_node;
+    // Its nominated node has become impossible: it may look for another.
+    if failed.rejections.get(nominated).is_some_and(|r| r.code == Code::Unresolvable) {
+        return Ok(());
+    }
+    let leaving = |p: &Arc<PodView>| p.priority < pod.priority && p.terminating_by_preemption;
+    if failed.snapshot.get(nominated).is_some_and(|info| info.pods.iter().any(leaving)) {
+        return Err("not eligible due to a terminating pod on the nominated node.");
+    }
+    Ok(())
+}
+
+/// The fewest and least important pods whose removal makes room on the node.
+fn victims(failed: &Failed<'_>, info: &NodeInfo) -> Result<Vec<Arc<PodView>>, Rejection> {
+    let (pod, profile, snapshot) = (failed.pod, failed.profile, failed.snapshot);
+    let (mut info, mut state) = (info.clone(), failed.state.clone());
+    let mut lower: Vec<_> = info.pods.iter().filter(|p| p.priority < pod.priority).cloned().collect();
+    if lower.is_empty() {
+        return Err(Rejection::unresolvable("No preemption victims found for incoming pod"));
+    }
+    let none = BTreeSet::new();
+    for victim in &lower {
+        info.remove(&victim.uid);
+        profile.run_remove_pod(&mut state, pod, victim, &info, snapshot);
+    }
+    profile.run_filter_with_nominated(&state, &none, pod, &info, snapshot)?;
+    lower.sort_by(|a, b| match a.more_important_than(b) {
+        true => std::cmp::Ordering::Less,
+        false if b.more_important_than(a) => std::cmp::Ordering::Greater,
+        false => std::cmp::Ordering::Equal,
+    });
+    let mut victims = Vec::new();
+    for candidate in lower {
+        info.add(candidate.clone());
+        profile.run_add_pod(&mut state, pod, &candidate, &info, snapshot);
+        if profile.run_filter_with_nominated(&state, &none, pod, &info, snapshot).is_err() {
+            info.remove(&candidate.uid);
+            profile.run_remove_pod(&mut state, pod, &candidate, &info, snapshot);
+            victims.push(candidate);
+        }
+    }
+    if victims.is_empty() {
+        let reason = format!("expected at least one victim pod on node {:?}", info.name());
+        return Err(Rejection::error(reason));
+    }
+    Ok(victims)
+}
+
+/// The candidate with, in this order: the least important most important victim, the smallest sum
+/// of priorities, the fewest victims, the youngest of the most important victims.
+fn least_harm(candidates: Vec<Candidate>) -> Option<Candidate> {
+    candidates.into_iter().min_by_key(|c| {
+        let highest = c.victims.iter().map(|v| v.priority).max().unwrap_or(i32::MIN);
+        // Raised above zero, so that fewer pods of a negative priority count as less.
+        let sum: i64 = c.victims.iter().map(|v| i64::from(v.priority) + i64::from(i32::MAX) + 1).sum();
+        let oldest = c
+            .victims
+            .iter()
+            .filter(|v| v.priority == highest)
+            .map(|v| v.start_time.unwrap_or(jiff::Timestamp::MAX))
+            .min();
+        (highest, sum, c.victims.len(), std::cmp::Reverse(oldest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SchedulerConfig;
+    use crate::cycle::{Attempt, Failure};
+    use crate::testing::{NodeBuilder, PodBuilder, cluster, node, pod};
+
+    fn post(incoming: &PodBuilder, nodes: &[NodeBuilder], others: &[PodBuilder]) -> PostFiltered {
+        let profiles = SchedulerConfig::default().profiles().unwrap();
+        let snapshot = cluster(nodes, others);
+        let random = &mut fastrand::Rng::with_seed(7);
+        let attempt = Attempt { profile: &profiles[0], snapshot: &snapshot, percentage: 0, start: 0, random };
+        match attempt.run(&incoming.shared()).result {
+            Err(Failure::Unfit { post, .. }) => post,
+            other => panic!("{:?}", other.map(|c| c.node)),
+        }
+    }
+
+    fn check(incoming: &PodBuilder, nodes: &[NodeBuilder], others: &[PodBuilder], node: &str, victims: &[&str]) {
+        let post = post(incoming, nodes, others);
+        let names: Vec<_> = post.victims.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!((post.nominate.as_deref(), names.as_slice()), (Some(node), victims), "{}", post.message);
+    }
+
+    fn machine(name: &str) -> NodeBuilder {
+        node(name).allocatable("cpu", "4")
+    }
+    fn uses(name: &str, cpu: &str, priority: i32, on: &str) -> PodBuilder {
+        pod(name).requests("cpu", cpu).priority(priority).on(on)
+    }
+
+    #[test]
+    fn the_fewest_and_least_important_go() {
+        let urgent = pod("p").requests("cpu", "2").priority(100);
+        let others = [uses("low", "2", 1, "a"), uses("mid", "1", 5, "a"), uses("mid2", "1", 5, "a")];
+        check(&urgent, &[machine("a")], &others, "a", &["low"]);
+    }
+
+    #[test]
+    fn the_node_with_the_least_important_victims_is_taken() {
+        let urgent = pod("p").requests("cpu", "4").priority(100);
+        let others = [uses("x", "4", 10, "a"), uses("y", "2", 9, "b"), uses("z", "2", 9, "b")];
+        check(&urgent, &[machine("a"), machine("b")], &others, "b", &["y", "z"]);
+    }
+
+    #[test]
+    fn equals_are_left_alone_and_never_means_never() {
+        let same = pod("p").requests("cpu", "4").priority(10);
+        let message = post(&same, &[machine("a")], &[uses("x", "4", 10, "a")]).message;
+        assert_eq!(
+            message,
+            "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+        );
+        let never = pod("p").requests("cpu", "4").priority(100).edit(|p| p.spec.preemption_policy = Some("Never".into()));
+        let message = post(&never, &[machine("a")], &[uses("x", "4", 10, "a")]).message;
+        assert_eq!(message, "preemption: not eligible due to preemptionPolicy=Never.");
+    }
+
+    #[test]
+    fn a_pod_whose_room_is_being_made_waits() {
+        let waiting = pod("p").requests("cpu", "4").priority(100).edit(|p| p.status.nominated_node_name = "a".into());
+        let leaving = uses("x", "4", 10, "a").edit(|p| {
+            p.metadata.deletion_timestamp = Some(Default::default());
+            p.status.conditions.push(api_types::core::v1::PodCondition {
+                type_: "DisruptionTarget".into(),
+                status: "True".into(),
+                reason: "PreemptionByScheduler".into(),
+                ..Default::default()
+            });
+        });
+        let post = post(&waiting, &[machine("a")], &[leaving]);
+        assert_eq!(post.nominate, None);
+        assert_eq!(post.message, "preemption: not eligible due to a terminating pod on the nominated node.");
+    }
+}
