@@ -172,9 +172,13 @@ impl Fields<'_> {
     }
 
     /// A part whose type is one of the API.
-    fn typed<T: api_types::value::Struct + Default>(&self, value: &Value) -> Result<T, ConfigError> {
-        api_types::codec::json::from_slice_strict(value.to_string().as_bytes())
-            .map_err(|e| self.refuse(e.to_string()))
+    fn typed<T: api_types::value::Value + Default>(&self, value: &Value) -> Result<T, ConfigError> {
+        let (typed, strict) = api_types::codec::json::from_slice_strict(value.to_string().as_bytes())
+            .map_err(|e| self.refuse(e.to_string()))?;
+        match strict.first() {
+            None => Ok(typed),
+            Some(first) => Err(self.refuse(first.to_string())),
+        }
     }
 }
 

@@ -73,7 +73,6 @@ macro_rules! points {
         $crate::plugins::Points { $($point: Some(plugin.clone()),)+ ..$crate::plugins::Points::none(plugin) }
     }};
 }
-pub(crate) use points;
 
 /// One plugin.
 pub struct Row {
