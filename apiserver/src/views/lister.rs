@@ -66,8 +66,13 @@ impl<T> Lister<T> {
         gone
     }
 
-    /// Forgets everything, before a new start from a list.
-    pub fn clear(&self) {
-        self.by_namespace.write().clear();
+    /// Namespace and name of everything.
+    pub fn keys(&self) -> Vec<(String, String)> {
+        let all = self.by_namespace.read();
+        all.iter()
+            .flat_map(|(namespace, objects)| {
+                objects.keys().map(move |name| (namespace.to_string(), name.to_string()))
+            })
+            .collect()
     }
 }

@@ -3,12 +3,17 @@
 //!
 //! A view is a projection: it holds the fields that a decision reads and nothing else. Decisions
 //! read views and do no I/O. A view may lag behind the store for a moment; whoever is about to refuse
-//! because something is missing lets the views catch up once (`CatchUp`) and looks again.
+//! because something is missing lets the views catch up once (`CatchUp`) and looks again. `feed`
+//! keeps them current; tests fill them by hand.
 
+mod feed;
 mod lister;
+mod pods;
 mod project;
 
+pub use feed::Feed;
 pub use lister::Lister;
+pub use pods::Pods;
 pub use project::{
     Life, NamespaceView, NodeView, PodReferences, PodView, PriorityClassView, SecretView, ServiceAccountView,
 };
@@ -23,7 +28,7 @@ pub struct Views {
     pub policy: Arc<Policy>,
     pub namespaces: Lister<NamespaceView>,
     pub service_accounts: Lister<ServiceAccountView>,
-    pub pods: Lister<PodView>,
+    pub pods: Pods,
     pub nodes: Lister<NodeView>,
     pub secrets: Lister<SecretView>,
     pub priority_classes: Lister<PriorityClassView>,
