@@ -142,7 +142,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let archive = image::busybox(&tags)?;
             match output {
                 Some(file) => Ok(std::fs::write(file, archive)?),
-                None => image::load(&Cluster::open(&dir.dir)?.layout, "busybox", &archive),
+                None => {
+                    image::load(&Cluster::open(&dir.dir)?.layout, "busybox", &archive)?;
+                    println!("loaded busybox");
+                    Ok(())
+                }
             }
         }
         Command::Image(ImageCommand::Load { dir, archive }) => {

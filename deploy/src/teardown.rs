@@ -11,7 +11,7 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::cluster::Cluster;
 use crate::host::processes::{self, Identity};
-use crate::host::{kernel, network};
+use crate::host::{cni, kernel, network};
 
 /// How long containers may take to end on SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -73,6 +73,7 @@ pub fn clean_host(cluster: &Cluster) -> Vec<String> {
             left.push(format!("mount {}: {error}", mount.display()));
         }
     }
+    left.extend(cni::detach_all(&cluster.settings.bridge()));
     left.extend(network::remove(&cluster.settings));
     kernel::remove_cgroups(&cluster.settings.cgroup_root());
     left
@@ -112,12 +113,6 @@ pub fn forget_containers(cluster: &Cluster) {
         let _ = std::fs::remove_dir_all(Path::new(RUNC_STATE).join(task.file_name()));
         if let Ok(address) = std::fs::read_to_string(task.path().join("address")) {
             let _ = std::fs::remove_file(address.trim().trim_start_matches("unix://"));
-        }
-    }
-    let prefix = format!("{}-", cluster.settings.bridge());
-    for cached in std::fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
-        if cached.file_name().to_string_lossy().starts_with(&prefix) {
-            let _ = std::fs::remove_file(cached.path());
         }
     }
 }

@@ -1,10 +1,8 @@
 //! containerd's configuration: a containerd of the cluster's own, beside any that the machine runs.
 
+use crate::host::cni::PLUGINS;
 use crate::image::PAUSE_IMAGE;
 use crate::layout::Layout;
-
-/// Where Debian's containernetworking-plugins puts the plugins.
-const CNI_BIN_DIR: &str = "/usr/lib/cni";
 
 /// `restricted`: this process may not lower oom_score_adj (no CAP_SYS_RESOURCE), and runc would fail to.
 pub fn config(layout: &Layout, snapshotter: &str, restricted: bool) -> String {
@@ -51,7 +49,7 @@ disabled_plugins = [
         SystemdCgroup = false
 
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{CNI_BIN_DIR}"
+    bin_dir = "{PLUGINS}"
     conf_dir = "{cni}"
 "#,
         root = layout.path("containerd/root").display(),
