@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::columns::{human_duration, or};
-use crate::kind::{Column, Kind, Strategy, Subresource, resource};
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
 use crate::open_enum::open_enum;
 use crate::value::{ByteString, StringList, Time};
@@ -146,6 +146,9 @@ resource!(
 );
 
 impl Strategy for CertificateSigningRequest {
+    // Bootstrapping nodes name their requests by a hash with capital letters.
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+
     /// The requester's identity is not theirs to set: the server writes it in afterwards, from the
     /// authenticated user.
     fn prepare_for_create(&mut self) {

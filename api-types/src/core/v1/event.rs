@@ -2,7 +2,7 @@
 
 use crate::columns::{or, since};
 use crate::core::v1::ObjectReference;
-use crate::kind::{Column, Kind, Resource, Strategy, resource};
+use crate::kind::{Column, Kind, NameRule, Resource, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::{MicroTime, Time};
 use api_types_derive::Api;
@@ -86,6 +86,7 @@ pub struct EventSource {
 resource!(Event, Kind { short_names: &["ev"], ..Kind::namespaced("v1", "Event", "events", "event") });
 
 impl Strategy for Event {
+    const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
 
     fn selectable_names() -> &'static [&'static str] {

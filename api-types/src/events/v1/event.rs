@@ -2,7 +2,7 @@
 
 use crate::core::v1::event::{AsEvent, EventView, event_columns};
 use crate::core::v1::{EventSource, ObjectReference};
-use crate::kind::{Column, Kind, Strategy, resource};
+use crate::kind::{Column, Kind, NameRule, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::{MicroTime, Time};
 use api_types_derive::Api;
@@ -76,6 +76,7 @@ resource!(
 );
 
 impl Strategy for Event {
+    const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
 
     fn selectable_names() -> &'static [&'static str] {

@@ -8,6 +8,7 @@ pub mod list_meta;
 pub mod object_meta;
 pub mod options;
 pub mod status;
+pub mod validate;
 
 pub use condition::*;
 pub use discovery::*;
