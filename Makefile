@@ -55,32 +55,35 @@ cluster-purge: ## Stop the cluster, delete its data
 cluster-status: ## Show the cluster's daemons
 	$(KUBEFORGE) cluster status --dir $(CLUSTER_DIR)
 
-# The tests of the daemons as processes, and the cluster of the walk, run the binaries of the same
-# profile. The walk has a cluster of its own, beside a user's: other ports, other addresses.
-TEST_CLUSTER := /tmp/ferrokube-test-cluster
-TEST_FLAGS := --port-base 26440 --pod-cidr 10.245.0.0/16 --service-cidr 10.97.0.0/16
-DEBUG_KUBEFORGE := $(TARGET_DIR)/debug/kubeforge
-RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast) --locked
+# The tests in tests/cluster and tests/survival are run against a cluster that is made for them, in a
+# network namespace of its own beside any cluster of this machine, and taken away afterwards.
+TEST_DIR ?= /tmp/ferrokube-test
+TEST_FORGE := $(TARGET_DIR)/debug/kubeforge
+CLUSTER_TESTS := --package ferrokube-tests --offline --no-fail-fast
+RUN_TESTS := $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test)
 
 .PHONY: test
-test: test-crates test-cluster ## Run all tests, those with real containers included (as root)
-
-.PHONY: test-crates
-test-crates: toolchain ## Run the tests that need no cluster
+test: toolchain ## Run all tests, those with real containers included (as root)
 	$(CARGO) build --locked --workspace --bins
-	$(RUN_TESTS) --workspace
+	$(CARGO) $(RUN_TESTS) --locked --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory test-cluster
 
 .PHONY: test-cluster
-test-cluster: toolchain ## Run the walk of a user through a cluster of its own, then kill -9 all daemons in turn
-	$(CARGO) build --locked --workspace --bins
-	$(CARGO) test --locked --no-run --package ferrokube-tests
-	@trap '$(DEBUG_KUBEFORGE) cluster purge --dir $(TEST_CLUSTER)' EXIT; set -ex; \
-	$(DEBUG_KUBEFORGE) cluster purge --dir $(TEST_CLUSTER); \
-	$(DEBUG_KUBEFORGE) cluster up --dir $(TEST_CLUSTER) $(TEST_FLAGS); \
-	$(DEBUG_KUBEFORGE) image busybox --dir $(TEST_CLUSTER); \
-	export FERROKUBE_CLUSTER_DIR=$(TEST_CLUSTER) FERROKUBE_KUBEFORGE=$(DEBUG_KUBEFORGE); \
-	$(RUN_TESTS) --package ferrokube-tests --test cluster; \
-	$(RUN_TESTS) --package ferrokube-tests --test survival
+test-cluster: ## Run the tests that need a running cluster
+	@[ "$$(id -u)" = 0 ] || { echo "skipped: the cluster tests need root"; exit 0; }; \
+	command -v kubectl >/dev/null || { echo "skipped: the cluster tests need kubectl"; exit 0; }; \
+	run() { $(TEST_FORGE) cluster run --dir $(TEST_DIR) -- $(CARGO) $(RUN_TESTS) $(CLUSTER_TESTS) --test $$1; }; \
+	$(TEST_FORGE) cluster up --dir $(TEST_DIR) --netns ferrokube-test && \
+	$(TEST_FORGE) image busybox --dir $(TEST_DIR) && \
+	run cluster && run survival; \
+	status=$$?; \
+	if [ $$status != 0 ]; then \
+		for daemon in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kvstore; do \
+			echo "--- the last lines of $$daemon"; $(TEST_FORGE) cluster logs --dir $(TEST_DIR) $$daemon -n 20; \
+		done; \
+	fi; \
+	$(TEST_FORGE) cluster purge --dir $(TEST_DIR) || status=1; \
+	exit $$status
 
 .PHONY: verify
 verify: toolchain ## Check format, lints, dependencies and structure; writes nothing

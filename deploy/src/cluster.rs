@@ -1,5 +1,7 @@
 //! The life of a local cluster: the commands of `kubeforge cluster`, each as its steps.
 
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -326,6 +328,20 @@ pub fn kill(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
         victim.signal(Signal::SIGKILL);
     }
     Ok(())
+}
+
+/// Becomes `command`, in the cluster's network namespace. Besides KUBECONFIG it learns the folder
+/// and us, for tests. Returns only when it cannot be run.
+pub fn run(cluster: &Cluster, command: &[OsString]) -> anyhow::Result<()> {
+    cluster.enter_namespace()?;
+    let (program, args) = command.split_first().context("no command")?;
+    let error = Command::new(program)
+        .args(args)
+        .env("KUBECONFIG", cluster.layout.kubeconfig("admin"))
+        .env("FERROKUBE_CLUSTER_DIR", cluster.layout.dir())
+        .env("FERROKUBE_KUBEFORGE", std::env::current_exe()?)
+        .exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
 fn known(name: &str, more: &[&str]) -> anyhow::Result<()> {

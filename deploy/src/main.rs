@@ -21,6 +21,7 @@ mod settings;
 mod supervisor;
 mod teardown;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -87,6 +88,13 @@ enum ClusterCommand {
         /// kvstore, kube-apiserver, … or `all`
         name: String,
     },
+    /// Run a program in the cluster's network, with KUBECONFIG set
+    Run {
+        #[command(flatten)]
+        dir: Dir,
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
     /// The process that keeps the daemons running (started by `up`)
     #[command(hide = true)]
     Supervise(Dir),
@@ -136,6 +144,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Cluster(ClusterCommand::Kill { dir, name }) => {
             cluster::kill(&Cluster::open(&dir.dir)?, &name)
+        }
+        Command::Cluster(ClusterCommand::Run { dir, command }) => {
+            cluster::run(&Cluster::open(&dir.dir)?, &command)
         }
         Command::Cluster(ClusterCommand::Supervise(dir)) => supervisor::run(Cluster::open(&dir.dir)?).await,
         Command::Image(ImageCommand::Busybox { dir, tags, output }) => {
