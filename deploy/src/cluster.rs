@@ -95,6 +95,7 @@ pub async fn up(dir: &Path, overrides: &Overrides) -> anyhow::Result<()> {
         progress.say(format_args!("loaded the pause image {}", image::PAUSE_IMAGE));
     }
     readiness::wait(&cluster, &progress, Duration::from_secs(overrides.timeout)).await?;
+    readiness::label_node(&cluster).await?;
     say_what_next(&cluster, &progress);
     Ok(())
 }

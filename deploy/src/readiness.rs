@@ -113,6 +113,18 @@ pub async fn wait(cluster: &Cluster, progress: &Progress, patience: Duration) ->
     Ok(())
 }
 
+/// The node's role, which a kubelet may not give itself: what `kubectl get nodes` shows.
+const ROLE: &str = "node-role.kubernetes.io/control-plane";
+
+/// Labels the node as the one that runs the control plane.
+pub async fn label_node(cluster: &Cluster) -> anyhow::Result<()> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.settings.ports.apiserver));
+    let path = format!("/api/v1/nodes/{}", cluster.settings.node_name);
+    let patch = serde_json::json!({ "metadata": { "labels": { ROLE: "" } } });
+    let (status, body) = probe::merge_patch(address, Some(&*admin(cluster)?), &path, &patch).await?;
+    status_ok(status, &body).map_err(|e| anyhow::anyhow!("cannot label the node: {e}"))
+}
+
 fn tell_failing(cluster: &Cluster, progress: &Progress, told: &mut Vec<String>) {
     for daemon in Status::read(&cluster.layout).daemons {
         if daemon.failures >= WORRYING_FAILURES && !told.contains(&daemon.name) {
