@@ -23,7 +23,7 @@ pub struct Flags {
     /// Path to a directory of its own for the log
     #[arg(long, default_value = "", help_heading = "Member")]
     pub wal_dir: String,
-    /// Number of log entries after which a snapshot is written, once they also outweigh the state
+    /// Number of log entries after which a snapshot is written, once they also weigh half of the state
     #[arg(long, default_value_t = 10_000, help_heading = "Member")]
     pub snapshot_count: u64,
     /// Time (in milliseconds) between heartbeats to other members

@@ -60,12 +60,13 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut work: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks::spawn(&mut work, &context, flags.auto_compaction()?);
+    let clients = listeners.client_addresses();
     let serving = listeners.serve(&context, &shutdown);
     tracing::info!(
         member = format!("{:x}", identity.member_id),
         cluster = format!("{:x}", identity.cluster_id),
         revision = shared.reader.view().revision,
-        clients = flags.listen_client_urls,
+        clients,
         "ready to serve client requests"
     );
 
@@ -198,6 +199,12 @@ impl Listeners {
             clients: bind(&urls("listen-client-urls", &flags.listen_client_urls)?, &clients).await?,
             metrics: bind(&urls("listen-metrics-urls", &flags.listen_metrics_urls)?, &metrics).await?,
         })
+    }
+
+    /// Addresses as bound: a port of 0 has become a real one.
+    fn client_addresses(&self) -> String {
+        let addresses = self.clients.iter().filter_map(|(listener, _)| listener.local_addr().ok());
+        addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(",")
     }
 
     fn serve(self, context: &Context, shutdown: &Shutdown) -> JoinSet<()> {

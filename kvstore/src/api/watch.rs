@@ -252,7 +252,7 @@ mod tests {
         };
         let answer =
             pb::WatchResponse { watch_id: 3, events: (0..10).map(event).collect(), ..Default::default() };
-        assert_eq!(fragments(answer.clone(), 1 << 20), [answer.clone()]);
+        assert_eq!(fragments(answer.clone(), 1 << 20), std::slice::from_ref(&answer));
         let parts = fragments(answer.clone(), 2500);
         assert!(parts.iter().all(|part| part.watch_id == 3 && part.encoded_len() < 2500));
         let (last, others) = parts.split_last().unwrap();

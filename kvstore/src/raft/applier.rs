@@ -120,13 +120,13 @@ impl Shared {
         self.live_bytes.store(machine.keyspace.live_bytes, Ordering::Relaxed);
     }
 
-    /// Counts what was applied. A snapshot is due after so many entries, once they outweigh the state
-    /// (writing it then at most doubles what is written) or are more than a start should have to repeat.
+    /// Counts what was applied. A snapshot is due after so many entries, once they weigh half of the state
+    /// (writing it then at most triples what is written) or are more than a start should have to repeat.
     fn count(&self, entries: u64, bytes: u64) {
         let mut since = self.since_snapshot.lock();
         since.0 += entries;
         since.1 += bytes;
-        if since.0 >= self.snapshot_count && since.1 >= self.live_bytes().min(MOST_LOG_BYTES) {
+        if since.0 >= self.snapshot_count && since.1 >= (self.live_bytes() / 2).min(MOST_LOG_BYTES) {
             *since = (0, 0);
             self.snapshot_due.notify_one();
         }

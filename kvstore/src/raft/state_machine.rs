@@ -45,6 +45,17 @@ pub enum Effect {
     Compacted,
 }
 
+impl Effect {
+    fn of(kind: &Kind) -> Option<Self> {
+        match kind {
+            Kind::Compact(_) => Some(Effect::Compacted),
+            Kind::LeaseGrant(request) => Some(Effect::Granted { lease: request.id, ttl: request.ttl }),
+            Kind::LeaseRevoke(request) => Some(Effect::Revoked { lease: request.id }),
+            Kind::Put(_) | Kind::DeleteRange(_) | Kind::Txn(_) | Kind::Alarm(_) | Kind::Publish(_) => None,
+        }
+    }
+}
+
 impl Machine {
     /// Reads the state back; the index is rebuilt from the records.
     pub fn load(state: &dyn StateStore) -> Result<Self, StateError> {
@@ -88,7 +99,6 @@ impl Machine {
         if self.no_space() && grows(kind) {
             return Outcome { answer: Err(Error::NoSpace), changes: Vec::new(), effect: None };
         }
-        let mut effect = None;
         let mut changes = Vec::new();
         let answer = match kind {
             Kind::Put(put) => self.transact(records, &mut changes, |txn| txn.put(put)).map(Answer::Put),
@@ -96,18 +106,9 @@ impl Machine {
                 self.transact(records, &mut changes, |txn| txn.delete_range(delete)).map(Answer::DeleteRange)
             }
             Kind::Txn(txn) => self.transact(records, &mut changes, |t| t.txn(txn)).map(Answer::Txn),
-            Kind::Compact(request) => self.compact(request, batch).map(|answer| {
-                effect = Some(Effect::Compacted);
-                answer
-            }),
-            Kind::LeaseGrant(request) => self.grant(request, batch).map(|answer| {
-                effect = Some(Effect::Granted { lease: request.id, ttl: request.ttl });
-                answer
-            }),
-            Kind::LeaseRevoke(request) => self.revoke(request, records, &mut changes, batch).map(|answer| {
-                effect = Some(Effect::Revoked { lease: request.id });
-                answer
-            }),
+            Kind::Compact(request) => self.compact(request, batch),
+            Kind::LeaseGrant(request) => self.grant(request, batch),
+            Kind::LeaseRevoke(request) => self.revoke(request, records, &mut changes, batch),
             Kind::Alarm(request) => Ok(self.alarm(request, batch)),
             Kind::Publish(member) => {
                 batch.put(schema::member(member.id), member.encode_to_vec());
@@ -116,6 +117,7 @@ impl Machine {
             }
         };
         self.keyspace.record(&changes, batch);
+        let effect = if answer.is_ok() { Effect::of(kind) } else { None };
         Outcome { answer, changes, effect }
     }
 
@@ -178,18 +180,18 @@ impl Machine {
         };
         let mut alarms = Vec::new();
         match request.action() {
-            AlarmAction::Get => alarms.extend(self.alarms.values().filter(|alarm| member(alarm)).cloned()),
+            AlarmAction::Get => alarms.extend(self.alarms.values().filter(|alarm| member(alarm)).copied()),
             AlarmAction::Activate if request.alarm() != AlarmType::None => {
                 let alarm = AlarmMember { member_id: request.member_id, alarm: request.alarm };
                 let key = (alarm.member_id, alarm.alarm);
                 batch.put(schema::alarm(key.0, key.1), alarm.encode_to_vec());
-                if self.alarms.insert(key, alarm.clone()).is_none() {
+                if self.alarms.insert(key, alarm).is_none() {
                     alarms.push(alarm);
                 }
             }
             AlarmAction::Activate => {}
             AlarmAction::Deactivate => {
-                alarms.extend(self.alarms.values().filter(|alarm| member(alarm)).cloned());
+                alarms.extend(self.alarms.values().filter(|alarm| member(alarm)).copied());
                 for alarm in &alarms {
                     self.alarms.remove(&(alarm.member_id, alarm.alarm));
                     batch.delete(schema::alarm(alarm.member_id, alarm.alarm));

@@ -157,13 +157,10 @@ impl Watchers {
     pub fn advance(&mut self, log: &EventLog, reader: &Reader) -> Result<Vec<Delivery>, Error> {
         let view = reader.view();
         let mut deliveries = Vec::new();
-        let behind: Vec<i64> = self
-            .watchers
-            .iter()
-            .filter(|(_, watcher)| watcher.next <= view.revision)
-            .map(|(id, _)| *id)
-            .collect();
-        let mut chunk: Option<(i64, Chunk)> = None;
+        let behind = self.watchers.iter().filter(|(_, watcher)| watcher.next <= view.revision);
+        let behind: Vec<i64> = behind.map(|(id, _)| *id).collect();
+        // Watchers of a stream usually stand at the same revision: they share what was read.
+        let mut shared: Option<(i64, Chunk)> = None;
         for id in behind {
             let Some(watcher) = self.watchers.get_mut(&id) else { continue };
             if watcher.next < view.compacted {
@@ -171,23 +168,40 @@ impl Watchers {
                 self.watchers.remove(&id);
                 continue;
             }
-            // Watchers of a stream usually stand at the same revision: they share what was read.
-            if chunk.as_ref().is_none_or(|(from, _)| *from != watcher.next) {
-                chunk = Some((watcher.next, Chunk::read(watcher.next, &view, log, reader)?));
+            if shared.as_ref().is_none_or(|(from, _)| *from != watcher.next) {
+                match Chunk::read(watcher.next, &view, log, reader) {
+                    Ok(chunk) => shared = Some((watcher.next, chunk)),
+                    // Overtaken by a compaction: the next round's view knows of it.
+                    Err(Error::Compacted) => continue,
+                    Err(error) => return Err(error),
+                }
             }
-            let Some((_, chunk)) = &chunk else { continue };
-            let mut events = Vec::new();
-            for kv in chunk.changes().filter(|kv| watcher.wants(kv)) {
-                events.push(event(kv, watcher.prev_kv, &view, reader)?);
-            }
-            watcher.next = chunk.end + 1;
-            if !events.is_empty() {
-                watcher.idle = false;
-                let revision = chunk.end;
-                deliveries.push(Delivery::Events { id, revision, events, fragment: watcher.fragment });
-            }
+            let Some((_, chunk)) = &shared else { continue };
+            deliveries.extend(watcher.take(id, chunk, &view, reader)?);
         }
         Ok(deliveries)
+    }
+}
+
+impl Watcher {
+    /// What a watcher is sent of a chunk that starts at its cursor; moves the cursor past it.
+    fn take(
+        &mut self,
+        id: i64,
+        chunk: &Chunk,
+        view: &View,
+        reader: &Reader,
+    ) -> Result<Option<Delivery>, Error> {
+        let mut events = Vec::new();
+        for kv in chunk.changes().filter(|kv| self.wants(kv)) {
+            events.push(event(kv, self.prev_kv, view, reader)?);
+        }
+        self.next = chunk.end + 1;
+        if events.is_empty() {
+            return Ok(None);
+        }
+        self.idle = false;
+        Ok(Some(Delivery::Events { id, revision: chunk.end, events, fragment: self.fragment }))
     }
 }
 
@@ -232,6 +246,8 @@ impl Chunk {
         })?;
         match failed {
             Some(error) => Err(error.into()),
+            // The sweep may have taken out what the scan was to find.
+            None if reader.view().compacted > from => Err(Error::Compacted),
             None => Ok(Self { recent: Vec::new(), stored, end }),
         }
     }

@@ -381,6 +381,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let next = after(last);
         {
             let mut inner = self.shared.inner.lock();
+            if after(inner.last) <= next {
+                return Ok(());
+            }
             inner.last = last;
             while inner.cache.back().is_some_and(|entry| entry.log_id.index >= next) {
                 if let Some(entry) = inner.cache.pop_back() {
