@@ -1,10 +1,17 @@
 //! kube-scheduler: gives each pod a node.
+//!
+//! `framework.rs` has the extension points, `plugins/` what extends them, `profile.rs` which of them
+//! are in force. `queue/` holds the pods that wait, `cache/` the nodes and what runs there;
+//! `cycle.rs` and `preemption.rs` decide (all of these are pure), `scheduler.rs` acts.
+//! `watch.rs` and `kube_api.rs` are the ends towards the apiserver.
 
 mod api;
 mod cache;
 mod config;
 mod cycle;
+mod flags;
 mod framework;
+mod kube_api;
 mod metrics;
 mod node;
 mod node_selector;
@@ -15,8 +22,202 @@ mod preemption;
 mod profile;
 mod queue;
 mod resources;
+mod scheduler;
 mod spread;
 #[cfg(test)]
 mod testing;
+mod watch;
 
-fn main() {}
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use api_types::core::v1::ConfigMap;
+use client::delegated::DelegatedGate;
+use client::events::Recorder;
+use client::informer::Caches;
+use client::leader::{Elector, End, Settings};
+use client::{Client, Config};
+use daemon::clock::{SharedClock, System};
+use daemon::health::{Endpoints, Health};
+use daemon::serve::{StatusServer, bind};
+use daemon::shutdown::Shutdown;
+use daemon::tls::{ClientAuth, ClientCa, Pem};
+
+use config::SchedulerConfig;
+use flags::Flags;
+use scheduler::Scheduler;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Upstream's port.
+const SECURE_PORT: u16 = 10259;
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let flags: Flags = daemon::flags::parse();
+    flags.logging.init();
+    daemon::tls::install_default_provider();
+    match run(flags).await {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "kube-scheduler failed");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flags: Flags) -> anyhow::Result<()> {
+    let config = flags.config()?;
+    tracing::info!(version = daemon::version::line(), "Starting Kubernetes Scheduler");
+    let (shutdown, clock) = (Shutdown::on_signals()?, System::shared());
+    let client = client(&flags, &config)?;
+    client.watch_files(shutdown.clone());
+
+    let profiles = config.profiles()?;
+    let recorder = |name: &str| Recorder::new(client.clone(), name, "", clock.clone(), shutdown.clone());
+    let recorders = profiles.iter().map(|p| (p.name.clone(), recorder(&p.name))).collect();
+    let api = Arc::new(kube_api::KubeApi::new(client.clone(), recorders));
+    let backoff = queue::Backoff {
+        initial: Duration::from_secs(config.pod_initial_backoff_seconds.unsigned_abs()),
+        max: Duration::from_secs(config.pod_max_backoff_seconds.unsigned_abs()),
+    };
+    let profiles = profiles.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect();
+    let percentage = config.percentage_of_nodes_to_score;
+    let scheduler = Scheduler::new(profiles, api, clock.clone(), backoff, percentage);
+
+    let health = Health::new();
+    let synced = health.condition(Endpoints::Readyz, "sched-handler-sync", "handlers are not fully synchronized");
+    let informers = health.condition(Endpoints::Readyz, "informer-sync", "informers are not synchronized");
+    let serving = serve(&flags, &client, health, &clock, &shutdown).await?;
+
+    let caches = Caches::new(client.clone(), shutdown.clone());
+    if shutdown.unless(watch::follow(&caches, &scheduler)).await.is_some() {
+        informers.ok();
+        synced.ok();
+        lead(&config, client, scheduler, clock, &shutdown, recorder("default-scheduler")).await?;
+    }
+    shutdown.trigger();
+    if let Some(serving) = serving {
+        serving.await?;
+    }
+    Ok(())
+}
+
+/// Schedules, as long as this is the leader or there is no election.
+async fn lead(
+    config: &SchedulerConfig,
+    client: Client,
+    scheduler: Arc<Scheduler>,
+    clock: SharedClock,
+    shutdown: &Shutdown,
+    recorder: Recorder,
+) -> anyhow::Result<()> {
+    let election = &config.leader_election;
+    if !election.leader_elect {
+        scheduler.run(shutdown.clone()).await;
+        return Ok(());
+    }
+    let identity = format!("{}_{}", hostname(), identity_suffix());
+    let settings = Settings {
+        lease_duration: election.lease_duration.0,
+        renew_deadline: election.renew_deadline.0,
+        retry_period: election.retry_period.0,
+        ..Settings::new(&election.resource_namespace, &election.resource_name, identity)
+    };
+    let mut elector = Elector::new(client, settings, recorder, clock);
+    if !elector.acquire(shutdown).await {
+        return Ok(());
+    }
+    let work = shutdown.child();
+    let working = tokio::spawn(scheduler.run(work.clone()));
+    let end = elector.renew(shutdown).await;
+    work.trigger();
+    working.await?;
+    elector.release().await;
+    match end {
+        End::Shutdown => Ok(()),
+        End::Lost => anyhow::bail!("leaderelection lost"),
+    }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Something that no other candidate has.
+fn identity_suffix() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}
+
+fn client(flags: &Flags, config: &SchedulerConfig) -> anyhow::Result<Client> {
+    let connection = &config.client_connection;
+    for (name, value) in
+        [("contentType", &connection.content_type), ("acceptContentTypes", &connection.accept_content_types)]
+    {
+        anyhow::ensure!(
+            matches!(value.as_str(), "" | "application/json" | "application/vnd.kubernetes.protobuf"),
+            "clientConnection.{name}: {value:?} is not supported by this scheduler"
+        );
+    }
+    let mut own = match connection.kubeconfig.as_str() {
+        "" => Config::in_cluster().context("no --kubeconfig was given, and this is not a pod")?,
+        path => Config::from_kubeconfig(Path::new(path))?,
+    };
+    if let Some(master) = &flags.master {
+        own.server.clone_from(master);
+    }
+    let burst = u32::try_from(connection.burst).unwrap_or(0);
+    Ok(Client::new(own.with_agent("kube-scheduler", None).with_limits(connection.qps.into(), burst))?)
+}
+
+async fn serve(
+    flags: &Flags,
+    client: &Client,
+    health: Health,
+    clock: &SharedClock,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
+    let Some(address) = flags.serving.address(SECURE_PORT) else { return Ok(None) };
+    let other = |path: &Option<std::path::PathBuf>| -> anyhow::Result<Client> {
+        let Some(path) = path else { return Ok(client.clone()) };
+        Ok(Client::new(Config::from_kubeconfig(path)?.with_agent("kube-scheduler", None))?)
+    };
+    let authentication = other(&flags.authentication_kubeconfig)?;
+    let authorization = other(&flags.authorization_kubeconfig)?;
+    let authority = match &flags.client_ca_file {
+        Some(path) => Some(Pem::File(path.clone())),
+        None if flags.authentication_skip_lookup => None,
+        None => cluster_authority(&authentication).await,
+    };
+    let client_auth = authority.clone().map_or(ClientAuth::Off, ClientAuth::Request);
+    let client_ca = authority.map(ClientCa::load).transpose()?;
+    if let Some(ca) = &client_ca {
+        ca.watch(shutdown.clone());
+    }
+    let gate = DelegatedGate::new(authentication, authorization, client_ca, clock.clone());
+    let tls = flags.serving.tls(client_auth)?;
+    let listener = bind(address).await?;
+    tracing::info!(address = address.to_string(), "Serving securely");
+    let server = StatusServer::new(health, Arc::new(gate));
+    Ok(Some(tokio::spawn(server.run(listener, Some(tls), shutdown.clone()))))
+}
+
+/// The authority of client certificates, as the apiserver publishes it. A cluster that does not
+/// only costs us that certificates count for nothing.
+async fn cluster_authority(client: &Client) -> Option<Pem> {
+    let maps = client.api::<ConfigMap>().namespace("kube-system");
+    let lookup = tokio::time::timeout(Duration::from_secs(10), maps.get("extension-apiserver-authentication"));
+    match lookup.await {
+        Ok(Ok(map)) => map.data.get("client-ca-file").map(|pem| Pem::Data(pem.clone().into_bytes())),
+        Ok(Err(error)) => {
+            let error = daemon::logging::error_chain(&error);
+            tracing::warn!(error, "Unable to get configmap/extension-apiserver-authentication in kube-system; continuing without client certificate authentication");
+            None
+        }
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,119 @@
+//! [`Api`] over the client: bindings, status patches, deletions, events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_types::core::v1::{Binding, ObjectReference, Pod, PodCondition};
+use api_types::meta::v1::{DeleteOptions, ObjectMeta, Preconditions, Status};
+use async_trait::async_trait;
+use client::events::Recorder;
+use client::{Client, Patch};
+use daemon::logging::error_chain;
+use serde_json::json;
+
+use crate::api::{Api, ApiError, Note};
+use crate::pod::PodView;
+
+/// Writes through a client; events through one recorder for each scheduler name.
+pub struct KubeApi {
+    client: Client,
+    recorders: BTreeMap<Arc<str>, Recorder>,
+}
+
+impl KubeApi {
+    pub fn new(client: Client, recorders: BTreeMap<Arc<str>, Recorder>) -> Self {
+        Self { client, recorders }
+    }
+
+    fn pods(&self, pod: &PodView) -> client::Api<Pod> {
+        self.client.api::<Pod>().namespace(&*pod.namespace)
+    }
+}
+
+impl From<client::Error> for ApiError {
+    fn from(error: client::Error) -> Self {
+        let text = error_chain(&error);
+        if error.is_not_found() {
+            Self::NotFound(text)
+        } else if error.is_conflict() {
+            Self::Conflict(text)
+        } else {
+            Self::Other(text)
+        }
+    }
+}
+
+#[async_trait]
+impl Api for KubeApi {
+    async fn bind(&self, pod: &PodView, node: &str) -> Result<(), ApiError> {
+        let binding = Binding {
+            metadata: ObjectMeta {
+                namespace: pod.namespace.to_string(),
+                name: pod.name.clone(),
+                // The server refuses when another pod has the name by now.
+                uid: pod.uid.to_string(),
+                ..ObjectMeta::default()
+            },
+            target: ObjectReference { kind: "Node".into(), name: node.into(), ..ObjectReference::default() },
+        };
+        let answer: Result<Status, _> = self.pods(pod).create_subresource(&pod.name, "binding", &binding).await;
+        Ok(answer.map(drop)?)
+    }
+
+    async fn patch_status(
+        &self,
+        pod: &PodView,
+        condition: Option<&PodCondition>,
+        nominated_node: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let mut status = serde_json::Map::new();
+        if let Some(c) = condition {
+            let time = |t: Option<api_types::value::Time>| t.map(|t| t.to_string());
+            let condition = json!({
+                "type": c.type_.as_str(),
+                "status": c.status.as_str(),
+                "observedGeneration": c.observed_generation,
+                "reason": c.reason,
+                "message": c.message,
+                "lastProbeTime": time(c.last_probe_time),
+                "lastTransitionTime": time(c.last_transition_time),
+            });
+            status.insert("conditions".into(), json!([condition]));
+        }
+        if let Some(node) = nominated_node {
+            let node = if node.is_empty() { json!(null) } else { json!(node) };
+            status.insert("nominatedNodeName".into(), node);
+        }
+        let patch = json!({ "metadata": { "uid": &*pod.uid }, "status": status });
+        self.pods(pod).patch_status(&pod.name, &Patch::Strategic(patch)).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, pod: &PodView) -> Result<(), ApiError> {
+        let preconditions = Preconditions { uid: Some(pod.uid.to_string()), ..Preconditions::default() };
+        let options =
+            DeleteOptions { preconditions: Some(Box::new(preconditions)), ..DeleteOptions::default() };
+        self.pods(pod).delete(&pod.name, &options).await?;
+        Ok(())
+    }
+
+    fn note(&self, pod: &Arc<PodView>, _related: Option<&Arc<PodView>>, note: Note) {
+        // A victim may belong to another scheduler: then any of ours speaks.
+        let recorder = self.recorders.get(&pod.scheduler_name).or_else(|| self.recorders.values().next());
+        let Some(recorder) = recorder else { return };
+        let regarding = ObjectReference {
+            kind: "Pod".into(),
+            api_version: "v1".into(),
+            namespace: pod.namespace.to_string(),
+            name: pod.name.clone(),
+            uid: pod.uid.to_string(),
+            resource_version: pod.resource_version.clone(),
+            ..ObjectReference::default()
+        };
+        if note.warning {
+            recorder.warning(&regarding, note.reason, &note.message);
+        } else {
+            recorder.normal(&regarding, note.reason, &note.message);
+        }
+    }
+}

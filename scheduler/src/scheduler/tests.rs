@@ -1,0 +1,172 @@
+//! The scheduler against an apiserver that only takes notes.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::config::SchedulerConfig;
+use crate::testing::{PodBuilder, node, pod};
+use crate::watch;
+
+#[derive(Debug, PartialEq)]
+enum Call {
+    Bind(String, String),
+    Status(String, Option<String>, Option<String>),
+    Delete(String),
+    Note(String, &'static str, String),
+}
+
+struct Notes {
+    calls: mpsc::UnboundedSender<Call>,
+    refuse_binding: bool,
+}
+
+#[async_trait]
+impl Api for Notes {
+    async fn bind(&self, pod: &PodView, node: &str) -> Result<(), ApiError> {
+        let _ = self.calls.send(Call::Bind(pod.name.clone(), node.into()));
+        if self.refuse_binding { Err(ApiError::Other("no luck".into())) } else { Ok(()) }
+    }
+    async fn patch_status(
+        &self,
+        pod: &PodView,
+        condition: Option<&PodCondition>,
+        nominated: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let condition = condition.map(|c| format!("{}={} {}", c.type_, c.status, c.reason));
+        let _ = self.calls.send(Call::Status(pod.name.clone(), condition, nominated.map(str::to_owned)));
+        Ok(())
+    }
+    async fn delete(&self, pod: &PodView) -> Result<(), ApiError> {
+        let _ = self.calls.send(Call::Delete(pod.name.clone()));
+        Ok(())
+    }
+    fn note(&self, pod: &Arc<PodView>, _: Option<&Arc<PodView>>, note: Note) {
+        let _ = self.calls.send(Call::Note(pod.name.clone(), note.reason, note.message));
+    }
+}
+
+struct Bench {
+    scheduler: Arc<Scheduler>,
+    calls: mpsc::UnboundedReceiver<Call>,
+    shutdown: Shutdown,
+}
+
+fn bench(refuse_binding: bool) -> Bench {
+    let (sender, calls) = mpsc::unbounded_channel();
+    let profiles: HashMap<_, _> = SchedulerConfig::default()
+        .profiles()
+        .unwrap()
+        .into_iter()
+        .map(|p| (p.name.clone(), Arc::new(p)))
+        .collect();
+    let api = Arc::new(Notes { calls: sender, refuse_binding });
+    let scheduler = Scheduler::new(profiles, api, daemon::clock::System::shared(), Backoff::default(), 0);
+    let shutdown = Shutdown::new();
+    tokio::spawn(scheduler.clone().run(shutdown.clone()));
+    Bench { scheduler, calls, shutdown }
+}
+
+impl Bench {
+    fn node(&self, cpu: &str) {
+        watch::node_changed(&self.scheduler, None, Some(&Arc::new(node("n").allocatable("cpu", cpu).view())));
+    }
+    fn pod(&self, pod: &PodBuilder) {
+        watch::pod_changed(&self.scheduler, None, Some(&pod.shared()));
+    }
+    async fn expect(&mut self, expected: &[Call]) {
+        for call in expected {
+            let got = tokio::time::timeout(Duration::from_secs(20), self.calls.recv()).await;
+            assert_eq!(got.expect("the scheduler went on").as_ref(), Some(call));
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+    }
+}
+
+fn note(pod: &str, reason: &'static str, message: &str) -> Call {
+    Call::Note(pod.into(), reason, message.into())
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_and_takes_its_room() {
+    let mut bench = bench(false);
+    bench.node("1");
+    bench.pod(&pod("a").requests("cpu", "1"));
+    bench
+        .expect(&[
+            Call::Bind("a".into(), "n".into()),
+            note("a", "Scheduled", "Successfully assigned default/a to n"),
+        ])
+        .await;
+    bench.pod(&pod("b").requests("cpu", "1"));
+    let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+    bench
+        .expect(&[
+            note("b", "FailedScheduling", message),
+            Call::Status("b".into(), Some("PodScheduled=False Unschedulable".into()), Some(String::new())),
+        ][..1])
+        .await;
+}
+
+#[tokio::test]
+async fn a_pod_waits_until_a_node_comes() {
+    let mut bench = bench(false);
+    bench.pod(&pod("a"));
+    bench
+        .expect(&[
+            note("a", "FailedScheduling", "no nodes available to schedule pods"),
+            Call::Status("a".into(), Some("PodScheduled=False Unschedulable".into()), None),
+        ])
+        .await;
+    bench.node("1");
+    bench.expect(&[Call::Bind("a".into(), "n".into())]).await;
+}
+
+#[tokio::test]
+async fn a_failed_binding_frees_the_room_and_is_reported() {
+    let mut bench = bench(true);
+    bench.node("1");
+    bench.pod(&pod("a").requests("cpu", "1"));
+    bench
+        .expect(&[
+            Call::Bind("a".into(), "n".into()),
+            note("a", "FailedScheduling", "binding rejected: running Bind plugin \"DefaultBinder\": no luck"),
+            Call::Status("a".into(), Some("PodScheduled=False SchedulerError".into()), None),
+            Call::Bind("a".into(), "n".into()),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn victims_make_room_and_the_pod_follows() {
+    let mut bench = bench(false);
+    bench.node("1");
+    let victim = pod("low").requests("cpu", "1").on("n").priority(1);
+    bench.pod(&victim);
+    bench.pod(&pod("high").requests("cpu", "1").priority(5));
+    bench
+        .expect(&[
+            Call::Status("low".into(), Some("DisruptionTarget=True PreemptionByScheduler".into()), None),
+            Call::Delete("low".into()),
+            note("low", "Preempted", "Preempted by pod high on node n"),
+            note("high", "FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu."),
+            Call::Status("high".into(), Some("PodScheduled=False Unschedulable".into()), Some("n".into())),
+        ])
+        .await;
+    watch::pod_changed(&bench.scheduler, Some(&victim.shared()), None);
+    bench.expect(&[Call::Bind("high".into(), "n".into())]).await;
+}
+
+#[test]
+fn notes_have_a_limit() {
+    assert_eq!(shortened("x".repeat(1024)).len(), 1024);
+    let long = shortened("ä".repeat(1024));
+    assert!(long.len() <= 1024 && long.ends_with(" ..."));
+}

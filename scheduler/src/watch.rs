@@ -1,0 +1,168 @@
+//! What the informers show becomes changes of cache and queue, and events for waiting pods.
+
+use std::sync::Arc;
+
+use api_types::apps::v1::ReplicaSet;
+use api_types::core::v1::{Namespace, Node, Pod, Service};
+use api_types::kind::Resource;
+use api_types::meta::v1::ListOptions;
+use api_types::selector::Labels;
+use client::informer::{Caches, Change, Projection};
+
+use crate::framework::ClusterEvent;
+use crate::node::NodeView;
+use crate::pod::PodView;
+use crate::scheduler::{Scheduler, Shared};
+
+impl Projection for PodView {
+    type Source = Pod;
+
+    fn project(pod: Pod) -> Option<Self> {
+        Some(Self::of(&pod))
+    }
+
+    /// Finished pods use nothing: they leave the cache as if deleted.
+    fn selection() -> ListOptions {
+        let field_selector = "status.phase!=Succeeded,status.phase!=Failed".to_owned();
+        ListOptions { field_selector, ..ListOptions::default() }
+    }
+}
+
+impl Projection for NodeView {
+    type Source = Node;
+
+    fn project(node: Node) -> Option<Self> {
+        Some(Self::of(&node))
+    }
+}
+
+/// A namespace's labels.
+#[derive(Debug)]
+struct NamespaceView(std::collections::BTreeMap<String, String>);
+
+impl Projection for NamespaceView {
+    type Source = Namespace;
+
+    fn project(namespace: Namespace) -> Option<Self> {
+        Some(Self(namespace.metadata.labels))
+    }
+}
+
+/// Which pods a Service selects.
+#[derive(Debug)]
+struct ServiceView(Labels);
+
+impl Projection for ServiceView {
+    type Source = Service;
+
+    fn project(service: Service) -> Option<Self> {
+        // Without a selector it selects nothing.
+        (!service.spec.selector.is_empty()).then(|| Self(Labels::from_map(&service.spec.selector)))
+    }
+}
+
+/// Which pods a ReplicaSet selects.
+#[derive(Debug)]
+struct ReplicaSetView(Labels);
+
+impl Projection for ReplicaSetView {
+    type Source = ReplicaSet;
+
+    fn project(set: ReplicaSet) -> Option<Self> {
+        Labels::from_spec(set.spec.selector.as_deref()).ok().map(Self)
+    }
+}
+
+/// Feeds the scheduler from the caches. Resolves when all of them have their first list.
+pub async fn follow(caches: &Caches, scheduler: &Arc<Scheduler>) {
+    let it = scheduler.clone();
+    caches.store::<NodeView>().subscribe(move |c| node_changed(&it, c.old, c.new));
+    let it = scheduler.clone();
+    caches.store::<NamespaceView>().subscribe(move |c| namespace_changed(&it, c));
+    let it = scheduler.clone();
+    caches.store::<ServiceView>().subscribe(move |c| workload_changed(&it, c, |v| &v.0));
+    let it = scheduler.clone();
+    caches.store::<ReplicaSetView>().subscribe(move |c| workload_changed(&it, c, |v| &v.0));
+    let it = scheduler.clone();
+    caches.store::<PodView>().subscribe(move |c| pod_changed(&it, c.old, c.new));
+    caches.wait_synced().await;
+}
+
+fn namespace_changed(scheduler: &Scheduler, change: &Change<'_, NamespaceView>) {
+    scheduler.change(|shared, now| {
+        let labels = change.new.map(|n| n.0.clone());
+        if shared.cache.set_namespace(&change.key.name, labels) {
+            shared.queue.on_event(&ClusterEvent::NamespaceChanged, now);
+        }
+    });
+}
+
+fn workload_changed<P: Projection>(scheduler: &Scheduler, change: &Change<'_, P>, selector: fn(&P) -> &Labels) {
+    let key = format!("{}/{}", P::Source::facts().resource, change.key.name);
+    let selector = change.new.map(|v| selector(v).clone());
+    scheduler.change(|shared, _| shared.cache.set_workload(&change.key.namespace, &key, selector));
+}
+
+/// A node came, changed or went.
+pub fn node_changed(scheduler: &Scheduler, old: Option<&Arc<NodeView>>, new: Option<&Arc<NodeView>>) {
+    // Heartbeats change nothing that we decide by.
+    if old == new {
+        return;
+    }
+    scheduler.change(|shared, now| {
+        let event = match (old, new) {
+            (Some(old), Some(new)) => ClusterEvent::NodeUpdated { old: old.clone(), new: new.clone() },
+            (None, Some(new)) => ClusterEvent::NodeAdded(new.clone()),
+            (Some(old), None) => ClusterEvent::NodeDeleted(old.clone()),
+            (None, None) => return,
+        };
+        match new {
+            Some(new) => shared.cache.set_node(new.clone()),
+            None => old.into_iter().for_each(|old| shared.cache.remove_node(&old.name)),
+        }
+        shared.queue.on_event(&event, now);
+    });
+}
+
+/// A pod came, changed or went.
+pub fn pod_changed(scheduler: &Scheduler, old: Option<&Arc<PodView>>, new: Option<&Arc<PodView>>) {
+    scheduler.change(|shared, now| {
+        // Another pod of the same name: the old one is gone.
+        if let (Some(before), Some(after)) = (old, new)
+            && before.uid != after.uid
+        {
+            gone(shared, before, now);
+        }
+        match new {
+            None => old.into_iter().for_each(|old| gone(shared, old, now)),
+            Some(new) if new.finished => gone(shared, new, now),
+            Some(new) if new.is_assigned() => assigned(shared, new, now),
+            Some(new) if scheduler.serves(&new.scheduler_name) => {
+                // Until the binding is seen, the assumption holds.
+                if !shared.cache.is_assumed(&new.uid) {
+                    shared.queue.update(new.clone(), now);
+                }
+            }
+            Some(_) => {}
+        }
+    });
+}
+
+fn assigned(shared: &mut Shared, pod: &Arc<PodView>, now: std::time::Duration) {
+    let event = match shared.cache.pod(&pod.uid).cloned() {
+        Some(old) if !shared.cache.is_assumed(&pod.uid) => {
+            ClusterEvent::AssignedPodUpdated { old, new: pod.clone() }
+        }
+        _ => ClusterEvent::AssignedPodAdded(pod.clone()),
+    };
+    shared.queue.remove(&pod.uid);
+    shared.cache.set_pod(pod.clone());
+    shared.queue.on_event(&event, now);
+}
+
+fn gone(shared: &mut Shared, pod: &Arc<PodView>, now: std::time::Duration) {
+    shared.queue.remove(&pod.uid);
+    if let Some(placed) = shared.cache.remove_pod(&pod.uid) {
+        shared.queue.on_event(&ClusterEvent::AssignedPodDeleted(placed), now);
+    }
+}
