@@ -121,7 +121,11 @@ impl Attempt<'_> {
             match fits(node) {
                 Ok(()) => found.feasible.push(node.clone()),
                 Err(rejection) if rejection.code == Code::Error => {
-                    found.error = Some(format!("running {:?} filter plugin: {}", rejection.plugin, rejection.message()));
+                    found.error = Some(format!(
+                        "running {:?} filter plugin: {}",
+                        rejection.plugin,
+                        rejection.message()
+                    ));
                     return found;
                 }
                 Err(rejection) => drop(found.rejections.insert(node.name().clone(), rejection)),
@@ -134,9 +138,18 @@ impl Attempt<'_> {
     }
 
     /// A PreFilter plugin said no for every node.
-    fn rejected_everywhere(&mut self, state: &CycleState, pod: &Arc<PodView>, rejection: Rejection) -> Failure {
+    fn rejected_everywhere(
+        &mut self,
+        state: &CycleState,
+        pod: &Arc<PodView>,
+        rejection: Rejection,
+    ) -> Failure {
         if rejection.code == Code::Error {
-            return Failure::Error(format!("running PreFilter plugin {:?}: {}", rejection.plugin, rejection.message()));
+            return Failure::Error(format!(
+                "running PreFilter plugin {:?}: {}",
+                rejection.plugin,
+                rejection.message()
+            ));
         }
         let count = self.snapshot.nodes.len();
         let message = format!("0/{count} nodes are available: {}.", rejection.message());
@@ -160,7 +173,8 @@ impl Attempt<'_> {
             let names: Vec<_> = prepared.narrowed_by.iter().copied().collect();
             format!("node(s) didn't satisfy plugin(s) [{}]", names.join(" "))
         });
-        let message = fit_error(count, rejections.values(), absent.filter(|_| !prepared.narrowed_by.is_empty()));
+        let message =
+            fit_error(count, rejections.values(), absent.filter(|_| !prepared.narrowed_by.is_empty()));
         let pending = rejections.values().any(|r| r.code == Code::Pending);
         self.after_failure(state, pod, &rejections, message, rejected_by, pending)
     }
@@ -190,7 +204,13 @@ impl Attempt<'_> {
         Failure::Unfit { message, rejected_by, pending, post }
     }
 
-    fn choose(&mut self, mut state: CycleState, pod: &PodView, nodes: &[Arc<NodeInfo>], evaluated: usize) -> Chosen {
+    fn choose(
+        &mut self,
+        mut state: CycleState,
+        pod: &PodView,
+        nodes: &[Arc<NodeInfo>],
+        evaluated: usize,
+    ) -> Chosen {
         let at = match nodes {
             [_] => 0,
             nodes => {

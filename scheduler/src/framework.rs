@@ -35,18 +35,6 @@ pub enum Code {
     Error,
 }
 
-impl Code {
-    /// As metrics name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unschedulable => "Unschedulable",
-            Self::Unresolvable => "UnschedulableAndUnresolvable",
-            Self::Pending => "Pending",
-            Self::Error => "Error",
-        }
-    }
-}
-
 /// A plugin's "no".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -88,18 +76,25 @@ pub enum ClusterEvent {
     /// A pod appeared on a node.
     AssignedPodAdded(Arc<PodView>),
     /// A pod on a node changed.
-    AssignedPodUpdated { old: Arc<PodView>, new: Arc<PodView> },
+    AssignedPodUpdated {
+        old: Arc<PodView>,
+        new: Arc<PodView>,
+    },
     /// A pod that was on a node, or assumed to be, is gone.
     AssignedPodDeleted(Arc<PodView>),
     /// The waiting pod itself changed.
-    PodUpdated { old: Arc<PodView>, new: Arc<PodView> },
+    PodUpdated {
+        old: Arc<PodView>,
+        new: Arc<PodView>,
+    },
     NodeAdded(Arc<NodeView>),
-    NodeUpdated { old: Arc<NodeView>, new: Arc<NodeView> },
+    NodeUpdated {
+        old: Arc<NodeView>,
+        new: Arc<NodeView>,
+    },
     NodeDeleted(Arc<NodeView>),
     /// A namespace's labels changed.
     NamespaceChanged,
-    /// The pod has waited for the longest time that it may.
-    Timeout,
 }
 
 impl ClusterEvent {
@@ -114,7 +109,6 @@ impl ClusterEvent {
             Self::NodeUpdated { .. } => "NodeUpdate",
             Self::NodeDeleted(_) => "NodeDelete",
             Self::NamespaceChanged => "NamespaceUpdate",
-            Self::Timeout => "UnschedulableTimeout",
         }
     }
 
@@ -266,7 +260,8 @@ pub trait Reserve: Plugin {
 /// Something that is waited for.
 pub type Wait = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
-/// What Permit says.
+/// What Permit says. No plugin in the table extends Permit yet.
+#[allow(dead_code)]
 pub enum Permission {
     Allow,
     Reject(Rejection),

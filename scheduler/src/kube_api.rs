@@ -56,7 +56,8 @@ impl Api for KubeApi {
             },
             target: ObjectReference { kind: "Node".into(), name: node.into(), ..ObjectReference::default() },
         };
-        let answer: Result<Status, _> = self.pods(pod).create_subresource(&pod.name, "binding", &binding).await;
+        let answer: Result<Status, _> =
+            self.pods(pod).create_subresource(&pod.name, "binding", &binding).await;
         Ok(answer.map(drop)?)
     }
 

@@ -89,7 +89,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let scheduler = Scheduler::new(profiles, api, clock.clone(), backoff, percentage);
 
     let health = Health::new();
-    let synced = health.condition(Endpoints::Readyz, "sched-handler-sync", "handlers are not fully synchronized");
+    let synced =
+        health.condition(Endpoints::Readyz, "sched-handler-sync", "handlers are not fully synchronized");
     let informers = health.condition(Endpoints::Readyz, "informer-sync", "informers are not synchronized");
     let serving = serve(&flags, &client, health, &clock, &shutdown).await?;
 
@@ -97,7 +98,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     if shutdown.unless(watch::follow(&caches, &scheduler)).await.is_some() {
         informers.ok();
         synced.ok();
-        lead(&config, client, scheduler, clock, &shutdown, recorder("default-scheduler")).await?;
+        let recorder = recorder("default-scheduler");
+        lead(&config, client, scheduler, clock, &shutdown, recorder).await?;
     }
     shutdown.trigger();
     if let Some(serving) = serving {
@@ -210,12 +212,16 @@ async fn serve(
 /// only costs us that certificates count for nothing.
 async fn cluster_authority(client: &Client) -> Option<Pem> {
     let maps = client.api::<ConfigMap>().namespace("kube-system");
-    let lookup = tokio::time::timeout(Duration::from_secs(10), maps.get("extension-apiserver-authentication"));
+    let lookup =
+        tokio::time::timeout(Duration::from_secs(10), maps.get("extension-apiserver-authentication"));
     match lookup.await {
         Ok(Ok(map)) => map.data.get("client-ca-file").map(|pem| Pem::Data(pem.clone().into_bytes())),
         Ok(Err(error)) => {
             let error = daemon::logging::error_chain(&error);
-            tracing::warn!(error, "Unable to get configmap/extension-apiserver-authentication in kube-system; continuing without client certificate authentication");
+            tracing::warn!(
+                error,
+                "Unable to get configmap/extension-apiserver-authentication in kube-system; continuing without client certificate authentication"
+            );
             None
         }
         Err(_) => None,

@@ -34,11 +34,8 @@ pub enum Point {
     Filter,
     PostFilter,
     Score,
-    Reserve,
-    Permit,
     PreBind,
     Bind,
-    PostBind,
 }
 
 /// All of them.

@@ -204,7 +204,10 @@ mod tests {
 
     #[test]
     fn terms_are_alternatives_and_requirements_all_hold() {
-        check(vec![term(&[("zone", "In", &["y"])], &[]), term(&[], &[("metadata.name", "In", &["a"])])], true);
+        check(
+            vec![term(&[("zone", "In", &["y"])], &[]), term(&[], &[("metadata.name", "In", &["a"])])],
+            true,
+        );
         check(vec![term(&[("zone", "In", &["x"])], &[("metadata.name", "In", &["b"])])], false);
         check(vec![], false);
         check(vec![term(&[], &[])], false);

@@ -28,7 +28,10 @@ pub struct DefaultPreemption {
 
 impl DefaultPreemption {
     pub fn new(args: &PreemptionArgs) -> Self {
-        Self { min_percentage: args.min_candidate_nodes_percentage, min_absolute: args.min_candidate_nodes_absolute }
+        Self {
+            min_percentage: args.min_candidate_nodes_percentage,
+            min_absolute: args.min_candidate_nodes_absolute,
+        }
     }
 }
 
@@ -170,7 +173,13 @@ mod tests {
         }
     }
 
-    fn check(incoming: &PodBuilder, nodes: &[NodeBuilder], others: &[PodBuilder], node: &str, victims: &[&str]) {
+    fn check(
+        incoming: &PodBuilder,
+        nodes: &[NodeBuilder],
+        others: &[PodBuilder],
+        node: &str,
+        victims: &[&str],
+    ) {
         let post = post(incoming, nodes, others);
         let names: Vec<_> = post.victims.iter().map(|v| v.name.as_str()).collect();
         assert_eq!((post.nominate.as_deref(), names.as_slice()), (Some(node), victims), "{}", post.message);
@@ -205,14 +214,18 @@ mod tests {
             message,
             "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
         );
-        let never = pod("p").requests("cpu", "4").priority(100).edit(|p| p.spec.preemption_policy = Some("Never".into()));
+        let never = pod("p")
+            .requests("cpu", "4")
+            .priority(100)
+            .edit(|p| p.spec.preemption_policy = Some("Never".into()));
         let message = post(&never, &[machine("a")], &[uses("x", "4", 10, "a")]).message;
         assert_eq!(message, "preemption: not eligible due to preemptionPolicy=Never.");
     }
 
     #[test]
     fn a_pod_whose_room_is_being_made_waits() {
-        let waiting = pod("p").requests("cpu", "4").priority(100).edit(|p| p.status.nominated_node_name = "a".into());
+        let waiting =
+            pod("p").requests("cpu", "4").priority(100).edit(|p| p.status.nominated_node_name = "a".into());
         let leaving = uses("x", "4", 10, "a").edit(|p| {
             p.metadata.deletion_timestamp = Some(Default::default());
             p.status.conditions.push(api_types::core::v1::PodCondition {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{
-    Bind, ClusterEvent, Code, CycleState, Failed, Filter, Permit, Plugin, PostBind, PostFilter, PostFiltered, PreBind,
-    PreEnqueue, PreFilter, PreFiltered, PreScore, QueueSort, Rejection, Reserve, Score, SortKey, Verdict,
+    Bind, ClusterEvent, Code, CycleState, Failed, Filter, Permit, Plugin, PostBind, PostFilter, PostFiltered,
+    PreBind, PreEnqueue, PreFilter, PreFiltered, PreScore, QueueSort, Rejection, Reserve, Score, SortKey,
+    Verdict,
 };
 use crate::plugins::Points;
 use crate::pod::PodView;
@@ -64,7 +65,6 @@ impl Profile {
     pub fn wakes(&self, pod: &PodView, rejected_by: &BTreeSet<&'static str>, event: &ClusterEvent) -> bool {
         // Nobody in particular rejected it: then anything may help.
         rejected_by.is_empty()
-            || matches!(event, ClusterEvent::Timeout)
             || rejected_by.iter().any(|name| self.plugins.get(name).is_none_or(|p| p.wakes(pod, event)))
     }
 
@@ -139,11 +139,25 @@ impl Profile {
         self.run_filter(state, skipped, pod, node)
     }
 
-    pub fn run_add_pod(&self, state: &mut CycleState, pod: &PodView, added: &PodView, node: &NodeInfo, all: &Snapshot) {
+    pub fn run_add_pod(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        added: &PodView,
+        node: &NodeInfo,
+        all: &Snapshot,
+    ) {
         self.pre_filter.iter().for_each(|p| p.add_pod(state, pod, added, node, all));
     }
 
-    pub fn run_remove_pod(&self, state: &mut CycleState, pod: &PodView, gone: &PodView, node: &NodeInfo, all: &Snapshot) {
+    pub fn run_remove_pod(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        gone: &PodView,
+        node: &NodeInfo,
+        all: &Snapshot,
+    ) {
         self.pre_filter.iter().for_each(|p| p.remove_pod(state, pod, gone, node, all));
     }
 
@@ -174,7 +188,8 @@ impl Profile {
         snapshot: &Snapshot,
         nodes: &[Arc<NodeInfo>],
     ) -> Vec<i64> {
-        let skips = |p: &&Arc<dyn PreScore>, state: &mut CycleState| !p.pre_score(state, pod, snapshot, nodes);
+        let skips =
+            |p: &&Arc<dyn PreScore>, state: &mut CycleState| !p.pre_score(state, pod, snapshot, nodes);
         let skipped: BTreeSet<_> =
             self.pre_score.iter().filter(|p| skips(p, state)).map(|p| p.name()).collect();
         let mut totals = vec![0; nodes.len()];

@@ -163,7 +163,11 @@ mod tests {
 
     #[test]
     fn containers_add_up_and_init_containers_are_a_floor() {
-        check(PodSpec { containers: vec![container("100m", "1"), container("1", "2")], ..Default::default() }, 1100, 3);
+        check(
+            PodSpec { containers: vec![container("100m", "1"), container("1", "2")], ..Default::default() },
+            1100,
+            3,
+        );
         let spec = PodSpec {
             containers: vec![container("1", "10")],
             init_containers: vec![container("2", "5"), container("500m", "20")],
@@ -174,7 +178,8 @@ mod tests {
 
     #[test]
     fn sidecars_run_beside_what_follows_them() {
-        let sidecar = Container { restart_policy: Some(ContainerRestartPolicy::Always), ..container("1", "1") };
+        let sidecar =
+            Container { restart_policy: Some(ContainerRestartPolicy::Always), ..container("1", "1") };
         let spec = PodSpec {
             containers: vec![container("1", "1")],
             init_containers: vec![container("3", "1"), sidecar.clone(), container("3", "1"), sidecar],
@@ -199,7 +204,8 @@ mod tests {
 
     #[test]
     fn scoring_counts_containers_that_ask_for_nothing() {
-        let spec = PodSpec { containers: vec![Container::default(), Container::default()], ..Default::default() };
+        let spec =
+            PodSpec { containers: vec![Container::default(), Container::default()], ..Default::default() };
         let non_zero = PodRequests::of(&spec).non_zero;
         assert_eq!((non_zero.milli_cpu, non_zero.memory), (200, 2 * DEFAULT_MEMORY));
     }

@@ -83,7 +83,12 @@ impl From<Failure> for Setback {
             Failure::NoNodes => (Default::default(), false, PostFiltered::default()),
             Failure::Unfit { rejected_by, pending, post, .. } => (rejected_by, pending, post),
         };
-        Self { reason: "Unschedulable", message, returned: Returned::Unschedulable { rejected_by, pending }, post }
+        Self {
+            reason: "Unschedulable",
+            message,
+            returned: Returned::Unschedulable { rejected_by, pending },
+            post,
+        }
     }
 }
 
@@ -197,7 +202,13 @@ impl Scheduler {
     }
 
     /// A node was found: take the room and bind in the background.
-    fn proceed(self: &Arc<Self>, profile: Arc<Profile>, queued: QueuedPod, chosen: Chosen, started: Duration) {
+    fn proceed(
+        self: &Arc<Self>,
+        profile: Arc<Profile>,
+        queued: QueuedPod,
+        chosen: Chosen,
+        started: Duration,
+    ) {
         let Chosen { node, mut state, evaluated, feasible } = chosen;
         let assumed = Arc::new(PodView { node_name: node.clone(), ..(*queued.pod).clone() });
         {
@@ -234,8 +245,11 @@ impl Scheduler {
                 Err(rejection) => {
                     profile.run_unreserve(&mut state, &assumed, &node);
                     this.forget(&assumed);
-                    let how =
-                        if rejection.code == Code::Error { Attempted::Error } else { Attempted::Unschedulable };
+                    let how = if rejection.code == Code::Error {
+                        Attempted::Error
+                    } else {
+                        Attempted::Unschedulable
+                    };
                     metrics().attempted(how, &profile.name, duration);
                     this.set_back(queued.pod.clone(), Setback::rejected(&node, &rejection));
                 }
@@ -243,7 +257,13 @@ impl Scheduler {
         });
     }
 
-    async fn bind(&self, profile: &Profile, state: &mut CycleState, pod: &Arc<PodView>, node: &str) -> Verdict {
+    async fn bind(
+        &self,
+        profile: &Profile,
+        state: &mut CycleState,
+        pod: &Arc<PodView>,
+        node: &str,
+    ) -> Verdict {
         for plugin in &profile.permit {
             self.permit(plugin.permit(state, pod, node)).await.map_err(|r| r.by(plugin.name()))?;
         }
@@ -274,7 +294,14 @@ impl Scheduler {
         }
     }
 
-    fn bound(&self, profile: &Profile, queued: &QueuedPod, pod: &Arc<PodView>, state: &CycleState, duration: Duration) {
+    fn bound(
+        &self,
+        profile: &Profile,
+        queued: &QueuedPod,
+        pod: &Arc<PodView>,
+        state: &CycleState,
+        duration: Duration,
+    ) {
         let now = self.clock.monotonic();
         {
             let mut shared = self.shared.lock();
@@ -328,7 +355,11 @@ impl Scheduler {
             SCHEDULER_ERROR => {
                 tracing::error!(pod = pod.key(), error = setback.message, "Error scheduling pod; retrying");
             }
-            _ => tracing::info!(pod = pod.key(), err = setback.message, "Unable to schedule pod; no fit; waiting"),
+            _ => tracing::info!(
+                pod = pod.key(),
+                err = setback.message,
+                "Unable to schedule pod; no fit; waiting"
+            ),
         }
         let this = self.clone();
         tokio::spawn(async move {
@@ -346,8 +377,12 @@ impl Scheduler {
     }
 
     fn failed_event(&self, pod: &Arc<PodView>, message: String) {
-        let note =
-            Note { warning: true, reason: "FailedScheduling", action: "Scheduling", message: shortened(message) };
+        let note = Note {
+            warning: true,
+            reason: "FailedScheduling",
+            action: "Scheduling",
+            message: shortened(message),
+        };
         self.api.note(pod, None, note);
     }
 
@@ -412,7 +447,11 @@ impl Scheduler {
         };
         for other in lower {
             if let Err(error) = self.api.patch_status(&other, None, Some("")).await {
-                tracing::error!(pod = other.key(), error = error.to_string(), "Cannot clear 'NominatedNodeName'");
+                tracing::error!(
+                    pod = other.key(),
+                    error = error.to_string(),
+                    "Cannot clear 'NominatedNodeName'"
+                );
             }
         }
     }

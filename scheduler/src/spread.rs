@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use api_types::core::v1::{NodeInclusionPolicy, Pod, TopologySpreadConstraint, UnsatisfiableConstraintAction};
+use api_types::core::v1::{
+    NodeInclusionPolicy, Pod, TopologySpreadConstraint, UnsatisfiableConstraintAction,
+};
 use api_types::meta::v1::LabelSelectorRequirement;
 use api_types::selector::Labels;
 
 use crate::node::NodeView;
-use crate::pod::PodView;
 use crate::plugins::taint_toleration;
+use crate::pod::PodView;
 
 /// How evenly pods are to be spread over the values of one node label.
 #[derive(Clone, Debug, PartialEq)]

@@ -89,7 +89,10 @@ impl PodBuilder {
     }
     /// One more alternative of required node affinity.
     pub fn node_affinity(self, key: &str, operator: &str, values: &[&str]) -> Self {
-        let term = NodeSelectorTerm { match_expressions: vec![requirement(key, operator, values)], ..Default::default() };
+        let term = NodeSelectorTerm {
+            match_expressions: vec![requirement(key, operator, values)],
+            ..Default::default()
+        };
         self.node_term(term)
     }
     /// As `node_affinity`, of the node's name.
@@ -109,7 +112,8 @@ impl PodBuilder {
     fn node_term(self, term: NodeSelectorTerm) -> Self {
         self.edit(|p| {
             let affinity = p.spec.affinity.get_or_insert_default().node_affinity.get_or_insert_default();
-            let selector = affinity.required_during_scheduling_ignored_during_execution.get_or_insert_default();
+            let selector =
+                affinity.required_during_scheduling_ignored_during_execution.get_or_insert_default();
             selector.node_selector_terms.push(term);
         })
     }
@@ -193,7 +197,7 @@ impl NodeBuilder {
         })
     }
     pub fn allocatable(self, name: &str, amount: &str) -> Self {
-        self.edit(|n| drop(n.status.allocatable.insert(name.into(), amount.parse().unwrap())))
+        self.edit(|n| _ = n.status.allocatable.insert(name.into(), amount.parse().unwrap()))
     }
     pub fn image(self, name: &str, size_bytes: i64) -> Self {
         self.edit(|n| n.status.images.push(ContainerImage { names: vec![name.into()], size_bytes }))

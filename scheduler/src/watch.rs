@@ -97,7 +97,11 @@ fn namespace_changed(scheduler: &Scheduler, change: &Change<'_, NamespaceView>) 
     });
 }
 
-fn workload_changed<P: Projection>(scheduler: &Scheduler, change: &Change<'_, P>, selector: fn(&P) -> &Labels) {
+fn workload_changed<P: Projection>(
+    scheduler: &Scheduler,
+    change: &Change<'_, P>,
+    selector: fn(&P) -> &Labels,
+) {
     let key = format!("{}/{}", P::Source::facts().resource, change.key.name);
     let selector = change.new.map(|v| selector(v).clone());
     scheduler.change(|shared, _| shared.cache.set_workload(&change.key.namespace, &key, selector));

@@ -129,7 +129,7 @@ impl Cache {
 
     fn place(&mut self, pod: Arc<PodView>, assumed: bool) {
         if let Some(old) = self.pods.remove(&pod.uid) {
-            self.edit(&old.pod.node_name.clone(), |info| drop(info.remove(&old.pod.uid)));
+            self.edit(&old.pod.node_name.clone(), |info| _ = info.remove(&old.pod.uid));
         }
         self.edit(&pod.node_name.clone(), |info| info.add(pod.clone()));
         self.pods.insert(pod.uid.clone(), Placed { pod, assumed });
@@ -138,7 +138,7 @@ impl Cache {
     /// Removes a pod, whether assumed or confirmed. Returns it if it was there.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodView>> {
         let old = self.pods.remove(uid)?.pod;
-        self.edit(&old.node_name.clone(), |info| drop(info.remove(uid)));
+        self.edit(&old.node_name.clone(), |info| _ = info.remove(uid));
         Some(old)
     }
 
@@ -154,10 +154,6 @@ impl Cache {
     /// The pod as last placed.
     pub fn pod(&self, uid: &str) -> Option<&Arc<PodView>> {
         self.pods.get(uid).map(|p| &p.pod)
-    }
-
-    pub fn node(&self, name: &str) -> Option<&Arc<NodeView>> {
-        self.nodes.get(name).and_then(|i| i.known())
     }
 
     /// Sets (or with `None` removes) the labels of a namespace; says whether that changed anything.

@@ -22,6 +22,7 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
+    #[cfg(test)]
     pub fn new(node: Arc<NodeView>) -> Self {
         Self { node: Some(node), ..Self::default() }
     }

@@ -223,12 +223,14 @@ impl FitFile {
                 "" | "LeastAllocated" => Strategy::LeastAllocated,
                 "MostAllocated" => Strategy::MostAllocated,
                 other => {
-                    let message = format!("scoringStrategy.type: {other:?} is not supported by this scheduler");
+                    let message =
+                        format!("scoringStrategy.type: {other:?} is not supported by this scheduler");
                     return Err(fields.refuse(message));
                 }
             };
             if strategy.requested_to_capacity_ratio.is_some() {
-                return Err(fields.refuse("scoringStrategy.requestedToCapacityRatio is not supported by this scheduler"));
+                return Err(fields
+                    .refuse("scoringStrategy.requestedToCapacityRatio is not supported by this scheduler"));
             }
             if !strategy.resources.is_empty() {
                 args.resources = weights(strategy.resources);
@@ -271,7 +273,8 @@ impl PreemptionFile {
         let absolute = usize::try_from(self.min_candidate_nodes_absolute)
             .map_err(|_| fields.refuse("minCandidateNodesAbsolute: not in valid range [0, inf)"))?;
         if self.min_candidate_nodes_percentage == 0 && absolute == 0 {
-            return Err(fields.refuse("cannot set both minCandidateNodesPercentage and minCandidateNodesAbsolute to 0"));
+            return Err(fields
+                .refuse("cannot set both minCandidateNodesPercentage and minCandidateNodesAbsolute to 0"));
         }
         Ok(PreemptionArgs {
             min_candidate_nodes_percentage: self.min_candidate_nodes_percentage as usize,

@@ -170,7 +170,9 @@ impl SchedulerConfig {
             return Err(ConfigError::Unsupported("enableContentionProfiling: true"));
         }
         if self.leader_election.resource_lock != "leases" {
-            return invalid("leaderElection.resourceLock: Invalid value: resourceLock value must be \"leases\"");
+            return invalid(
+                "leaderElection.resourceLock: Invalid value: resourceLock value must be \"leases\"",
+            );
         }
         if self.parallelism <= 0 {
             return invalid("parallelism: Invalid value: should be an integer value greater than zero");
@@ -182,7 +184,9 @@ impl SchedulerConfig {
             return invalid("podInitialBackoffSeconds: Invalid value: must be greater than 0");
         }
         if self.pod_max_backoff_seconds < self.pod_initial_backoff_seconds {
-            return invalid("podMaxBackoffSeconds: Invalid value: must be greater than or equal to PodInitialBackoffSeconds");
+            return invalid(
+                "podMaxBackoffSeconds: Invalid value: must be greater than or equal to PodInitialBackoffSeconds",
+            );
         }
         self.profiles().map(drop)
     }

@@ -37,8 +37,18 @@ pub(super) struct Plugins(BTreeMap<String, PluginSet>);
 
 /// The points' names in the configuration.
 const POINTS: &[&str] = &[
-    "preEnqueue", "queueSort", "preFilter", "filter", "postFilter", "preScore", "score", "reserve", "permit",
-    "preBind", "bind", "postBind",
+    "preEnqueue",
+    "queueSort",
+    "preFilter",
+    "filter",
+    "postFilter",
+    "preScore",
+    "score",
+    "reserve",
+    "permit",
+    "preBind",
+    "bind",
+    "postBind",
 ];
 
 /// Plugins of upstream's that are on by default there and for which there is nothing to do here:
@@ -67,9 +77,13 @@ impl Plugins {
                 }
             }
         }
-        for (missing, point) in [(profile.queue_sort.is_none(), "queueSort"), (profile.bind.is_empty(), "bind")] {
+        for (missing, point) in
+            [(profile.queue_sort.is_none(), "queueSort"), (profile.bind.is_empty(), "bind")]
+        {
             if missing {
-                return Err(ConfigError::Invalid(format!("profiles[{at}]: at least one {point} plugin is needed")));
+                return Err(ConfigError::Invalid(format!(
+                    "profiles[{at}]: at least one {point} plugin is needed"
+                )));
             }
         }
         Ok(profile)
@@ -114,11 +128,8 @@ impl Plugins {
     /// What runs at a point: plugins that the point itself lists and `multiPoint` has too come first.
     fn at_point(&self, point: &str, everywhere: &[Weighted]) -> Vec<Weighted> {
         let Some(set) = self.0.get(point) else { return everywhere.to_vec() };
-        let listed: Vec<Weighted> = set
-            .enabled
-            .iter()
-            .filter_map(|p| Some((plugins::row(&p.name)?.name, weight_of(p))))
-            .collect();
+        let listed: Vec<Weighted> =
+            set.enabled.iter().filter_map(|p| Some((plugins::row(&p.name)?.name, weight_of(p)))).collect();
         let is_listed = |name: &str| listed.iter().any(|(n, _)| *n == name);
         let is_everywhere = |name: &str| everywhere.iter().any(|(n, _)| *n == name);
         let overriding = listed.iter().filter(|(n, _)| is_everywhere(n));

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::*;
 
 fn config(body: &str) -> Result<SchedulerConfig, String> {
-    let text = format!("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n{body}");
+    let text =
+        format!("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n{body}");
     let expected =
         Expected { kind: "KubeSchedulerConfiguration", api_versions: &["kubescheduler.config.k8s.io/v1"] };
     let config: SchedulerConfig =
@@ -62,7 +63,10 @@ fn what_is_not_supported_is_refused_by_name() {
         ("extenders: [{urlPrefix: 'http://x'}]", "extenders is not supported"),
         ("podMaxBackoff: 3", "unknown field \"podMaxBackoff\""),
         ("profiles: [{plugins: {filter: {enabled: [{name: Mine}]}}}]", "plugin \"Mine\" is not supported"),
-        ("profiles: [{plugins: {multiPoint: {enabled: [{name: VolumeZone}]}}}]", "plugin \"VolumeZone\" is not supported"),
+        (
+            "profiles: [{plugins: {multiPoint: {enabled: [{name: VolumeZone}]}}}]",
+            "plugin \"VolumeZone\" is not supported",
+        ),
         ("profiles: [{plugins: {filter: {enabled: [{name: ImageLocality}]}}}]", "does not extend filter"),
         ("profiles: [{plugins: {preFlight: {}}}]", "plugins.preFlight is not supported"),
         ("profiles: [{}, {}]", "schedulerName: Required value"),

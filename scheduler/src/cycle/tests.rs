@@ -37,14 +37,18 @@ fn messages_are_upstreams() {
         &pod("p").requests("cpu", "4"),
         &[machine("a")],
         &[],
-        Err("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."),
+        Err(
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+        ),
     );
     // It would fit an empty node, but nothing of lower priority is there.
     check(
         &pod("p").requests("cpu", "2"),
         &[machine("a")],
         &[pod("q").requests("cpu", "1").on("a")],
-        Err("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."),
+        Err(
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+        ),
     );
     check(
         &pod("p").requests("cpu", "1").requests("memory", "4Gi"),
@@ -55,8 +59,10 @@ fn messages_are_upstreams() {
             machine("d").taint("y", "", "NoExecute"),
         ],
         &[pod("q").requests("memory", "1Gi").on("c")],
-        Err("0/4 nodes are available: 1 Insufficient memory, 1 node(s) were unschedulable, 2 node(s) had untolerated taint(s). \
-             preemption: 0/4 nodes are available: 1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling."),
+        Err(
+            "0/4 nodes are available: 1 Insufficient memory, 1 node(s) were unschedulable, 2 node(s) had untolerated taint(s). \
+             preemption: 0/4 nodes are available: 1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling.",
+        ),
     );
 }
 
@@ -65,14 +71,19 @@ fn pre_filter_messages_stand_alone() {
     let claim = pod("p").edit(|p| {
         let mut volume = api_types::core::v1::Volume { name: "data".into(), ..Default::default() };
         volume.source.persistent_volume_claim =
-            Some(Box::new(api_types::core::v1::PersistentVolumeClaimVolumeSource { claim_name: "data".into(), ..Default::default() }));
+            Some(Box::new(api_types::core::v1::PersistentVolumeClaimVolumeSource {
+                claim_name: "data".into(),
+                ..Default::default()
+            }));
         p.spec.volumes.push(volume);
     });
     check(
         &claim,
         &[machine("a")],
         &[],
-        Err("0/1 nodes are available: persistentvolumeclaim \"data\" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."),
+        Err(
+            "0/1 nodes are available: persistentvolumeclaim \"data\" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+        ),
     );
 }
 
@@ -83,8 +94,10 @@ fn nodes_that_a_pod_does_not_name_are_counted() {
         &named,
         &[machine("a"), machine("b")],
         &[pod("q").requests("cpu", "1").on("b")],
-        Err("0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. \
-             preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."),
+        Err(
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. \
+             preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.",
+        ),
     );
     check(&pod("p").node_field(&["b"]), &[machine("a"), machine("b")], &[], Ok("b"));
 }
@@ -92,20 +105,36 @@ fn nodes_that_a_pod_does_not_name_are_counted() {
 #[test]
 fn the_emptier_node_wins() {
     let busy = pod("q").requests("cpu", "1").requests("memory", "2Gi").on("a");
-    check(&pod("p").requests("cpu", "500m").requests("memory", "1Gi"), &[machine("a"), machine("b")], &[busy], Ok("b"));
+    check(
+        &pod("p").requests("cpu", "500m").requests("memory", "1Gi"),
+        &[machine("a"), machine("b")],
+        &[busy],
+        Ok("b"),
+    );
 }
 
 #[test]
 fn preferences_outweigh_fullness() {
     let soft = machine("b").taint("x", "", "PreferNoSchedule");
-    check(&pod("p").requests("cpu", "1"), &[machine("a"), soft], &[pod("q").requests("cpu", "500m").on("a")], Ok("a"));
+    check(
+        &pod("p").requests("cpu", "1"),
+        &[machine("a"), soft],
+        &[pod("q").requests("cpu", "500m").on("a")],
+        Ok("a"),
+    );
 }
 
 #[test]
 fn large_clusters_are_searched_in_part() {
-    for (percentage, nodes, expected) in
-        [(0, 10, 10), (0, 99, 99), (0, 1000, 420), (0, 6000, 300), (40, 1000, 400), (100, 500, 500), (1, 5000, 100)]
-    {
+    for (percentage, nodes, expected) in [
+        (0, 10, 10),
+        (0, 99, 99),
+        (0, 1000, 420),
+        (0, 6000, 300),
+        (40, 1000, 400),
+        (100, 500, 500),
+        (1, 5000, 100),
+    ] {
         assert_eq!(nodes_to_find(percentage, nodes), expected, "{percentage}% of {nodes}");
     }
 }

@@ -43,14 +43,20 @@ mod tests {
     #[test]
     fn large_images_that_are_there_count() {
         let mut cache = Cache::default();
-        cache.set_node(Arc::new(node("a").image("big:latest", 500 * MEBIBYTE).image("tiny:1", MEBIBYTE).view()));
+        cache.set_node(Arc::new(
+            node("a").image("big:latest", 500 * MEBIBYTE).image("tiny:1", MEBIBYTE).view(),
+        ));
         cache.set_node(Arc::new(node("b").view()));
         let mut snapshot = Snapshot::default();
         cache.update(&mut snapshot);
         let check = |image: &str, on: &str, expected| {
             let pod = pod("p").image(image).view();
             let node = snapshot.get(on).unwrap();
-            assert_eq!(ImageLocality.score(&CycleState::default(), &pod, node, &snapshot), expected, "{image} {on}");
+            assert_eq!(
+                ImageLocality.score(&CycleState::default(), &pod, node, &snapshot),
+                expected,
+                "{image} {on}"
+            );
         };
         // Half of the nodes have it: 250 of 1000 MiB, above the first 23.
         check("big", "a", 100 * (250 - 23) / (1000 - 23));

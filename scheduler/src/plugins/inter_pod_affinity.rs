@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::cache::{NodeInfo, Snapshot};
 use crate::config::args::InterPodArgs;
 use crate::framework::{
-    ClusterEvent, CycleState, Filter, MAX_SCORE, Plugin, PreFilter, PreFiltered, PreScore, Rejection, Score, Verdict,
+    ClusterEvent, CycleState, Filter, MAX_SCORE, Plugin, PreFilter, PreFiltered, PreScore, Rejection, Score,
+    Verdict,
 };
 use crate::pod::PodView;
 use crate::pod_affinity::{NamespaceLabels, PodAffinityTerms, Term};
@@ -54,7 +55,14 @@ fn count(counts: &mut Counts, term: &Term, node: &NodeInfo, by: i64) {
 }
 
 impl Matches {
-    fn count_terms_against(&mut self, pod: &PodView, other: &PodView, node: &NodeInfo, spaces: &NamespaceLabels, by: i64) {
+    fn count_terms_against(
+        &mut self,
+        pod: &PodView,
+        other: &PodView,
+        node: &NodeInfo,
+        spaces: &NamespaceLabels,
+        by: i64,
+    ) {
         for term in terms(other).iter().flat_map(|t| &t.required_anti) {
             if term.matches(pod, spaces) {
                 count(&mut self.existing_anti, term, node, by);
@@ -62,7 +70,14 @@ impl Matches {
         }
     }
 
-    fn count_own_terms(&mut self, pod: &PodView, other: &PodView, node: &NodeInfo, spaces: &NamespaceLabels, by: i64) {
+    fn count_own_terms(
+        &mut self,
+        pod: &PodView,
+        other: &PodView,
+        node: &NodeInfo,
+        spaces: &NamespaceLabels,
+        by: i64,
+    ) {
         let Some(own) = terms(pod) else { return };
         if !own.required.is_empty() && own.required.iter().all(|t| t.matches(other, spaces)) {
             for term in &own.required {
@@ -102,12 +117,13 @@ impl Plugin for InterPodAffinity {
         match event {
             ClusterEvent::AssignedPodAdded(new) => drawn(new),
             ClusterEvent::AssignedPodUpdated { old, new } => old.labels != new.labels,
-            ClusterEvent::AssignedPodDeleted(_) | ClusterEvent::NamespaceChanged | ClusterEvent::Timeout => true,
+            ClusterEvent::AssignedPodDeleted(_) | ClusterEvent::NamespaceChanged => true,
             ClusterEvent::PodUpdated { old, new } => new.uid == pod.uid && old.labels != new.labels,
             ClusterEvent::NodeAdded(_) => true,
             ClusterEvent::NodeUpdated { old, new } => {
                 // Others' anti-affinity may rest on any label.
-                topology(&old.labels) != topology(&new.labels) || (terms(pod).is_none() && old.labels != new.labels)
+                topology(&old.labels) != topology(&new.labels)
+                    || (terms(pod).is_none() && old.labels != new.labels)
             }
             ClusterEvent::NodeDeleted(_) => false,
         }
@@ -142,13 +158,27 @@ impl PreFilter for InterPodAffinity {
         Ok(PreFiltered::AllNodes)
     }
 
-    fn add_pod(&self, state: &mut CycleState, pod: &PodView, added: &PodView, node: &NodeInfo, snapshot: &Snapshot) {
+    fn add_pod(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        added: &PodView,
+        node: &NodeInfo,
+        snapshot: &Snapshot,
+    ) {
         if let Some(matches) = state.get_mut::<Matches>() {
             matches.update(pod, added, node, &snapshot.namespaces, 1);
         }
     }
 
-    fn remove_pod(&self, state: &mut CycleState, pod: &PodView, removed: &PodView, node: &NodeInfo, snapshot: &Snapshot) {
+    fn remove_pod(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        removed: &PodView,
+        node: &NodeInfo,
+        snapshot: &Snapshot,
+    ) {
         if let Some(matches) = state.get_mut::<Matches>() {
             matches.update(pod, removed, node, &snapshot.namespaces, -1);
         }
@@ -170,7 +200,8 @@ impl Filter for InterPodAffinity {
             let spaces = state.get::<Arc<NamespaceLabels>>().cloned().unwrap_or_default();
             // The first of a group that wants to be together.
             let first = || {
-                matches.affinity.values().all(|n| *n <= 0) && own.required.iter().all(|t| t.matches(pod, &spaces))
+                matches.affinity.values().all(|n| *n <= 0)
+                    && own.required.iter().all(|t| t.matches(pod, &spaces))
             };
             if !labelled || (!near && !first()) {
                 return Err(Rejection::unresolvable("node(s) didn't match pod affinity rules"));
@@ -190,7 +221,13 @@ impl Filter for InterPodAffinity {
 }
 
 impl PreScore for InterPodAffinity {
-    fn pre_score(&self, state: &mut CycleState, pod: &PodView, snapshot: &Snapshot, _: &[Arc<NodeInfo>]) -> bool {
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        snapshot: &Snapshot,
+        _: &[Arc<NodeInfo>],
+    ) -> bool {
         let wishes = terms(pod).is_some_and(PodAffinityTerms::has_preferences);
         if self.args.ignore_preferred_terms_of_existing_pods && !wishes {
             return false;
@@ -211,7 +248,14 @@ impl PreScore for InterPodAffinity {
 }
 
 impl InterPodAffinity {
-    fn weigh(&self, scores: &mut Preferences, pod: &PodView, other: &PodView, node: &NodeInfo, spaces: &NamespaceLabels) {
+    fn weigh(
+        &self,
+        scores: &mut Preferences,
+        pod: &PodView,
+        other: &PodView,
+        node: &NodeInfo,
+        spaces: &NamespaceLabels,
+    ) {
         let mut add = |term: &Term, of: &PodView, weight: i64| {
             if let Some(value) = node.node().labels.get(&term.topology_key)
                 && term.matches(of, spaces)
@@ -238,9 +282,7 @@ impl InterPodAffinity {
 impl Score for InterPodAffinity {
     fn score(&self, state: &CycleState, _: &PodView, node: &NodeInfo, _: &Snapshot) -> i64 {
         let scores = state.get::<Preferences>().into_iter().flat_map(|p| &p.0);
-        scores
-            .filter_map(|(key, by_value)| by_value.get(node.node().labels.get(key)?))
-            .sum()
+        scores.filter_map(|(key, by_value)| by_value.get(node.node().labels.get(key)?)).sum()
     }
 
     fn normalize(&self, _: &CycleState, _: &[Arc<NodeInfo>], scores: &mut [i64]) {
@@ -259,7 +301,12 @@ mod tests {
     use crate::testing::{PodBuilder, cluster, node, pod};
 
     fn check(incoming: &PodBuilder, on: &str, others: &[PodBuilder], expected: Option<&str>) {
-        let nodes = [node("a").label("zone", "x"), node("b").label("zone", "x"), node("c").label("zone", "y"), node("d")];
+        let nodes = [
+            node("a").label("zone", "x"),
+            node("b").label("zone", "x"),
+            node("c").label("zone", "y"),
+            node("d"),
+        ];
         let snapshot = cluster(&nodes, others);
         let plugin = InterPodAffinity::new(&InterPodArgs::default());
         let (mut state, pod) = (CycleState::default(), incoming.view());
@@ -276,9 +323,9 @@ mod tests {
         let no = Some("node(s) didn't match pod affinity rules");
         let web = pod("web").pod_label("app", "web").on("a");
         let near_web = pod("p").affinity("app", "web", "zone");
-        check(&near_web, "b", &[web.clone()], None);
-        check(&near_web, "c", &[web.clone()], no);
-        check(&near_web, "d", &[web.clone()], no);
+        check(&near_web, "b", std::slice::from_ref(&web), None);
+        check(&near_web, "c", std::slice::from_ref(&web), no);
+        check(&near_web, "d", std::slice::from_ref(&web), no);
         check(&near_web, "a", &[web.namespace("other")], no);
     }
 
@@ -287,24 +334,35 @@ mod tests {
         let first = pod("p").pod_label("app", "web").affinity("app", "web", "zone");
         check(&first, "a", &[], None);
         check(&first, "d", &[], Some("node(s) didn't match pod affinity rules"));
-        check(&pod("p").affinity("app", "web", "zone"), "a", &[], Some("node(s) didn't match pod affinity rules"));
+        check(
+            &pod("p").affinity("app", "web", "zone"),
+            "a",
+            &[],
+            Some("node(s) didn't match pod affinity rules"),
+        );
     }
 
     #[test]
     fn anti_affinity_works_both_ways() {
         let web = pod("web").pod_label("app", "web").on("a");
         let away = pod("p").anti_affinity("app", "web", "zone");
-        check(&away, "b", &[web.clone()], Some("node(s) didn't match pod anti-affinity rules"));
+        check(&away, "b", std::slice::from_ref(&web), Some("node(s) didn't match pod anti-affinity rules"));
         check(&away, "c", &[web], None);
         let guard = pod("guard").anti_affinity("app", "web", "zone").on("a");
         let incoming = pod("p").pod_label("app", "web");
-        check(&incoming, "b", &[guard.clone()], Some("node(s) didn't satisfy existing pods anti-affinity rules"));
+        check(
+            &incoming,
+            "b",
+            std::slice::from_ref(&guard),
+            Some("node(s) didn't satisfy existing pods anti-affinity rules"),
+        );
         check(&incoming, "c", &[guard], None);
     }
 
     #[test]
     fn removing_the_pod_in_the_way_makes_room() {
-        let snapshot = cluster(&[node("a").label("zone", "x")], &[pod("web").pod_label("app", "web").on("a")]);
+        let snapshot =
+            cluster(&[node("a").label("zone", "x")], &[pod("web").pod_label("app", "web").on("a")]);
         let plugin = InterPodAffinity::new(&InterPodArgs::default());
         let incoming = pod("p").anti_affinity("app", "web", "zone").view();
         let (mut state, node) = (CycleState::default(), snapshot.get("a").unwrap());

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use crate::config::args::PluginArgs;
 use crate::framework::{
-    Bind, Filter, Permit, Plugin, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Reserve,
-    Score,
+    Bind, Filter, Permit, Plugin, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort,
+    Reserve, Score,
 };
 use crate::preemption::DefaultPreemption;
 
@@ -91,7 +91,11 @@ pub const TABLE: &[Row] = &[
         make: |_| points!(scheduling_gates::SchedulingGates => pre_enqueue),
     },
     Row { name: "PrioritySort", weight: 0, make: |_| points!(priority_sort::PrioritySort => queue_sort) },
-    Row { name: "NodeUnschedulable", weight: 0, make: |_| points!(node_unschedulable::NodeUnschedulable => filter) },
+    Row {
+        name: "NodeUnschedulable",
+        weight: 0,
+        make: |_| points!(node_unschedulable::NodeUnschedulable => filter),
+    },
     Row { name: "NodeName", weight: 0, make: |_| points!(node_name::NodeName => filter) },
     Row {
         name: "TaintToleration",
@@ -118,11 +122,13 @@ pub const TABLE: &[Row] = &[
     Row {
         name: "InterPodAffinity",
         weight: 2,
-        make: |args| {
-            points!(inter_pod_affinity::InterPodAffinity::new(&args.inter_pod) => pre_filter, filter, pre_score, score)
-        },
+        make: |args| points!(inter_pod_affinity::InterPodAffinity::new(&args.inter_pod) => pre_filter, filter, pre_score, score),
     },
-    Row { name: "DynamicResources", weight: 0, make: |_| points!(resource_claims::DynamicResources => pre_filter) },
+    Row {
+        name: "DynamicResources",
+        weight: 0,
+        make: |_| points!(resource_claims::DynamicResources => pre_filter),
+    },
     Row {
         name: "DefaultPreemption",
         weight: 0,
@@ -131,9 +137,7 @@ pub const TABLE: &[Row] = &[
     Row {
         name: "NodeResourcesBalancedAllocation",
         weight: 1,
-        make: |args| {
-            points!(node_resources_balanced_allocation::BalancedAllocation::new(&args.balanced) => pre_score, score)
-        },
+        make: |args| points!(node_resources_balanced_allocation::BalancedAllocation::new(&args.balanced) => pre_score, score),
     },
     Row { name: "ImageLocality", weight: 1, make: |_| points!(image_locality::ImageLocality => score) },
     Row { name: "DefaultBinder", weight: 0, make: |_| points!(default_binder::DefaultBinder => bind) },

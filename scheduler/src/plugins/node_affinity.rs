@@ -22,7 +22,8 @@ pub struct NodeAffinity {
 impl NodeAffinity {
     /// With what the profile asks of every pod.
     pub fn new(added: &Option<Affinity>) -> Self {
-        let required = added.as_ref().and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+        let required =
+            added.as_ref().and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
         Self { added: required.map(|r| Terms::of(r)), added_preferred: PreferredTerm::all(added.as_ref()) }
     }
 
@@ -42,7 +43,9 @@ impl Plugin for NodeAffinity {
 
     fn wakes(&self, pod: &PodView, event: &ClusterEvent) -> bool {
         event.node().is_some_and(|(old, new)| {
-            self.allowed(new) && selected(pod, new) && old.is_none_or(|o| !selected(pod, o) || !self.allowed(o))
+            self.allowed(new)
+                && selected(pod, new)
+                && old.is_none_or(|o| !selected(pod, o) || !self.allowed(o))
         })
     }
 }
@@ -52,7 +55,9 @@ impl PreFilter for NodeAffinity {
         match pod.selection.as_deref() {
             None if self.added.is_none() => Ok(PreFiltered::Skip),
             Some(selection) => match &selection.names {
-                Some(names) if names.is_empty() => Err(Rejection::unresolvable("pod affinity terms conflict")),
+                Some(names) if names.is_empty() => {
+                    Err(Rejection::unresolvable("pod affinity terms conflict"))
+                }
                 Some(names) => Ok(PreFiltered::Nodes(names.clone())),
                 None => Ok(PreFiltered::AllNodes),
             },
@@ -103,8 +108,18 @@ mod tests {
         let ssd = node("a").label("disk", "ssd").label("zone", "x");
         check_filter(&plugin, &pod("p").node_selector("disk", "ssd"), &ssd, None);
         check_filter(&plugin, &pod("p").node_selector("disk", "hdd"), &ssd, NO);
-        check_filter(&plugin, &pod("p").node_selector("disk", "ssd").node_affinity("zone", "In", &["x"]), &ssd, None);
-        check_filter(&plugin, &pod("p").node_selector("disk", "ssd").node_affinity("zone", "In", &["y"]), &ssd, NO);
+        check_filter(
+            &plugin,
+            &pod("p").node_selector("disk", "ssd").node_affinity("zone", "In", &["x"]),
+            &ssd,
+            None,
+        );
+        check_filter(
+            &plugin,
+            &pod("p").node_selector("disk", "ssd").node_affinity("zone", "In", &["y"]),
+            &ssd,
+            NO,
+        );
     }
 
     #[test]

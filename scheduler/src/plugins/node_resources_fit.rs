@@ -22,7 +22,8 @@ impl Fit {
     fn ignored(&self, name: &str) -> bool {
         let group = name.split_once('/').map(|(group, _)| group);
         resources::is_extended(name)
-            && (self.args.ignored.contains(name) || group.is_some_and(|g| self.args.ignored_groups.contains(g)))
+            && (self.args.ignored.contains(name)
+                || group.is_some_and(|g| self.args.ignored_groups.contains(g)))
     }
 
     /// What the node lacks: reasons, and whether no preemption could change it.
@@ -78,7 +79,9 @@ impl Plugin for Fit {
             ClusterEvent::PodUpdated { old, new } => new.uid == pod.uid && old.requests != new.requests,
             _ => event.node().is_some_and(|(old, new)| {
                 self.fits_empty(pod, new)
-                    && old.is_none_or(|o| o.allocatable != new.allocatable || o.allowed_pods != new.allowed_pods)
+                    && old.is_none_or(|o| {
+                        o.allocatable != new.allocatable || o.allowed_pods != new.allowed_pods
+                    })
             }),
         }
     }
@@ -154,7 +157,8 @@ mod tests {
     #[test]
     fn what_the_node_never_had_no_preemption_gives() {
         let info = crate::testing::info(&node("a").allocatable("cpu", "1").allocatable("pods", "9"), &[]);
-        let verdict = |cpu| fit().filter(&CycleState::default(), &pod("p").requests("cpu", cpu).view(), &info);
+        let verdict =
+            |cpu| fit().filter(&CycleState::default(), &pod("p").requests("cpu", cpu).view(), &info);
         assert_eq!(verdict("2").unwrap_err().code, Code::Unresolvable);
         let full = crate::testing::info(
             &node("a").allocatable("cpu", "1").allocatable("pods", "9"),

@@ -17,9 +17,9 @@ impl Plugin for NodeUnschedulable {
     fn wakes(&self, pod: &PodView, event: &ClusterEvent) -> bool {
         match event {
             ClusterEvent::PodUpdated { new, .. } => new.uid == pod.uid && tolerated(new),
-            _ => event.node().is_some_and(|(old, new)| {
-                !new.unschedulable && old.is_none_or(|o| o.unschedulable)
-            }),
+            _ => event
+                .node()
+                .is_some_and(|(old, new)| !new.unschedulable && old.is_none_or(|o| o.unschedulable)),
         }
     }
 }

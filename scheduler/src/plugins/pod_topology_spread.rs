@@ -10,7 +10,8 @@ use api_types::selector::Labels;
 use crate::cache::{NodeInfo, Snapshot};
 use crate::config::args::SpreadArgs;
 use crate::framework::{
-    ClusterEvent, CycleState, Filter, MAX_SCORE, Plugin, PreFilter, PreFiltered, PreScore, Rejection, Score, Verdict,
+    ClusterEvent, CycleState, Filter, MAX_SCORE, Plugin, PreFilter, PreFiltered, PreScore, Rejection, Score,
+    Verdict,
 };
 use crate::node::NodeView;
 use crate::pod::PodView;
@@ -48,9 +49,7 @@ pub struct PodTopologySpread {
 impl PodTopologySpread {
     pub fn new(args: &SpreadArgs) -> Self {
         match &args.defaults {
-            Some(list) => {
-                Self { defaults: list.clone(), system_defaults: false }
-            }
+            Some(list) => Self { defaults: list.clone(), system_defaults: false },
             None => Self {
                 defaults: vec![SpreadConstraint::soft(HOSTNAME, 3), SpreadConstraint::soft(ZONE, 5)],
                 system_defaults: true,
@@ -59,7 +58,12 @@ impl PodTopologySpread {
     }
 
     /// The pod's constraints of one sort, or the defaults of that sort if it has none at all.
-    fn constraints(&self, pod: &PodView, snapshot: &Snapshot, required: bool) -> Vec<(SpreadConstraint, Vec<Labels>)> {
+    fn constraints(
+        &self,
+        pod: &PodView,
+        snapshot: &Snapshot,
+        required: bool,
+    ) -> Vec<(SpreadConstraint, Vec<Labels>)> {
         let of_sort = |list: &[SpreadConstraint]| -> Vec<SpreadConstraint> {
             list.iter().filter(|c| c.required == required).cloned().collect()
         };
@@ -116,15 +120,21 @@ impl Plugin for PodTopologySpread {
             ClusterEvent::NodeAdded(node) | ClusterEvent::NodeDeleted(node) => {
                 has_all_keys(node, pod.spread.iter())
             }
-            ClusterEvent::NodeUpdated { old, new } => topology(old) != topology(new) || old.taints != new.taints,
+            ClusterEvent::NodeUpdated { old, new } => {
+                topology(old) != topology(new) || old.taints != new.taints
+            }
             ClusterEvent::NamespaceChanged => false,
-            ClusterEvent::Timeout => true,
         }
     }
 }
 
 impl PreFilter for PodTopologySpread {
-    fn pre_filter(&self, state: &mut CycleState, pod: &PodView, snapshot: &Snapshot) -> Result<PreFiltered, Rejection> {
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        snapshot: &Snapshot,
+    ) -> Result<PreFiltered, Rejection> {
         let constraints = self.constraints(pod, snapshot, true);
         if constraints.is_empty() {
             return Ok(PreFiltered::Skip);
@@ -150,7 +160,14 @@ impl PreFilter for PodTopologySpread {
         update(state, pod, added, node, 1);
     }
 
-    fn remove_pod(&self, state: &mut CycleState, pod: &PodView, removed: &PodView, node: &NodeInfo, _: &Snapshot) {
+    fn remove_pod(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        removed: &PodView,
+        node: &NodeInfo,
+        _: &Snapshot,
+    ) {
         update(state, pod, removed, node, -1);
     }
 }
@@ -177,7 +194,8 @@ impl Filter for PodTopologySpread {
                 return Err(Rejection::unresolvable(format!("{NO} (missing required label)")));
             };
             // Too few values: the emptiest one is thought to be elsewhere, with no pods.
-            let fewest = if counts.len() < rule.min_domains { 0 } else { counts.values().copied().min().unwrap_or(0) };
+            let fewest =
+                if counts.len() < rule.min_domains { 0 } else { counts.values().copied().min().unwrap_or(0) };
             let own = i64::from(rule.selector.matches(&pod.labels));
             let here = counts.get(value).copied().unwrap_or(0);
             if here + own - fewest > rule.max_skew {
@@ -189,14 +207,21 @@ impl Filter for PodTopologySpread {
 }
 
 impl PreScore for PodTopologySpread {
-    fn pre_score(&self, state: &mut CycleState, pod: &PodView, snapshot: &Snapshot, feasible: &[Arc<NodeInfo>]) -> bool {
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        snapshot: &Snapshot,
+        feasible: &[Arc<NodeInfo>],
+    ) -> bool {
         let constraints = self.constraints(pod, snapshot, false);
         if constraints.is_empty() {
             return false;
         }
         // The system's defaults spread over hosts also where there are no zones.
         let need_all = !pod.spread.is_empty() || !self.system_defaults;
-        let eligible = |info: &NodeInfo| !need_all || has_all_keys(info.node(), constraints.iter().map(|(c, _)| c));
+        let eligible =
+            |info: &NodeInfo| !need_all || has_all_keys(info.node(), constraints.iter().map(|(c, _)| c));
         let mut soft = Soft::default();
         soft.ignored.extend(feasible.iter().filter(|n| !eligible(n)).map(|n| n.name().clone()));
         for (rule, selectors) in &constraints {
@@ -204,7 +229,8 @@ impl PreScore for PodTopologySpread {
             let per_host = rule.topology_key == HOSTNAME;
             let mut counts = HashMap::new();
             if !per_host {
-                let value = |n: &Arc<NodeInfo>| n.node().labels.get(&rule.topology_key).cloned().unwrap_or_default();
+                let value =
+                    |n: &Arc<NodeInfo>| n.node().labels.get(&rule.topology_key).cloned().unwrap_or_default();
                 counts.extend(scored().map(|n| (value(n), 0)));
                 for info in snapshot.nodes.iter().filter(|n| eligible(n) && rule.counts(pod, n.node())) {
                     if let Some(count) = counts.get_mut(&value(info)) {
@@ -214,7 +240,12 @@ impl PreScore for PodTopologySpread {
             }
             let size = if per_host { scored().count() } else { counts.len() };
             let weight = (size as f64 + 2.0).ln();
-            soft.constraints.push(SoftConstraint { rule: rule.clone(), selectors: selectors.clone(), counts, weight });
+            soft.constraints.push(SoftConstraint {
+                rule: rule.clone(),
+                selectors: selectors.clone(),
+                counts,
+                weight,
+            });
         }
         state.put(soft);
         true
@@ -260,7 +291,12 @@ mod tests {
     use crate::testing::{PodBuilder, cluster, node, pod};
 
     fn check(incoming: &PodBuilder, on: &str, others: &[PodBuilder], expected: Option<&str>) {
-        let nodes = [node("a").label("zone", "x"), node("b").label("zone", "x"), node("c").label("zone", "y"), node("d")];
+        let nodes = [
+            node("a").label("zone", "x"),
+            node("b").label("zone", "x"),
+            node("c").label("zone", "y"),
+            node("d"),
+        ];
         let snapshot = cluster(&nodes, others);
         let plugin = PodTopologySpread::new(&SpreadArgs::default());
         let (mut state, pod) = (CycleState::default(), incoming.view());
@@ -278,7 +314,12 @@ mod tests {
         check(&incoming, "a", &[web("1", "b")], no);
         check(&incoming, "c", &[web("1", "b")], None);
         check(&incoming, "a", &[web("1", "b"), web("2", "c")], None);
-        check(&incoming, "d", &[], Some("node(s) didn't match pod topology spread constraints (missing required label)"));
+        check(
+            &incoming,
+            "d",
+            &[],
+            Some("node(s) didn't match pod topology spread constraints (missing required label)"),
+        );
         check(&pod("p"), "d", &[web("1", "b")], None);
     }
 
@@ -296,14 +337,20 @@ mod tests {
     #[test]
     fn soft_constraints_prefer_the_emptier_zone() {
         let others = [pod("1").pod_label("app", "web").on("a"), pod("2").pod_label("app", "web").on("b")];
-        let snapshot = cluster(&[node("a").label("zone", "x"), node("b").label("zone", "x"), node("c").label("zone", "y")], &others);
+        let snapshot = cluster(
+            &[node("a").label("zone", "x"), node("b").label("zone", "x"), node("c").label("zone", "y")],
+            &others,
+        );
         let plugin = PodTopologySpread::new(&SpreadArgs::default());
-        let incoming = pod("p").pod_label("app", "web").spread("zone", 1, "ScheduleAnyway", "app", "web").view();
+        let incoming =
+            pod("p").pod_label("app", "web").spread("zone", 1, "ScheduleAnyway", "app", "web").view();
         let mut state = CycleState::default();
         assert!(plugin.pre_score(&mut state, &incoming, &snapshot, &snapshot.nodes));
-        let mut scores: Vec<i64> = snapshot.nodes.iter().map(|n| plugin.score(&state, &incoming, n, &snapshot)).collect();
+        let mut scores: Vec<i64> =
+            snapshot.nodes.iter().map(|n| plugin.score(&state, &incoming, n, &snapshot)).collect();
         plugin.normalize(&state, &snapshot.nodes, &mut scores);
-        let by_name: HashMap<_, _> = snapshot.nodes.iter().map(|n| n.name().to_string()).zip(scores).collect();
+        let by_name: HashMap<_, _> =
+            snapshot.nodes.iter().map(|n| n.name().to_string()).zip(scores).collect();
         assert_eq!((by_name["a"], by_name["b"], by_name["c"]), (0, 0, 100));
     }
 }

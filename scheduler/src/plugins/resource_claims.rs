@@ -21,10 +21,9 @@ impl PreFilter for DynamicResources {
     fn pre_filter(&self, _: &mut CycleState, pod: &PodView, _: &Snapshot) -> Result<PreFiltered, Rejection> {
         match pod.device_claims.first().map(String::as_str) {
             None => Ok(PreFiltered::Skip),
-            Some("") => Err(Rejection::unresolvable(format!(
-                "pod {:?}: ResourceClaim not created yet",
-                pod.key()
-            ))),
+            Some("") => {
+                Err(Rejection::unresolvable(format!("pod {:?}: ResourceClaim not created yet", pod.key())))
+            }
             Some(claim) => Err(Rejection::unresolvable(format!("resourceclaim {claim:?} not found"))),
         }
     }

@@ -91,7 +91,12 @@ mod tests {
         check_filter(&TaintToleration, &pod("p"), &tainted, NO);
         let check = |toleration: (&str, &str, &str, &str), expected| {
             let (key, operator, value, effect) = toleration;
-            check_filter(&TaintToleration, &pod("p").toleration(key, operator, value, effect), &tainted, expected);
+            check_filter(
+                &TaintToleration,
+                &pod("p").toleration(key, operator, value, effect),
+                &tainted,
+                expected,
+            );
         };
         check(("dedicated", "Equal", "db", "NoSchedule"), None);
         check(("dedicated", "", "db", ""), None);

@@ -56,14 +56,21 @@ pub struct QueuedPod {
 #[derive(Debug)]
 pub enum Returned {
     /// These plugins rejected it; `pending` when one waits for something outside.
-    Unschedulable { rejected_by: BTreeSet<&'static str>, pending: bool },
+    Unschedulable {
+        rejected_by: BTreeSet<&'static str>,
+        pending: bool,
+    },
     Error,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Active(SortKey, u64),
-    Backoff { until: Duration, error: bool, number: u64 },
+    Backoff {
+        until: Duration,
+        error: bool,
+        number: u64,
+    },
     Unschedulable,
     /// Popped; events from this number on may matter.
     InFlight(u64),
@@ -202,7 +209,9 @@ impl Queue {
             Some((_, uid)) => uid.clone(),
             None => {
                 let eager = |(_, uid): &(&(Duration, u64), &Arc<str>)| {
-                    self.pods.get(*uid).is_some_and(|e| matches!(e.place, Place::Backoff { error: false, .. }))
+                    self.pods
+                        .get(*uid)
+                        .is_some_and(|e| matches!(e.place, Place::Backoff { error: false, .. }))
                 };
                 self.waiting.iter().find(eager)?.1.clone()
             }
@@ -332,7 +341,8 @@ impl Queue {
             }
         }
         let next_backoff = self.waiting.first_key_value().map(|((until, _), _)| *until);
-        let waiting = self.pods.values().filter(|e| e.place == Place::Unschedulable && e.queued.gated_by.is_none());
+        let waiting =
+            self.pods.values().filter(|e| e.place == Place::Unschedulable && e.queued.gated_by.is_none());
         let next_stale = waiting.map(|e| e.queued.since + MAX_UNSCHEDULABLE).min();
         next_backoff.into_iter().chain(next_stale).min()
     }
@@ -351,9 +361,8 @@ impl Queue {
         let error = queued.errors > 0;
         let failures = if error { queued.errors } else { queued.unschedulable };
         let until = queued.since + self.backoff.after(failures);
-        if until <= now {
-            self.enter(queued, event);
-        } else if self.gate(&queued.pod).is_some() {
+        // A pod that is held back anyway need not wait for it.
+        if until <= now || self.gate(&queued.pod).is_some() {
             self.enter(queued, event);
         } else {
             metrics().incoming.with_label_values(&["backoff", event]).inc();

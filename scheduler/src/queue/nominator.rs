@@ -51,6 +51,7 @@ impl Nominator {
     }
 
     /// The node that a pod is promised.
+    #[cfg(test)]
     pub fn node_of(&self, uid: &str) -> Option<&Arc<str>> {
         self.nodes.get(uid)
     }

@@ -108,10 +108,16 @@ async fn a_pod_is_bound_and_takes_its_room() {
     bench.pod(&pod("b").requests("cpu", "1"));
     let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
     bench
-        .expect(&[
-            note("b", "FailedScheduling", message),
-            Call::Status("b".into(), Some("PodScheduled=False Unschedulable".into()), Some(String::new())),
-        ][..1])
+        .expect(
+            &[
+                note("b", "FailedScheduling", message),
+                Call::Status(
+                    "b".into(),
+                    Some("PodScheduled=False Unschedulable".into()),
+                    Some(String::new()),
+                ),
+            ][..1],
+        )
         .await;
 }
 
