@@ -2,6 +2,7 @@
 # packages to build with, the toolchain. Everything else is kubeforge (deploy/) or cargo.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 
 # cargo, wherever rustup put it.
