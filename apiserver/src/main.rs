@@ -6,6 +6,7 @@ mod bootstrap;
 mod request;
 mod status;
 mod storage;
+mod stream;
 mod views;
 
 fn main() {}
