@@ -30,7 +30,7 @@ pub enum Step<O = Infallible> {
     /// All at once; every one is tried.
     Together(Vec<Action>),
     /// An event alone.
-    Tell(Told),
+    Tell(Box<Told>),
     Own(O),
 }
 
@@ -53,7 +53,7 @@ impl<O> Plan<O> {
 
     /// Adds an event.
     pub fn tell(&mut self, told: Told) -> &mut Self {
-        self.steps.push(Step::Tell(told));
+        self.steps.push(Step::Tell(Box::new(told)));
         self
     }
 
@@ -90,8 +90,8 @@ impl<O> Plan<O> {
 #[derive(Debug)]
 pub struct Action {
     pub effect: Effect,
-    pub on_success: Option<Told>,
-    pub on_failure: Option<Told>,
+    pub on_success: Option<Box<Told>>,
+    pub on_failure: Option<Box<Told>>,
 }
 
 /// What is done.
@@ -189,13 +189,13 @@ impl Action {
 
     #[must_use]
     pub fn on_success(mut self, told: Told) -> Self {
-        self.on_success = Some(told);
+        self.on_success = Some(Box::new(told));
         self
     }
 
     #[must_use]
     pub fn on_failure(mut self, told: Told) -> Self {
-        self.on_failure = Some(told);
+        self.on_failure = Some(Box::new(told));
         self
     }
 }

@@ -58,8 +58,11 @@ pub trait Controller: Send + Sync + 'static {
 
 /// A kind of change, and the keys that it wakes.
 pub struct Wake {
-    install: Box<dyn Fn(&Caches, &Queue<Key>) + Send + Sync>,
+    install: Install,
 }
+
+/// Subscribes a queue to stores.
+type Install = Box<dyn Fn(&Caches, &Queue<Key>) + Send + Sync>;
 
 impl std::fmt::Debug for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
