@@ -6,7 +6,7 @@ use api_types::meta::v1::ObjectMeta;
 
 /// An object's place: `namespace/name`, or `name` alone outside of namespaces.
 /// Ordered by namespace first, so that a namespace is a range.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Empty for cluster-wide objects.
     pub namespace: Box<str>,

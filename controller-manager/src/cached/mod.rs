@@ -1,0 +1,64 @@
+//! What the controllers keep of the cluster's objects: one projection a kind, shared by all of them.
+//!
+//! Kinds that come in great numbers (pods, nodes) are reduced to the facts that decisions need;
+//! those that a controller writes back whole are kept whole but for their managed fields, which a
+//! PUT leaves as they are.
+
+mod node;
+mod pod;
+mod whole;
+
+pub use node::{LeaseFacts, NodeFacts};
+pub use pod::{NamedPort, PodFacts};
+pub use whole::{
+    AccountFacts, Csr, DeploymentObject, EndpointsObject, NamespaceObject, ReplicaSetObject, RoleObject,
+    RootCa, ServiceObject, SliceObject,
+};
+
+use api_types::kind::Resource;
+use api_types::meta::v1::{ObjectMeta, OwnerReference};
+
+/// The managing controller of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    pub api_version: Box<str>,
+    pub kind: Box<str>,
+    pub name: Box<str>,
+    pub uid: Box<str>,
+}
+
+impl Owner {
+    /// The owner reference that says `controller: true`.
+    pub fn of(meta: &ObjectMeta) -> Option<Self> {
+        let reference = controller_of(meta)?;
+        Some(Self {
+            api_version: reference.api_version.as_str().into(),
+            kind: reference.kind.as_str().into(),
+            name: reference.name.as_str().into(),
+            uid: reference.uid.as_str().into(),
+        })
+    }
+
+    /// Whether it is of the kind `T`, in whatever version.
+    pub fn is<T: Resource>(&self) -> bool {
+        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        *self.kind == *T::KIND.kind && group == T::KIND.group
+    }
+}
+
+/// The owner reference that says `controller: true`.
+pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.iter().find(|r| r.controller == Some(true))
+}
+
+/// The reference that makes `owner` an object's managing controller.
+pub fn controller_reference<T: Resource>(owner: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: T::KIND.api_version.into(),
+        kind: T::KIND.kind.into(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}

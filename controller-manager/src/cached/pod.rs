@@ -1,0 +1,151 @@
+//! Pods: what controllers decide by.
+
+use std::collections::BTreeMap;
+
+use api_types::core::v1::{ConditionStatus, Pod, PodConditionType, PodPhase, Toleration};
+use api_types::kind::Resource as _;
+use client::Key;
+use client::informer::{Index, Projection};
+use jiff::Timestamp;
+
+use super::Owner;
+
+/// A pod's facts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodFacts {
+    pub uid: Box<str>,
+    pub labels: BTreeMap<String, String>,
+    pub created: Timestamp,
+    /// When it is to be gone, grace included.
+    pub deleting: Option<Timestamp>,
+    pub owner: Option<Owner>,
+    /// Empty until it is scheduled.
+    pub node: Box<str>,
+    pub phase: PodPhase,
+    /// Since when it is ready.
+    pub ready: Option<Timestamp>,
+    pub ips: Vec<Box<str>>,
+    /// Of all containers, for named target ports.
+    pub ports: Vec<NamedPort>,
+    pub hostname: Box<str>,
+    pub subdomain: Box<str>,
+    /// Most restarts of any container.
+    pub restarts: i32,
+    /// `controller.kubernetes.io/pod-deletion-cost`.
+    pub deletion_cost: i32,
+    pub tolerations: Vec<Toleration>,
+    /// Whether the kubelet's conditions say that the pod is ready although it is not, as after a
+    /// node was lost: these need the condition set to false.
+    pub ready_condition: bool,
+}
+
+/// A container's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPort {
+    pub name: Box<str>,
+    pub protocol: Box<str>,
+    pub port: i32,
+}
+
+impl PodFacts {
+    /// Runs or will run: neither finished nor being deleted.
+    pub fn is_active(&self) -> bool {
+        !self.is_finished() && self.deleting.is_none()
+    }
+
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// Ready for at least this many seconds.
+    pub fn is_available(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
+        self.ready.is_some_and(|since| {
+            min_ready_seconds == 0 || since.as_second() + i64::from(min_ready_seconds) <= now.as_second()
+        })
+    }
+}
+
+impl Projection for PodFacts {
+    type Source = Pod;
+
+    fn project(pod: Pod) -> Option<Self> {
+        let ready = pod.status.conditions.iter().find(|c| c.type_ == PodConditionType::Ready);
+        let ready = ready.filter(|c| c.status == ConditionStatus::True);
+        let meta = pod.metadata();
+        let ips = if pod.status.pod_ips.is_empty() && !pod.status.pod_ip.is_empty() {
+            vec![pod.status.pod_ip.as_str().into()]
+        } else {
+            pod.status.pod_ips.iter().map(|p| p.ip.as_str().into()).collect()
+        };
+        let sidecars = pod
+            .spec
+            .init_containers
+            .iter()
+            .filter(|c| c.restart_policy.as_ref().is_some_and(|p| *p == "Always"));
+        let ports = pod
+            .spec
+            .containers
+            .iter()
+            .chain(sidecars)
+            .flat_map(|c| &c.ports)
+            .filter(|p| !p.name.is_empty())
+            .map(|p| NamedPort {
+                name: p.name.as_str().into(),
+                protocol: p.protocol.as_str().into(),
+                port: p.container_port,
+            })
+            .collect();
+        let statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
+        Some(Self {
+            uid: meta.uid.as_str().into(),
+            created: meta.creation_timestamp.map(|t| t.0).unwrap_or_default(),
+            deleting: meta.deletion_timestamp.map(|t| t.0),
+            owner: Owner::of(meta),
+            ready: ready.map(|c| c.last_transition_time.map(|t| t.0).unwrap_or_default()),
+            ready_condition: ready.is_some(),
+            ips,
+            ports,
+            restarts: statuses.map(|s| s.restart_count).max().unwrap_or(0),
+            deletion_cost: meta
+                .annotations
+                .get("controller.kubernetes.io/pod-deletion-cost")
+                .and_then(|c| c.parse().ok())
+                .unwrap_or(0),
+            node: pod.spec.node_name.as_str().into(),
+            hostname: pod.spec.hostname.as_str().into(),
+            subdomain: pod.spec.subdomain.as_str().into(),
+            phase: pod.status.phase.clone(),
+            labels: pod.metadata.labels,
+            tolerations: pod.spec.tolerations,
+        })
+    }
+
+    fn indexes() -> &'static [Index<Self>] {
+        const {
+            &[
+                Index {
+                    name: "owner",
+                    values: |_: &Key, pod: &Self, out| {
+                        out.extend(pod.owner.as_ref().map(|o| o.uid.to_string()));
+                    },
+                },
+                Index {
+                    name: "orphans",
+                    values: |key: &Key, pod: &Self, out| {
+                        if pod.owner.is_none() {
+                            out.push(key.namespace.to_string());
+                        }
+                    },
+                },
+                Index {
+                    name: "node",
+                    values: |_: &Key, pod: &Self, out| {
+                        if !pod.node.is_empty() {
+                            out.push(pod.node.to_string());
+                        }
+                    },
+                },
+            ]
+        }
+    }
+}

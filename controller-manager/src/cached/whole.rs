@@ -1,0 +1,114 @@
+//! Objects kept whole but for their managed fields, and a few kept as hardly more than their name.
+
+use std::ops::Deref;
+
+use api_types::apps::v1::{Deployment, ReplicaSet};
+use api_types::certificates::v1::CertificateSigningRequest;
+use api_types::core::v1::well_known::{label, name};
+use api_types::core::v1::{ConfigMap, Endpoints, Namespace, Service, ServiceAccount};
+use api_types::discovery::v1::EndpointSlice;
+use api_types::kind::Resource as _;
+use api_types::meta::v1::ListOptions;
+use api_types::rbac::v1::ClusterRole;
+use client::Key;
+use client::informer::{Index, Projection};
+
+use super::controller_of;
+
+/// A projection that keeps the object; index values by closure.
+macro_rules! whole {
+    ($(#[$doc:meta])* $name:ident, $kind:ty $(, $index:literal => $values:expr)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name(pub $kind);
+
+        impl Projection for $name {
+            type Source = $kind;
+            fn project(mut source: $kind) -> Option<Self> {
+                source.metadata_mut().managed_fields = Vec::new();
+                Some(Self(source))
+            }
+            fn indexes() -> &'static [Index<Self>] {
+                const { &[$(Index { name: $index, values: $values }),*] }
+            }
+        }
+
+        impl Deref for $name {
+            type Target = $kind;
+            fn deref(&self) -> &$kind {
+                &self.0
+            }
+        }
+    };
+}
+
+whole!(
+    /// A Deployment.
+    DeploymentObject, Deployment
+);
+whole!(
+    /// A ReplicaSet, by its managing controller's UID (`owner`), or by its namespace if it has none (`orphans`).
+    ReplicaSetObject, ReplicaSet,
+    "owner" => |_: &Key, this: &ReplicaSetObject, out| {
+        out.extend(controller_of(&this.metadata).map(|r| r.uid.clone()));
+    },
+    "orphans" => |key: &Key, this: &ReplicaSetObject, out| {
+        if controller_of(&this.metadata).is_none() {
+            out.push(key.namespace.to_string());
+        }
+    }
+);
+whole!(
+    /// A Service.
+    ServiceObject, Service
+);
+whole!(
+    /// An Endpoints object.
+    EndpointsObject, Endpoints
+);
+whole!(
+    /// An EndpointSlice, by `namespace/service` (`service`).
+    SliceObject, EndpointSlice,
+    "service" => |key: &Key, this: &SliceObject, out| {
+        out.extend(this.metadata.labels.get(label::SERVICE_NAME).map(|s| format!("{}/{s}", key.namespace)));
+    }
+);
+whole!(
+    /// A namespace.
+    NamespaceObject, Namespace
+);
+whole!(
+    /// A certificate signing request.
+    Csr, CertificateSigningRequest
+);
+whole!(
+    /// A cluster role.
+    RoleObject, ClusterRole
+);
+
+/// That a service account is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountFacts;
+
+impl Projection for AccountFacts {
+    type Source = ServiceAccount;
+    fn project(account: ServiceAccount) -> Option<Self> {
+        account.metadata.deletion_timestamp.is_none().then_some(Self)
+    }
+}
+
+/// The ConfigMap with the cluster's authority, in each namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RootCa(pub ConfigMap);
+
+impl Projection for RootCa {
+    type Source = ConfigMap;
+    fn project(mut map: ConfigMap) -> Option<Self> {
+        map.metadata.managed_fields = Vec::new();
+        Some(Self(map))
+    }
+    fn selection() -> ListOptions {
+        let field_selector = format!("metadata.name={}", name::ROOT_CA_CONFIG_MAP);
+        ListOptions { field_selector, ..ListOptions::default() }
+    }
+}

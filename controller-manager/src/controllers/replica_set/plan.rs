@@ -1,0 +1,140 @@
+//! Which pods a ReplicaSet creates and deletes.
+//!
+//! Deletion prefers pods that are of least use: unscheduled, pending, not ready, cheap, doubled up
+//! on a node, ready for a short time, restarting often, young.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use api_types::apps::v1::ReplicaSet;
+use api_types::core::v1::{Pod, PodPhase};
+use api_types::meta::v1::ObjectMeta;
+use client::Key;
+use client::controller::{Action, Plan, Step, Target, Told};
+use jiff::Timestamp;
+
+use super::{View, reference};
+use crate::adoption::{self, Adoption, Candidate};
+use crate::cached::{PodFacts, controller_reference};
+
+/// Most pods created or deleted in one go.
+const BURST: usize = 500;
+
+/// The active pods that the ReplicaSet claims, and what that takes.
+pub(super) fn claim(view: &View) -> (Vec<&(Key, Arc<PodFacts>)>, Adoption) {
+    let active: Vec<_> = view.pods.iter().filter(|(_, pod)| pod.is_active()).collect();
+    let set = &view.set;
+    let candidates = active.iter().map(|(key, pod)| Candidate {
+        key,
+        uid: &pod.uid,
+        labels: &pod.labels,
+        owner: pod.owner.as_ref().map(|o| &*o.uid),
+        deleting: pod.deleting.is_some(),
+    });
+    let reference = controller_reference::<ReplicaSet>(&set.metadata);
+    let selector = set.spec.selector.as_deref();
+    let (claimed, adoption) = adoption::decide(&set.metadata, reference, selector, candidates);
+    let pods = active.into_iter().zip(claimed).filter(|(_, claimed)| *claimed).map(|(pod, _)| pod).collect();
+    (pods, adoption)
+}
+
+/// How many pods are wanted.
+pub(super) fn wanted(set: &ReplicaSet) -> usize {
+    usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0)
+}
+
+/// Adopts, then creates or deletes what the count asks for.
+pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Adoption> {
+    let mut plan = Plan::nothing();
+    let (pods, adoption) = claim(view);
+    if !adoption.is_nothing() {
+        plan.step(Step::Own(adoption));
+    }
+    if view.set.metadata.deletion_timestamp.is_some() {
+        return plan;
+    }
+    let wanted = wanted(&view.set);
+    if pods.len() < wanted {
+        let count = (wanted - pods.len()).min(BURST);
+        plan.step(Step::SlowStart((0..count).map(|_| creation(&view.set)).collect()));
+    } else if pods.len() > wanted {
+        let count = (pods.len() - wanted).min(BURST);
+        let chosen = ranked(pods, view, now).into_iter().take(count);
+        plan.step(Step::Together(chosen.map(|(key, pod)| deletion(&view.set, key, pod)).collect()));
+    }
+    plan
+}
+
+fn creation(set: &ReplicaSet) -> Action {
+    let template = &set.spec.template;
+    let pod = Pod {
+        metadata: ObjectMeta {
+            namespace: set.metadata.namespace.clone(),
+            generate_name: format!("{}-", set.metadata.name),
+            labels: template.metadata.labels.clone(),
+            annotations: template.metadata.annotations.clone(),
+            finalizers: template.metadata.finalizers.clone(),
+            owner_references: vec![controller_reference::<ReplicaSet>(&set.metadata)],
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        ..Pod::default()
+    };
+    Action::create(pod)
+        .on_success(Told::normal(reference(set), "SuccessfulCreate", "Created pod: {name}"))
+        .on_failure(Told::warning(reference(set), "FailedCreate", "Error creating: {error}"))
+}
+
+fn deletion(set: &ReplicaSet, key: &Key, pod: &PodFacts) -> Action {
+    Action::delete(Target::new::<Pod>(key.clone(), &pod.uid))
+        .on_success(Told::normal(reference(set), "SuccessfulDelete", format!("Deleted pod: {}", key.name)))
+        .on_failure(Told::warning(reference(set), "FailedDelete", "Error deleting: {error}"))
+}
+
+/// The pods in the order in which they are deleted.
+fn ranked<'a>(
+    pods: Vec<&'a (Key, Arc<PodFacts>)>,
+    view: &View,
+    now: Timestamp,
+) -> Vec<(&'a Key, &'a PodFacts)> {
+    let mut pods: Vec<_> = pods.into_iter().map(|(key, pod)| (key, &**pod)).collect();
+    let doubled = |pod: &PodFacts| view.related.get(&pod.node).copied().unwrap_or(0);
+    pods.sort_by(|(_, a), (_, b)| {
+        let by = |first: bool, second: bool| second.cmp(&first);
+        by(a.node.is_empty(), b.node.is_empty())
+            .then(stage(&a.phase).cmp(&stage(&b.phase)))
+            .then(a.ready.is_some().cmp(&b.ready.is_some()))
+            .then(a.deletion_cost.cmp(&b.deletion_cost))
+            .then(doubled(b).cmp(&doubled(a)))
+            .then(match (a.ready, b.ready) {
+                (Some(x), Some(y)) if x != y => younger_first(x, y, now).then(a.uid.cmp(&b.uid)),
+                _ => Ordering::Equal,
+            })
+            .then(b.restarts.cmp(&a.restarts))
+            .then(if a.created == b.created {
+                Ordering::Equal
+            } else {
+                younger_first(a.created, b.created, now).then(a.uid.cmp(&b.uid))
+            })
+    });
+    pods
+}
+
+fn stage(phase: &PodPhase) -> u8 {
+    match phase {
+        PodPhase::Pending => 0,
+        PodPhase::Unknown => 1,
+        PodPhase::Running => 2,
+        _ => 0,
+    }
+}
+
+/// Compares ages by their order of magnitude, so that among pods of about the same age chance
+/// (their UIDs) and not age decides which goes (KEP-2185).
+fn younger_first(a: Timestamp, b: Timestamp, now: Timestamp) -> Ordering {
+    let magnitude = |at: Timestamp| {
+        let age = now.as_second() - at.as_second();
+        u64::try_from(age).ok().and_then(u64::checked_ilog2).map_or(-1, i64::from)
+    };
+    magnitude(a).cmp(&magnitude(b))
+}

@@ -1,0 +1,48 @@
+//! What one decision about a ReplicaSet needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_types::apps::v1::ReplicaSet;
+use client::Key;
+use client::informer::Caches;
+
+use crate::cached::{PodFacts, ReplicaSetObject, controller_of};
+
+/// A ReplicaSet with its pods.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub set: ReplicaSet,
+    /// Its pods, and those without a controller in its namespace.
+    pub pods: Vec<(Key, Arc<PodFacts>)>,
+    /// Active pods by node, of all ReplicaSets with the same owner: where pods are doubled up.
+    pub related: BTreeMap<Box<str>, usize>,
+}
+
+impl View {
+    pub(super) fn observe(key: &Key, caches: &Caches) -> Option<Self> {
+        let sets = caches.store::<ReplicaSetObject>();
+        let set = sets.get(key)?.0.clone();
+        let store = caches.store::<PodFacts>();
+        let mut pods = store.by_index("owner", &set.metadata.uid);
+        let mut related: BTreeMap<Box<str>, usize> = BTreeMap::new();
+        let siblings = match controller_of(&set.metadata) {
+            Some(owner) => sets.by_index("owner", &owner.uid),
+            None => Vec::new(),
+        };
+        for (_, sibling) in &siblings {
+            for (_, pod) in store.by_index("owner", &sibling.metadata.uid) {
+                if pod.is_active() {
+                    *related.entry(pod.node.clone()).or_default() += 1;
+                }
+            }
+        }
+        if siblings.is_empty() {
+            for (_, pod) in pods.iter().filter(|(_, p)| p.is_active()) {
+                *related.entry(pod.node.clone()).or_default() += 1;
+            }
+        }
+        pods.extend(store.by_index("orphans", &key.namespace));
+        Some(Self { set, pods, related })
+    }
+}
