@@ -1,0 +1,106 @@
+//! Exponential back-off per key, for crashed containers and failed image pulls.
+//!
+//! An entry doubles with each [`Backoff::next`] up to the maximum, and starts over when nothing
+//! happened for twice the maximum. Times are instants of the caller's clock; nothing here waits.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    delay: Duration,
+    updated: Timestamp,
+}
+
+/// Back-off of many keys.
+#[derive(Debug)]
+pub struct Backoff {
+    initial: Duration,
+    max: Duration,
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+impl Backoff {
+    /// Upstream's for containers and images: 10 s doubling to 5 min, forgotten after 10 min.
+    pub fn upstream() -> Self {
+        Self::new(Duration::from_secs(10), Duration::from_secs(300))
+    }
+
+    /// A back-off from `initial` to `max`.
+    pub fn new(initial: Duration, max: Duration) -> Self {
+        Self { initial, max, entries: Mutex::new(HashMap::new()) }
+    }
+
+    /// The delay that a key has to wait now, if `since` is not long enough ago.
+    pub fn remaining(&self, key: &str, since: Timestamp, now: Timestamp) -> Option<(Duration, Duration)> {
+        let entry = *self.entries.lock().get(key)?;
+        if self.expired(entry, since) {
+            return None;
+        }
+        let elapsed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        (elapsed < entry.delay).then(|| (entry.delay, entry.delay.saturating_sub(elapsed)))
+    }
+
+    /// As [`Backoff::remaining`], counted from the entry's own last change.
+    pub fn remaining_since_update(&self, key: &str, now: Timestamp) -> Option<Duration> {
+        let entry = *self.entries.lock().get(key)?;
+        if self.expired(entry, now) {
+            return None;
+        }
+        let elapsed = Duration::try_from(now.duration_since(entry.updated)).unwrap_or_default();
+        (elapsed < entry.delay).then(|| entry.delay.saturating_sub(elapsed))
+    }
+
+    /// Notes an attempt whose predecessor ended at `at`.
+    pub fn next(&self, key: &str, at: Timestamp) {
+        let mut entries = self.entries.lock();
+        let delay = match entries.get(key) {
+            Some(entry) if !self.expired(*entry, at) => (entry.delay * 2).min(self.max),
+            _ => self.initial,
+        };
+        entries.insert(key.to_owned(), Entry { delay, updated: at });
+    }
+
+    /// Forgets every key that starts with `prefix`.
+    pub fn forget(&self, prefix: &str) {
+        self.entries.lock().retain(|key, _| !key.starts_with(prefix));
+    }
+
+    fn expired(&self, entry: Entry, at: Timestamp) -> bool {
+        let quiet = Duration::try_from(at.duration_since(entry.updated)).unwrap_or_default();
+        quiet > self.max * 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("small number")
+    }
+
+    #[test]
+    fn doubles_to_the_maximum_and_starts_over_after_silence() {
+        let backoff = Backoff::upstream();
+        assert_eq!(backoff.remaining("a", at(0), at(0)), None);
+        let mut seen = Vec::new();
+        let mut now = 0;
+        for _ in 0..7 {
+            backoff.next("a", at(now));
+            let (delay, _) = backoff.remaining("a", at(now), at(now)).expect("in back-off");
+            seen.push(delay.as_secs());
+            now += i64::try_from(delay.as_secs()).expect("small");
+        }
+        assert_eq!(seen, [10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(backoff.remaining("a", at(now), at(now + 300)), None);
+        backoff.next("a", at(now + 901));
+        assert_eq!(
+            backoff.remaining("a", at(now + 901), at(now + 905)),
+            Some((Duration::from_secs(10), Duration::from_secs(6)))
+        );
+    }
+}
