@@ -6,9 +6,11 @@
 
 pub mod act;
 pub mod backoff;
+pub mod container_config;
 pub mod kill;
 pub mod plan;
 pub mod reasons;
+pub mod sandbox_config;
 pub mod start;
 
 #[cfg(test)]

@@ -1,0 +1,196 @@
+//! Making, limiting and removing control groups on the node.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::weight;
+use crate::resources::{CPU_PERIOD, PodLimits};
+
+const MOUNT: &str = "/sys/fs/cgroup";
+/// The controllers whose limits are set here.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
+/// The node's control group file systems.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    mount: PathBuf,
+    v2: bool,
+    pids_max: i64,
+}
+
+/// A limit that the kernel would not take.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {path}: {source}")]
+pub struct CgroupError {
+    what: &'static str,
+    path: String,
+    source: io::Error,
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
+    let path = path.display().to_string();
+    move |source| CgroupError { what, path, source }
+}
+
+impl Tree {
+    /// Finds out which version the node has; `pids_max` bounds each pod (-1: no bound).
+    pub fn detect(pids_max: i64) -> Self {
+        let mount = PathBuf::from(MOUNT);
+        // Only the unified hierarchy has this file at its root.
+        let v2 = mount.join("cgroup.controllers").exists();
+        Self { mount, v2, pids_max }
+    }
+
+    /// Version 2, the unified hierarchy.
+    pub fn is_v2(&self) -> bool {
+        self.v2
+    }
+
+    /// Where a cgroup's files for `controller` are.
+    pub fn dir(&self, controller: &str, cgroup: &str) -> PathBuf {
+        let cgroup = cgroup.trim_start_matches('/');
+        if self.v2 { self.mount.join(cgroup) } else { self.mount.join(controller).join(cgroup) }
+    }
+
+    /// Makes a cgroup with its parents and sets its limits.
+    pub fn ensure(&self, cgroup: &str, limits: &PodLimits, pod: bool) -> Result<(), CgroupError> {
+        for controller in CONTROLLERS {
+            if !self.v2 && !self.mount.join(controller).is_dir() {
+                continue;
+            }
+            let dir = self.dir(controller, cgroup);
+            if self.v2 {
+                self.delegate(cgroup)?;
+            }
+            std::fs::create_dir_all(&dir).map_err(failed("mkdir", &dir))?;
+            if self.v2 {
+                break;
+            }
+        }
+        self.limit(cgroup, limits)?;
+        if pod && self.pids_max > 0 {
+            self.write("pids", cgroup, "pids.max", &self.pids_max.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Lets the children of a cgroup's ancestors use the controllers (version 2).
+    fn delegate(&self, cgroup: &str) -> Result<(), CgroupError> {
+        let mut dir = self.mount.clone();
+        let parts: Vec<&str> = cgroup.split('/').filter(|part| !part.is_empty()).collect();
+        for part in parts {
+            let control = dir.join("cgroup.subtree_control");
+            let there = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+            let wanted: Vec<String> = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"]
+                .into_iter()
+                .filter(|name| there.split_whitespace().any(|have| have == *name))
+                .map(|name| format!("+{name}"))
+                .collect();
+            std::fs::write(&control, wanted.join(" ")).map_err(failed("write", &control))?;
+            dir.push(part);
+            std::fs::create_dir_all(&dir).map_err(failed("mkdir", &dir))?;
+        }
+        Ok(())
+    }
+
+    fn limit(&self, cgroup: &str, limits: &PodLimits) -> Result<(), CgroupError> {
+        if let Some(shares) = limits.cpu_shares {
+            if self.v2 {
+                self.write("cpu", cgroup, "cpu.weight", &weight(shares).to_string())?;
+            } else {
+                self.write("cpu", cgroup, "cpu.shares", &shares.to_string())?;
+            }
+        }
+        if let Some(quota) = limits.cpu_quota {
+            if self.v2 {
+                let quota = if quota > 0 { quota.to_string() } else { "max".into() };
+                self.write("cpu", cgroup, "cpu.max", &format!("{quota} {CPU_PERIOD}"))?;
+            } else {
+                self.write("cpu", cgroup, "cpu.cfs_period_us", &CPU_PERIOD.to_string())?;
+                self.write("cpu", cgroup, "cpu.cfs_quota_us", &quota.to_string())?;
+            }
+        }
+        if let Some(memory) = limits.memory.filter(|memory| *memory > 0) {
+            let file = if self.v2 { "memory.max" } else { "memory.limit_in_bytes" };
+            self.write("memory", cgroup, file, &memory.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// A controller that is not there (a kernel without it) is no reason to fail.
+    fn write(&self, controller: &str, cgroup: &str, file: &str, value: &str) -> Result<(), CgroupError> {
+        let path = self.dir(controller, cgroup).join(file);
+        if !path.exists() {
+            return Ok(());
+        }
+        std::fs::write(&path, value).map_err(failed("write", &path))
+    }
+
+    /// Removes a cgroup with its children, killing what is left in it.
+    pub fn remove(&self, cgroup: &str) -> Result<(), CgroupError> {
+        for root in self.hierarchies() {
+            let dir = root.join(cgroup.trim_start_matches('/'));
+            if dir.is_dir() {
+                kill_all(&dir);
+                remove_tree(&dir).map_err(failed("rmdir", &dir))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hierarchies(&self) -> Vec<PathBuf> {
+        if self.v2 {
+            return vec![self.mount.clone()];
+        }
+        crate::volume::actual::entries(&self.mount).unwrap_or_default().into_iter().filter(|dir| dir.is_dir()).collect()
+    }
+
+    /// The uids of the pods that have a cgroup below `class`.
+    pub fn pods(&self, class: &str) -> BTreeSet<String> {
+        let mut uids = BTreeSet::new();
+        for root in self.hierarchies() {
+            let dir = root.join(class.trim_start_matches('/'));
+            for path in crate::volume::actual::entries(&dir).unwrap_or_default() {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                // `podUID`: burstable and besteffort stand beside the guaranteed pods.
+                if let Some(uid) = name.strip_prefix("pod").filter(|uid| uid.contains('-') && path.is_dir()) {
+                    uids.insert(uid.to_owned());
+                }
+            }
+        }
+        uids
+    }
+}
+
+fn processes(dir: &Path) -> Vec<i32> {
+    let own = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let mut pids: Vec<i32> = own.lines().filter_map(|line| line.parse().ok()).collect();
+    for child in crate::volume::actual::entries(dir).unwrap_or_default() {
+        if child.is_dir() {
+            pids.extend(processes(&child));
+        }
+    }
+    pids
+}
+
+fn kill_all(dir: &Path) {
+    for pid in processes(dir) {
+        // 0 stands for a process of another pid namespace; -1 and the like would hit everyone.
+        if pid > 1 {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    for child in crate::volume::actual::entries(dir)? {
+        if child.is_dir() {
+            remove_tree(&child)?;
+        }
+    }
+    match std::fs::remove_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

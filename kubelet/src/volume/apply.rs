@@ -1,0 +1,173 @@
+//! Performs the plan for one pod's volumes. Blocking: call it where blocking is fine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use api_types::core::v1::{Pod, Volume};
+
+use super::actual::{self, Found};
+use super::desired::{self, Kind};
+use super::kinds::payload::{Materials, payload};
+use super::kinds::{empty_dir, host_path};
+use super::plan::{Action, plan};
+use super::{VolumeError, atomic_writer, io, mounts, ownership};
+use crate::resources;
+
+/// A volume that a container can mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Where its content is on the node.
+    pub path: PathBuf,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+/// A volume that could not be made.
+#[derive(Debug)]
+pub struct Failed {
+    /// Its name in the pod.
+    pub volume: String,
+    /// Why.
+    pub error: VolumeError,
+}
+
+/// Sets up what the pod wants below `pod_dir`, and takes down what it does not.
+///
+/// All volumes are tried; the ones that work are answered beside those that do not.
+pub fn ensure(pod: &Pod, pod_dir: &Path, materials: &Materials<'_>) -> (BTreeMap<String, Ready>, Vec<Failed>) {
+    let (mut ready, mut failed) = (BTreeMap::new(), Vec::new());
+    let mut wanted = Vec::new();
+    let mut by_name: BTreeMap<&str, &Volume> = BTreeMap::new();
+    for volume in desired::mounted(pod) {
+        match desired::kind(&volume.source) {
+            Ok(kind) => {
+                wanted.push((volume.name.clone(), kind));
+                by_name.insert(&volume.name, volume);
+                ready.insert(volume.name.clone(), Ready { path: desired::path(pod_dir, volume, kind), kind });
+            }
+            Err(kind) => {
+                let error = VolumeError::Unsupported(kind);
+                failed.push(Failed { volume: volume.name.clone(), error });
+            }
+        }
+    }
+    let found = match actual::found(pod_dir) {
+        Ok(found) => found,
+        Err(source) => {
+            let error = VolumeError::Io { what: format!("read {}", pod_dir.display()), source };
+            failed.push(Failed { volume: String::new(), error });
+            return (ready, failed);
+        }
+    };
+    for action in plan(&wanted, &found) {
+        let (name, result) = match action {
+            Action::TearDown { found } => (found.volume.clone(), tear_down(pod_dir, &found)),
+            Action::SetUp { volume, kind } | Action::Refresh { volume, kind } => {
+                let Some(spec) = by_name.get(volume.as_str()) else { continue };
+                let result = set_up(pod, pod_dir, spec, kind, materials);
+                if result.is_err() {
+                    ready.remove(&volume);
+                }
+                (volume, result)
+            }
+        };
+        if let Err(error) = result {
+            failed.push(Failed { volume: name, error });
+        }
+    }
+    (ready, failed)
+}
+
+fn set_up(
+    pod: &Pod,
+    pod_dir: &Path,
+    volume: &Volume,
+    kind: Kind,
+    materials: &Materials<'_>,
+) -> Result<(), VolumeError> {
+    let path = desired::path(pod_dir, volume, kind);
+    let context = pod.spec.security_context.as_ref();
+    let group = context.and_then(|context| context.fs_group).and_then(|group| u32::try_from(group).ok());
+    let policy = context.and_then(|context| context.fs_group_change_policy.as_ref());
+    let own = |path: &Path, read_only: bool| match group {
+        Some(group) => ownership::set(path, group, read_only, policy)
+            .map_err(io(format!("applyFSGroup failed for vol {}", volume.name))),
+        None => Ok(()),
+    };
+    match kind {
+        // Nothing on disk says that it is ready: it is checked each time.
+        Kind::HostPath => {
+            return volume.source.host_path.as_ref().map_or(Ok(()), |source| host_path::set_up(source));
+        }
+        Kind::EmptyDir => {
+            let memory = resources::pod_limits(pod, true).memory.unwrap_or_default();
+            let source = volume.source.empty_dir.clone().unwrap_or_default();
+            empty_dir::set_up(&path, &source, memory)?;
+            own(&path, false)?;
+        }
+        Kind::ConfigMap | Kind::Secret | Kind::DownwardApi | Kind::Projected => {
+            let payload = payload(pod, volume, materials)?;
+            empty_dir::make(&path)?;
+            if kind.in_memory() {
+                empty_dir::in_memory(&path, 0)?;
+            }
+            if let Some(group) = group {
+                // The volume itself, but not what is in it: the new files get theirs before they show.
+                std::os::unix::fs::chown(&path, None, Some(group))
+                    .map_err(io(format!("chown {}", path.display())))?;
+            }
+            atomic_writer::write(&path, &payload, |files| own(files, true))?;
+        }
+    }
+    let mark = actual::ready_file(pod_dir, kind.plugin(), &volume.name);
+    if !mark.exists() {
+        if let Some(parent) = mark.parent() {
+            std::fs::create_dir_all(parent).map_err(io(format!("mkdir {}", parent.display())))?;
+        }
+        std::fs::write(&mark, "").map_err(io(format!("create {}", mark.display())))?;
+    }
+    Ok(())
+}
+
+fn tear_down(pod_dir: &Path, found: &Found) -> Result<(), VolumeError> {
+    let _ = std::fs::remove_file(actual::ready_file(pod_dir, &found.plugin, &found.volume));
+    mounts::unmount(&found.path).map_err(io(format!("unmount {}", found.path.display())))?;
+    std::fs::remove_dir_all(&found.path).map_err(io(format!("remove {}", found.path.display())))
+}
+
+/// Unmounts everything below a pod's directory and removes it, volumes included.
+pub fn remove_pod_dir(pod_dir: &Path) -> Result<(), VolumeError> {
+    unmount_all(pod_dir)?;
+    match std::fs::remove_dir_all(pod_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io(format!("remove {}", pod_dir.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Unmounts everything below a pod's directory and removes its volumes; the rest stays.
+pub fn remove_volumes(pod_dir: &Path) -> Result<(), VolumeError> {
+    unmount_all(pod_dir)?;
+    for part in ["volumes", "volume-subpaths", "plugins"] {
+        let dir = pod_dir.join(part);
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io(format!("remove {}", dir.display()))(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn unmount_all(pod_dir: &Path) -> Result<(), VolumeError> {
+    for point in mounts::below(pod_dir).map_err(io("read the mount table"))? {
+        mounts::unmount(&point).map_err(io(format!("unmount {}", point.display())))?;
+    }
+    // Removing a tree into which something is still mounted would remove what is mounted.
+    match mounts::below(pod_dir).map_err(io("read the mount table"))?.first() {
+        None => Ok(()),
+        Some(point) => Err(VolumeError::Path(format!("{} is still mounted", point.display()))),
+    }
+}

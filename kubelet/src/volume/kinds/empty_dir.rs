@@ -1,0 +1,48 @@
+//! `emptyDir`: a directory that lives as long as the pod, on disk or as a tmpfs.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use api_types::core::v1::{EmptyDirVolumeSource, StorageMedium};
+
+use crate::volume::{VolumeError, io, mounts};
+
+/// COMPAT: everyone may write, whatever user the container runs as.
+const MODE: u32 = 0o777;
+
+/// Makes the directory. `memory` is the pod's memory limit in bytes (0: none), which bounds a tmpfs.
+pub fn set_up(path: &Path, source: &EmptyDirVolumeSource, memory: i64) -> Result<(), VolumeError> {
+    make(path)?;
+    match &source.medium {
+        StorageMedium::Unset => Ok(()),
+        StorageMedium::Memory => {
+            let limit = source.size_limit.map(|limit| limit.value()).filter(|limit| *limit > 0);
+            let size = match (limit, memory) {
+                (Some(limit), memory) if memory > 0 => limit.min(memory),
+                (Some(limit), _) => limit,
+                (None, memory) => memory,
+            };
+            in_memory(path, u64::try_from(size).unwrap_or_default())
+        }
+        _ => Err(VolumeError::Unsupported("emptyDir with medium HugePages")),
+    }
+}
+
+/// Mounts a tmpfs at `path` unless one is there.
+pub fn in_memory(path: &Path, size: u64) -> Result<(), VolumeError> {
+    if !mounts::is_mounted(path).map_err(io("read the mount table"))? {
+        mounts::tmpfs(path, size).map_err(io(format!("mount tmpfs at {}", path.display())))?;
+    }
+    chmod(path)
+}
+
+/// Makes the directory with the mode of an emptyDir.
+pub fn make(path: &Path) -> Result<(), VolumeError> {
+    std::fs::create_dir_all(path).map_err(io(format!("mkdir {}", path.display())))?;
+    chmod(path)
+}
+
+fn chmod(path: &Path) -> Result<(), VolumeError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
+        .map_err(io(format!("chmod {}", path.display())))
+}

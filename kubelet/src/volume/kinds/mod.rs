@@ -1,0 +1,5 @@
+//! One file per family of volumes: how its content comes to be.
+
+pub mod empty_dir;
+pub mod host_path;
+pub mod payload;

@@ -1,0 +1,70 @@
+//! The volumes of the node's pods.
+//!
+//! What a pod asks for is read from its spec ([`desired`]), what is there from its directory and the
+//! mount table ([`actual`]); [`plan`] compares the two, and [`apply`] does it. Nothing is remembered
+//! that is not on disk, so a restart of the kubelet loses no volume. A kind of volume is one file in
+//! [`kinds`]; kinds that are not there yet fail with a message that says so.
+//!
+//! Layout, as upstream's, below the pod's directory: `volumes/PLUGIN/NAME` (the content),
+//! `plugins/PLUGIN/NAME/ready` (set up to its end), `volume-subpaths/NAME/CONTAINER/INDEX` (bind
+//! mounts of sub-paths).
+
+pub mod actual;
+pub mod apply;
+pub mod atomic_writer;
+pub mod desired;
+pub mod kinds;
+pub mod mounts;
+pub mod ownership;
+pub mod plan;
+pub mod sub_path;
+
+/// Why a volume could not be set up or taken down; worded as upstream, for events.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// An object that the volume refers to does not exist.
+    #[error("{kind} {name:?} not found")]
+    NotFound {
+        /// `configmap` or `secret`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The object exists, a key that the volume needs does not.
+    #[error("references non-existent {kind} key: {key}")]
+    Key {
+        /// `config` or `secret`.
+        kind: &'static str,
+        /// The key.
+        key: String,
+    },
+    /// A host path is not what the volume says.
+    #[error("hostPath type check failed: {0}")]
+    HostPath(String),
+    /// A path that leaves its volume.
+    #[error("{0}")]
+    Path(String),
+    /// The API answered with an error.
+    #[error("{0}")]
+    Api(String),
+    /// A fact about the pod cannot be told.
+    #[error(transparent)]
+    Field(#[from] crate::downward::FieldError),
+    /// This kubelet has no such kind of volume (yet).
+    #[error("volume type {0} is not supported by this kubelet")]
+    Unsupported(&'static str),
+    /// The system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Wraps an I/O error with what was tried.
+pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> VolumeError {
+    let what = what.into();
+    move |source| VolumeError::Io { what, source }
+}

@@ -1,0 +1,78 @@
+//! The node's mount table, and mounting.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags};
+
+/// Mount points at or below `root`, deepest first.
+pub fn below(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mut points: Vec<PathBuf> =
+        parse(&table).into_iter().filter(|point| point.starts_with(root)).collect();
+    points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+    Ok(points)
+}
+
+/// Mount points in the order of the table (`man 5 proc`: the fifth column, octal escapes).
+fn parse(table: &str) -> Vec<PathBuf> {
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point))).collect()
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let digits: Vec<u8> = if byte == b'\\' { bytes.clone().take(3).collect() } else { Vec::new() };
+        let code = std::str::from_utf8(&digits).ok().filter(|digits| digits.len() == 3);
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(code) => {
+                out.push(code);
+                bytes.nth(2);
+            }
+            None => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Whether something is mounted exactly there.
+pub fn is_mounted(path: &Path) -> io::Result<bool> {
+    Ok(parse(&std::fs::read_to_string("/proc/self/mountinfo")?).iter().any(|point| point == path))
+}
+
+/// Mounts a tmpfs of at most `size` bytes (0: the kernel's default, half of memory).
+pub fn tmpfs(target: &Path, size: u64) -> io::Result<()> {
+    let data = if size == 0 { String::new() } else { format!("size={size}") };
+    nix::mount::mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(data.as_str()))
+        .map_err(io::Error::from)
+}
+
+/// Makes `source` visible at `target` as well.
+pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    nix::mount::mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(io::Error::from)
+}
+
+/// Unmounts; what is not mounted is no error. A busy mount is detached.
+pub fn unmount(target: &Path) -> io::Result<()> {
+    match nix::mount::umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
+        Err(nix::errno::Errno::EBUSY) => {
+            nix::mount::umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+                .map_err(io::Error::from)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        let table = "36 35 98:0 / /mnt/a\\040b rw,noatime - ext3 /dev/root rw\n37 35 0:5 / /proc rw - proc proc rw\n";
+        assert_eq!(parse(table), [PathBuf::from("/mnt/a b"), PathBuf::from("/proc")]);
+    }
+}
