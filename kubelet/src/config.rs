@@ -1,0 +1,439 @@
+//! KubeletConfiguration (kubelet.config.k8s.io/v1beta1): the fields that this kubelet acts on, with
+//! upstream's names and defaults.
+//!
+//! A field of upstream's that has no effect here is accepted only with a value that asks for nothing
+//! (its default, or a zero value, as kubeadm writes them); anything else is refused by name, so that
+//! no setting is silently ignored. Fields that upstream does not know are refused as well.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use daemon::config_file::{self, ConfigFileError, Expected};
+use daemon::flags::GoDuration;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+const EXPECTED: Expected =
+    Expected { kind: "KubeletConfiguration", api_versions: &["kubelet.config.k8s.io/v1beta1"] };
+
+/// Fields without effect, with the values that they may have beside the zero value.
+const INERT: &[(&str, &[&str])] = &[
+    ("allowedUnsafeSysctls", &[]),
+    ("configMapAndSecretChangeDetectionStrategy", &["\"Watch\""]),
+    ("containerLogMaxWorkers", &["1"]),
+    ("containerLogMonitorInterval", &["\"10s\""]),
+    ("contentType", &["\"application/vnd.kubernetes.protobuf\"", "\"application/json\""]),
+    ("cpuCFSQuotaPeriod", &["\"100ms\""]),
+    ("cpuManagerPolicy", &["\"none\""]),
+    ("cpuManagerPolicyOptions", &[]),
+    ("cpuManagerReconcilePeriod", &["\"10s\""]),
+    ("crashLoopBackOff", &[]),
+    ("enableContentionProfiling", &[]),
+    ("enableControllerAttachDetach", &["true"]),
+    ("enableDebugFlagsHandler", &["true"]),
+    ("enableDebuggingHandlers", &["true"]),
+    ("enableProfilingHandler", &["true"]),
+    ("enableServer", &["true"]),
+    ("enableSystemLogHandler", &["true"]),
+    ("enableSystemLogQuery", &[]),
+    ("enforceNodeAllocatable", &["[\"pods\"]"]),
+    ("eventBurst", &["100"]),
+    ("eventRecordQPS", &["50"]),
+    ("evictionMaxPodGracePeriod", &[]),
+    ("evictionMinimumReclaim", &[]),
+    ("evictionPressureTransitionPeriod", &["\"5m0s\"", "\"5m\""]),
+    ("evictionSoft", &[]),
+    ("evictionSoftGracePeriod", &[]),
+    ("failCgroupV1", &["true"]),
+    ("featureGates", &[]),
+    ("fileCheckFrequency", &["\"20s\""]),
+    ("hairpinMode", &["\"promiscuous-bridge\""]),
+    ("httpCheckFrequency", &["\"20s\""]),
+    ("imageGCHighThresholdPercent", &["85"]),
+    ("imageGCLowThresholdPercent", &["80"]),
+    ("imageMaximumGCAge", &[]),
+    ("imageMinimumGCAge", &["\"2m0s\"", "\"2m\""]),
+    ("imagePullCredentialsVerificationPolicy", &["\"NeverVerifyPreloadedImages\""]),
+    ("iptablesDropBit", &["15"]),
+    ("iptablesMasqueradeBit", &["14"]),
+    ("kernelMemcgNotification", &[]),
+    ("kubeAPIBurst", &["100"]),
+    ("kubeAPIQPS", &["50"]),
+    ("kubeReservedCgroup", &[]),
+    ("kubeletCgroups", &[]),
+    ("localStorageCapacityIsolation", &["true"]),
+    ("logging", &[]),
+    ("makeIPTablesUtilChains", &["true"]),
+    ("maxOpenFiles", &["1000000"]),
+    ("maxParallelImagePulls", &[]),
+    ("memoryManagerPolicy", &["\"None\""]),
+    ("memoryReservationPolicy", &["\"None\""]),
+    ("memorySwap", &[]),
+    ("memoryThrottlingFactor", &["0.9"]),
+    ("mergeDefaultEvictionSettings", &[]),
+    ("oomScoreAdj", &["-999"]),
+    ("podsPerCore", &[]),
+    ("preloadedImagesVerificationAllowlist", &[]),
+    ("protectKernelDefaults", &[]),
+    ("qosReserved", &[]),
+    ("registryBurst", &["10"]),
+    ("registryPullQPS", &["5"]),
+    ("reservedMemory", &[]),
+    ("reservedSystemCPUs", &[]),
+    ("rotateCertificates", &[]),
+    ("runOnce", &[]),
+    ("serverTLSBootstrap", &[]),
+    ("showHiddenMetricsForVersion", &[]),
+    ("shutdownGracePeriod", &[]),
+    ("shutdownGracePeriodByPodPriority", &[]),
+    ("shutdownGracePeriodCriticalPods", &[]),
+    ("singleProcessOOMKill", &[]),
+    ("staticPodPath", &[]),
+    ("staticPodURL", &[]),
+    ("staticPodURLHeader", &[]),
+    ("streamingConnectionIdleTimeout", &["\"4h0m0s\"", "\"4h\""]),
+    ("syncFrequency", &["\"1m0s\"", "\"1m\""]),
+    ("systemCgroups", &[]),
+    ("systemReservedCgroup", &[]),
+    ("tlsCurvePreferences", &[]),
+    ("topologyManagerPolicy", &["\"none\""]),
+    ("topologyManagerPolicyOptions", &[]),
+    ("topologyManagerScope", &["\"container\""]),
+    ("tracing", &[]),
+    ("userNamespaces", &[]),
+    ("volumePluginDir", &["\"/usr/libexec/kubernetes/kubelet-plugins/volume/exec/\""]),
+    ("volumeStatsAggPeriod", &["\"1m0s\"", "\"1m\""]),
+];
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be used at all.
+    #[error(transparent)]
+    File(#[from] ConfigFileError),
+    /// A field that is known and not supported.
+    #[error("KubeletConfiguration: {0} is not supported by this kubelet")]
+    Unsupported(String),
+    /// A field with a bad value.
+    #[error("invalid KubeletConfiguration: {0}")]
+    Invalid(String),
+}
+
+/// A duration as the file writes it; `0s` counts as absent.
+fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Duration>, D::Error> {
+    let text = Option::<String>::deserialize(input)?;
+    let parse = |text: String| text.parse::<GoDuration>().map_err(serde::de::Error::custom);
+    Ok(text.map(parse).transpose()?.map(|duration| duration.0).filter(|duration| !duration.is_zero()))
+}
+
+/// `authentication` and `authorization` say `enabled: …` about each of their parts.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Anonymous {
+    /// Requests without credentials are `system:anonymous`.
+    pub enabled: Option<bool>,
+}
+
+/// Bearer tokens are reviewed by the API server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TokenWebhook {
+    /// On by default.
+    pub enabled: Option<bool>,
+    /// How long a review's answer holds; 2 minutes by default.
+    #[serde(rename = "cacheTTL", deserialize_with = "duration")]
+    pub cache_ttl: Option<Duration>,
+}
+
+/// Client certificates.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct X509 {
+    /// PEM file of the authorities that sign client certificates.
+    #[serde(rename = "clientCAFile")]
+    pub client_ca_file: String,
+}
+
+/// Who a request is from.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Authentication {
+    /// Requests without credentials.
+    pub anonymous: Anonymous,
+    /// Bearer tokens.
+    pub webhook: TokenWebhook,
+    /// Client certificates.
+    pub x509: X509,
+}
+
+/// How long answers of the API server hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AccessWebhook {
+    /// 5 minutes by default.
+    #[serde(rename = "cacheAuthorizedTTL", deserialize_with = "duration")]
+    pub authorized: Option<Duration>,
+    /// 30 seconds by default.
+    #[serde(rename = "cacheUnauthorizedTTL", deserialize_with = "duration")]
+    pub unauthorized: Option<Duration>,
+}
+
+/// What a request may do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Authorization {
+    /// `Webhook` (the default) or `AlwaysAllow`.
+    pub mode: String,
+    /// The webhook's answers.
+    pub webhook: AccessWebhook,
+}
+
+/// A taint to register with.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// NoSchedule, PreferNoSchedule or NoExecute.
+    pub effect: String,
+}
+
+/// The configuration. Units are in the names' documentation upstream; durations are real ones here.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct KubeletConfiguration {
+    pub address: String,
+    pub port: u16,
+    pub read_only_port: u16,
+    pub healthz_port: Option<u16>,
+    pub healthz_bind_address: String,
+    pub tls_cert_file: String,
+    pub tls_private_key_file: String,
+    pub tls_min_version: String,
+    pub tls_cipher_suites: Vec<String>,
+    pub authentication: Authentication,
+    pub authorization: Authorization,
+    #[serde(rename = "clusterDNS")]
+    pub cluster_dns: Vec<String>,
+    pub cluster_domain: String,
+    pub resolv_conf: Option<String>,
+    pub cgroup_driver: String,
+    pub cgroup_root: String,
+    #[serde(rename = "cgroupsPerQOS")]
+    pub cgroups_per_qos: Option<bool>,
+    pub container_runtime_endpoint: String,
+    pub image_service_endpoint: String,
+    #[serde(deserialize_with = "duration")]
+    pub runtime_request_timeout: Option<Duration>,
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: String,
+    pub pod_logs_dir: String,
+    pub pod_pids_limit: Option<i64>,
+    pub max_pods: i32,
+    #[serde(rename = "cpuCFSQuota")]
+    pub cpu_cfs_quota: Option<bool>,
+    pub fail_swap_on: Option<bool>,
+    pub seccomp_default: Option<bool>,
+    pub serialize_image_pulls: Option<bool>,
+    pub register_node: Option<bool>,
+    pub register_with_taints: Vec<Taint>,
+    #[serde(rename = "providerID")]
+    pub provider_id: String,
+    #[serde(deserialize_with = "duration")]
+    pub node_status_update_frequency: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    pub node_status_report_frequency: Option<Duration>,
+    pub node_status_max_images: Option<i32>,
+    pub node_lease_duration_seconds: i32,
+    pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub system_reserved: BTreeMap<String, String>,
+    pub kube_reserved: BTreeMap<String, String>,
+    pub container_log_max_size: String,
+    pub container_log_max_files: Option<i32>,
+}
+
+impl Default for KubeletConfiguration {
+    fn default() -> Self {
+        Self {
+            address: "0.0.0.0".into(),
+            port: 10250,
+            read_only_port: 0,
+            healthz_port: None,
+            healthz_bind_address: "127.0.0.1".into(),
+            tls_cert_file: String::new(),
+            tls_private_key_file: String::new(),
+            tls_min_version: String::new(),
+            tls_cipher_suites: Vec::new(),
+            authentication: Authentication::default(),
+            authorization: Authorization::default(),
+            cluster_dns: Vec::new(),
+            cluster_domain: String::new(),
+            resolv_conf: None,
+            cgroup_driver: "cgroupfs".into(),
+            cgroup_root: String::new(),
+            cgroups_per_qos: None,
+            container_runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
+            image_service_endpoint: String::new(),
+            runtime_request_timeout: None,
+            pod_cidr: String::new(),
+            pod_logs_dir: "/var/log/pods".into(),
+            pod_pids_limit: None,
+            max_pods: 110,
+            cpu_cfs_quota: None,
+            fail_swap_on: None,
+            seccomp_default: None,
+            serialize_image_pulls: None,
+            register_node: None,
+            register_with_taints: Vec::new(),
+            provider_id: String::new(),
+            node_status_update_frequency: None,
+            node_status_report_frequency: None,
+            node_status_max_images: None,
+            node_lease_duration_seconds: 40,
+            eviction_hard: None,
+            system_reserved: BTreeMap::new(),
+            kube_reserved: BTreeMap::new(),
+            container_log_max_size: "10Mi".into(),
+            container_log_max_files: None,
+        }
+    }
+}
+
+impl KubeletConfiguration {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::from_fields(config_file::load(path, EXPECTED)?)
+    }
+
+    fn from_fields(mut fields: serde_json::Map<String, Value>) -> Result<Self, ConfigError> {
+        for (name, accepted) in INERT {
+            let Some(value) = fields.shift_remove(*name) else { continue };
+            if !asks_nothing(&value) && !accepted.contains(&value.to_string().as_str()) {
+                return Err(ConfigError::Unsupported(format!("{name}: {value}")));
+            }
+        }
+        // COMPAT: null and empty text stand for the default, as in Go.
+        fields.retain(|_, value| !value.is_null() && value != "");
+        let config: Self =
+            serde_json::from_value(Value::Object(fields)).map_err(|error| ConfigError::Invalid(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses values that nothing can be done with.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let unsupported = |text: String| Err(ConfigError::Unsupported(text));
+        match self.cgroup_driver.as_str() {
+            "cgroupfs" => {}
+            "systemd" => return unsupported("cgroupDriver: systemd (use cgroupfs)".into()),
+            other => {
+                return Err(ConfigError::Invalid(format!(
+                    "unsupported CgroupDriver specified cgroupDriver: {other:?}, allowed values: cgroupfs or systemd"
+                )));
+            }
+        }
+        if self.cgroups_per_qos == Some(false) {
+            return unsupported("cgroupsPerQOS: false".into());
+        }
+        if !self.image_service_endpoint.is_empty()
+            && self.image_service_endpoint != self.container_runtime_endpoint
+        {
+            return unsupported("imageServiceEndpoint other than containerRuntimeEndpoint".into());
+        }
+        if !matches!(self.authorization.mode.as_str(), "" | "Webhook" | "AlwaysAllow") {
+            return Err(ConfigError::Invalid(format!(
+                "authorization.mode: {:?}, allowed values: Webhook or AlwaysAllow",
+                self.authorization.mode
+            )));
+        }
+        let real = |(_, value): (&String, &String)| !matches!(value.as_str(), "0%" | "100%");
+        if let Some(eviction) = &self.eviction_hard
+            && let Some((signal, value)) = eviction.iter().find(|entry| real(*entry))
+        {
+            return unsupported(format!("evictionHard: {signal}: {value}"));
+        }
+        if self.read_only_port != 0 && self.read_only_port == self.port {
+            return Err(ConfigError::Invalid("readOnlyPort and port must differ".into()));
+        }
+        api_types::Quantity::parse(&self.container_log_max_size)
+            .map_err(|error| ConfigError::Invalid(format!("containerLogMaxSize: {error}")))?;
+        if self.container_log_max_files.is_some_and(|files| files < 2) {
+            return Err(ConfigError::Invalid("containerLogMaxFiles: must be greater than 1".into()));
+        }
+        Ok(())
+    }
+
+    /// Cluster DNS and the node's resolver file; an empty path reads none.
+    pub fn resolver(&self) -> &str {
+        self.resolv_conf.as_deref().unwrap_or("/etc/resolv.conf")
+    }
+}
+
+/// Zero values: what Go leaves in a field that nobody set.
+fn asks_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(asks_nothing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Result<KubeletConfiguration, String> {
+        let text = format!("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{body}");
+        let fields = config_file::parse(&text, Path::new("kubelet.yaml"), EXPECTED).map_err(|e| e.to_string())?;
+        KubeletConfiguration::from_fields(fields).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_kubeadm_writes_is_accepted() {
+        let config = parse(
+            "authentication: {anonymous: {enabled: false}, webhook: {cacheTTL: 0s, enabled: true}, \
+             x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}\n\
+             authorization: {mode: Webhook, webhook: {cacheAuthorizedTTL: 0s, cacheUnauthorizedTTL: 0s}}\n\
+             cgroupDriver: cgroupfs\nclusterDNS: [10.96.0.10]\nclusterDomain: cluster.local\n\
+             containerRuntimeEndpoint: \"\"\ncpuManagerReconcilePeriod: 0s\ncrashLoopBackOff: {}\n\
+             healthzPort: 10248\nimageMinimumGCAge: 0s\nlogging: {flushFrequency: 0, options: {json: \
+             {infoBufferSize: \"0\"}}, verbosity: 0}\nmemorySwap: {}\nnodeStatusReportFrequency: 0s\n\
+             shutdownGracePeriod: 0s\nsyncFrequency: 0s\n",
+        )
+        .unwrap();
+        assert_eq!(config.cluster_dns, ["10.96.0.10"]);
+        assert_eq!(config.port, 10250);
+        assert_eq!(config.node_status_report_frequency, None);
+        assert_eq!(config.container_runtime_endpoint, "unix:///run/containerd/containerd.sock");
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused_by_name() {
+        let check = |body: &str, expected: &str| assert_eq!(parse(body).unwrap_err(), expected);
+        check(
+            "cpuManagerPolicy: static\n",
+            "KubeletConfiguration: cpuManagerPolicy: \"static\" is not supported by this kubelet",
+        );
+        check(
+            "staticPodPath: /etc/kubernetes/manifests\n",
+            "KubeletConfiguration: staticPodPath: \"/etc/kubernetes/manifests\" is not supported by this kubelet",
+        );
+        check(
+            "cgroupDriver: systemd\n",
+            "KubeletConfiguration: cgroupDriver: systemd (use cgroupfs) is not supported by this kubelet",
+        );
+        check(
+            "evictionHard: {memory.available: 5%}\n",
+            "KubeletConfiguration: evictionHard: memory.available: 5% is not supported by this kubelet",
+        );
+        assert!(parse("nonsense: 1\n").unwrap_err().contains("unknown field `nonsense`"));
+        assert!(parse("evictionHard: {memory.available: \"0%\"}\n").is_ok());
+    }
+}

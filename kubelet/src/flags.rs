@@ -1,0 +1,142 @@
+//! The command line: upstream's flags as far as this kubelet acts on them. Others are refused by clap,
+//! by name. Flags win over the configuration file.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use daemon::flags::{KeyValues, LoggingFlags};
+
+use crate::config::{ConfigError, KubeletConfiguration, Taint};
+
+/// The kubelet is the primary "node agent" that runs on each node. It registers the node with the apiserver, runs the pods bound to it by means of a container runtime, and reports their state
+#[derive(Parser, Clone, Debug)]
+#[command(name = "kubelet", next_help_heading = "Kubelet flags")]
+pub struct Flags {
+    /// The kubelet will load its initial configuration from this file; omit it to use the default values
+    #[arg(long, value_name = "string")]
+    pub config: Option<PathBuf>,
+    /// Path to a kubeconfig file, specifying how to connect to the API server
+    #[arg(long, value_name = "string")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The directory where the TLS certs are located, for a serving certificate that the kubelet makes itself
+    #[arg(long, value_name = "string", default_value = "/var/lib/kubelet/pki")]
+    pub cert_dir: PathBuf,
+    /// If non-empty, will use this string as identification instead of the actual hostname
+    #[arg(long, value_name = "string", default_value = "")]
+    pub hostname_override: String,
+    /// IP address (or comma-separated dual-stack IP addresses) of the node. If unset, the kubelet will use the address of the node's default route
+    #[arg(long, value_name = "string", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
+    /// Labels to add when registering the node in the cluster, as key=value pairs separated by ','
+    #[arg(long, value_name = "mapStringString", default_value = "")]
+    pub node_labels: KeyValues,
+    /// Directory path for managing kubelet files (volume mounts, etc)
+    #[arg(long, value_name = "string", default_value = "/var/lib/kubelet")]
+    pub root_dir: PathBuf,
+    /// The endpoint of the container runtime service (unix socket)
+    #[arg(long, value_name = "string")]
+    pub container_runtime_endpoint: Option<String>,
+    /// Register the node with the apiserver
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    pub register_node: Option<bool>,
+    /// Register the node with the given list of taints (comma separated <key>=<value>:<effect>)
+    #[arg(long, value_name = "[]v1.Taint", value_delimiter = ',')]
+    pub register_with_taints: Vec<String>,
+    /// The IP address for the kubelet to serve on
+    #[arg(long, value_name = "ip")]
+    pub address: Option<IpAddr>,
+    /// The port for the kubelet to serve on
+    #[arg(long, value_name = "int32")]
+    pub port: Option<u16>,
+    /// The port of the localhost healthz endpoint (set to 0 to disable)
+    #[arg(long, value_name = "int32")]
+    pub healthz_port: Option<u16>,
+    /// Driver that the kubelet uses to manipulate cgroups on the host: 'cgroupfs'
+    #[arg(long, value_name = "string")]
+    pub cgroup_driver: Option<String>,
+    /// Optional root cgroup to use for pods
+    #[arg(long, value_name = "string")]
+    pub cgroup_root: Option<String>,
+    /// Comma-separated list of DNS server IP addresses for pods
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub cluster_dns: Vec<String>,
+    /// Domain for this cluster
+    #[arg(long, value_name = "string")]
+    pub cluster_domain: Option<String>,
+    /// Resolver configuration file used as the basis for the container DNS resolution configuration
+    #[arg(long, value_name = "string")]
+    pub resolv_conf: Option<String>,
+    /// Number of Pods that can run on this kubelet
+    #[arg(long, value_name = "int32")]
+    pub max_pods: Option<i32>,
+    /// The CIDR to use for pod IP addresses, when the node has none from the cluster
+    #[arg(long, value_name = "string")]
+    pub pod_cidr: Option<String>,
+    /// Makes the kubelet fail to start if swap is enabled on the node
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    pub fail_swap_on: Option<bool>,
+    /// File containing the x509 certificate used for serving HTTPS
+    #[arg(long, value_name = "string", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<String>,
+    /// File containing the private key that matches --tls-cert-file
+    #[arg(long, value_name = "string", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<String>,
+    /// Requests with a client certificate signed by one of the authorities in this file are authenticated by it
+    #[arg(long, value_name = "string")]
+    pub client_ca_file: Option<String>,
+    /// Verbosity and format of the log
+    #[command(flatten)]
+    pub logging: LoggingFlags,
+}
+
+impl Flags {
+    /// The configuration file's content with the flags over it.
+    pub fn configuration(&self) -> Result<KubeletConfiguration, ConfigError> {
+        let mut config = match &self.config {
+            Some(path) => KubeletConfiguration::load(path)?,
+            None => KubeletConfiguration::default(),
+        };
+        let set = |field: &mut String, flag: &Option<String>| {
+            if let Some(value) = flag {
+                field.clone_from(value);
+            }
+        };
+        set(&mut config.container_runtime_endpoint, &self.container_runtime_endpoint);
+        set(&mut config.cgroup_driver, &self.cgroup_driver);
+        set(&mut config.cgroup_root, &self.cgroup_root);
+        set(&mut config.cluster_domain, &self.cluster_domain);
+        set(&mut config.pod_cidr, &self.pod_cidr);
+        set(&mut config.tls_cert_file, &self.tls_cert_file);
+        set(&mut config.tls_private_key_file, &self.tls_private_key_file);
+        set(&mut config.authentication.x509.client_ca_file, &self.client_ca_file);
+        if let Some(address) = self.address {
+            config.address = address.to_string();
+        }
+        config.port = self.port.unwrap_or(config.port);
+        config.healthz_port = self.healthz_port.or(config.healthz_port);
+        config.resolv_conf = self.resolv_conf.clone().or(config.resolv_conf);
+        config.max_pods = self.max_pods.unwrap_or(config.max_pods);
+        config.fail_swap_on = self.fail_swap_on.or(config.fail_swap_on);
+        config.register_node = self.register_node.or(config.register_node);
+        if !self.cluster_dns.is_empty() {
+            config.cluster_dns.clone_from(&self.cluster_dns);
+        }
+        for text in &self.register_with_taints {
+            config.register_with_taints.push(taint(text)?);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// `key=value:effect` or `key:effect`.
+fn taint(text: &str) -> Result<Taint, ConfigError> {
+    let bad = || ConfigError::Invalid(format!("invalid taint spec: {text}"));
+    let (rest, effect) = text.rsplit_once(':').ok_or_else(bad)?;
+    let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+    if key.is_empty() || !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
+        return Err(bad());
+    }
+    Ok(Taint { key: key.into(), value: value.into(), effect: effect.into() })
+}

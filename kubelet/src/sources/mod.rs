@@ -1,0 +1,11 @@
+//! Where the kubelet learns from: the API server, by list and watch ([`follow`]).
+//!
+//! [`pods`] feeds the pods of this node to their workers; [`references`] keeps the ConfigMaps and
+//! Secrets that those pods refer to; [`services`] the Services that their environments name. Static
+//! pods from files and HTTP are not there yet, and their settings are refused.
+
+pub mod follow;
+pub mod pods;
+pub mod references;
+pub mod services;
+pub mod tokens;
