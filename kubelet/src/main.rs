@@ -1,2 +1,47 @@
-//! kubelet
-fn main() {}
+//! kubelet: runs the pods that are bound to its node, by way of a container runtime (CRI v1).
+//!
+//! Reading order: [`flags`] and [`config`]; [`run`] puts the parts of [`kubelet`] together; [`sources`]
+//! feed the [`pod_worker`]s, whose turns are [`sync_pod`]'s plans and actions; [`status`] goes back to
+//! the API; [`node`] keeps the Node and its lease; [`server`] answers the API server on port 10250.
+
+mod admission;
+mod cgroup;
+mod config;
+mod cri;
+mod dns;
+mod downward;
+mod environment;
+mod events;
+mod flags;
+mod hosts;
+mod housekeeping;
+mod http_get;
+mod images;
+mod kubelet;
+mod lifecycle;
+mod logs;
+mod machine;
+mod node;
+mod pod_worker;
+mod probe;
+mod resources;
+mod run;
+mod runtime_watch;
+mod server;
+mod sources;
+mod status;
+mod sync_pod;
+mod termination;
+mod volume;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> anyhow::Result<()> {
+    let flags: flags::Flags = daemon::flags::parse();
+    flags.logging.init();
+    daemon::tls::install_default_provider();
+    // Two threads do: the work is waiting for the runtime and the API.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(run::run(flags))
+}

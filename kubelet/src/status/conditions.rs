@@ -176,3 +176,19 @@ fn initialized(view: &View<'_>, statuses: &[ContainerStatus], phase: &PodPhase) 
     }
     Verdict::no("ContainersNotInitialized", message(&unknown, "incomplete", &incomplete))
 }
+
+/// Whether the conditions that others own (readiness gates) are the same in both.
+pub fn same_foreign(a: &api_types::core::v1::Pod, b: &api_types::core::v1::Pod) -> bool {
+    let foreign = |pod: &api_types::core::v1::Pod| {
+        let mut list: Vec<PodCondition> = pod
+            .status
+            .conditions
+            .iter()
+            .filter(|condition| !OWNED.contains(&condition.type_))
+            .cloned()
+            .collect();
+        list.sort_by(|a, b| a.type_.cmp(&b.type_));
+        list
+    };
+    foreign(a) == foreign(b)
+}

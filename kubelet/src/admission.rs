@@ -1,0 +1,144 @@
+//! Whether the node takes a pod that was bound to it. A refused pod fails; nothing of it is started.
+//!
+//! The scheduler has said yes already; this catches what it could not know: two pods bound at once,
+//! another kubelet's settings, a host port taken. [`check`] is pure.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use api_types::core::v1::{Pod, ResourceList};
+
+use crate::kubelet::Kubelet;
+use crate::pod_worker::Stage;
+use crate::resources;
+use crate::status::Eviction;
+
+/// Sysctls that affect no one but the pod.
+const SAFE_SYSCTLS: &[&str] = &[
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+
+/// Admits a pod or says why not.
+pub fn admit(kubelet: &Kubelet, pod: &Arc<Pod>) -> Result<(), Eviction> {
+    let others: Vec<Arc<Pod>> = kubelet
+        .workers
+        .all()
+        .into_iter()
+        .filter(|(other, stage)| *stage <= Stage::Terminating && other.metadata.uid != pod.metadata.uid)
+        // Pods that came later do not count against this one.
+        .filter(|(other, _)| older(other, pod))
+        .map(|(other, _)| other)
+        .collect();
+    let result = check(pod, &others, &kubelet.allocatable, kubelet.config.max_pods);
+    if let Err(refusal) = &result {
+        kubelet.recorder.pod(pod, "Warning", &refusal.reason, &refusal.message);
+    }
+    result
+}
+
+fn older(a: &Pod, b: &Pod) -> bool {
+    let key = |pod: &Pod| (pod.metadata.creation_timestamp, pod.metadata.uid.clone());
+    key(a) < key(b)
+}
+
+fn refuse(reason: &str, message: String) -> Result<(), Eviction> {
+    Err(Eviction { reason: reason.into(), message: format!("Pod was rejected: {message}") })
+}
+
+/// The decision.
+pub fn check(pod: &Pod, others: &[Arc<Pod>], allocatable: &ResourceList, max_pods: i32) -> Result<(), Eviction> {
+    if let Some(context) = &pod.spec.security_context {
+        for sysctl in &context.sysctls {
+            if !SAFE_SYSCTLS.contains(&sysctl.name.replace('/', ".").as_str()) {
+                return refuse("SysctlForbidden", format!("forbidden sysctl: {:?} not allowlisted", sysctl.name));
+            }
+        }
+    }
+    let insufficient = |name: &str, requested: i64, used: i64, capacity: i64| {
+        refuse(
+            &format!("OutOf{name}"),
+            format!(
+                "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+            ),
+        )
+    };
+    let count = others.len() as i64;
+    if count + 1 > i64::from(max_pods) {
+        return insufficient("pods", 1, count, i64::from(max_pods));
+    }
+    let requests = |pod: &Pod| resources::total(&pod.spec, |resources| &resources.requests);
+    let own = requests(pod);
+    let (mut cpu, mut memory) = (0, 0);
+    for other in others {
+        let total = requests(other);
+        cpu += total.cpu;
+        memory += total.memory;
+    }
+    let capacity = resources::cpu(allocatable);
+    if own.cpu > 0 && cpu + own.cpu > capacity {
+        return insufficient("cpu", own.cpu, cpu, capacity);
+    }
+    let capacity = resources::memory(allocatable);
+    if own.memory > 0 && memory + own.memory > capacity {
+        return insufficient("memory", own.memory, memory, capacity);
+    }
+    let taken: HashSet<_> = others.iter().flat_map(|other| host_ports(other)).collect();
+    if host_ports(pod).any(|port| taken.contains(&port)) {
+        return refuse(
+            "NodePorts",
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into(),
+        );
+    }
+    Ok(())
+}
+
+fn host_ports(pod: &Pod) -> impl Iterator<Item = (i32, String, String)> + '_ {
+    pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| port.host_port > 0).map(|port| {
+        (port.host_port, port.protocol.as_str().to_owned(), port.host_ip.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api_types::Quantity;
+    use api_types::core::v1::{Container, ContainerPort};
+
+    fn pod(cpu: &str, port: i32) -> Arc<Pod> {
+        let mut pod = Pod::default();
+        let mut container = Container::default();
+        container.resources.requests.insert("cpu".into(), Quantity::parse(cpu).unwrap());
+        container.ports.push(ContainerPort { host_port: port, ..Default::default() });
+        pod.spec.containers.push(container);
+        Arc::new(pod)
+    }
+
+    fn check_refusal(pod: &Pod, others: &[Arc<Pod>], expected: Option<(&str, &str)>) {
+        let allocatable: ResourceList = [("cpu".to_owned(), Quantity::parse("2").unwrap())].into();
+        let refusal = check(pod, others, &allocatable, 2).err();
+        let shown = refusal.as_ref().map(|refusal| (refusal.reason.as_str(), refusal.message.as_str()));
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn resources_pods_and_ports() {
+        check_refusal(&pod("1", 0), &[pod("1", 0)], None);
+        let message = "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000";
+        check_refusal(&pod("1500m", 0), &[pod("1", 0)], Some(("OutOfcpu", message)));
+        let message = "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
+        check_refusal(&pod("0", 0), &[pod("0", 0), pod("0", 0)], Some(("OutOfpods", message)));
+        let message = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        check_refusal(&pod("0", 80), &[pod("0", 80)], Some(("NodePorts", message)));
+    }
+}

@@ -1,0 +1,131 @@
+//! The kubelet's parts, as its loops share them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api_types::core::v1::{Pod, ResourceList};
+use client::Client;
+use jiff::Timestamp;
+use parking_lot::RwLock;
+
+use crate::cgroup::tree::Tree;
+use crate::config::KubeletConfiguration;
+use crate::cri::observed::{self, ObservedPod};
+use crate::cri::{CallError, Runtime, changes::Pulse, v1};
+use crate::events::Recorder;
+use crate::images::Images;
+use crate::machine::Machine;
+use crate::pod_worker::Workers;
+use crate::probe::schedule::Probes;
+use crate::sources::references::References;
+use crate::sources::services::Services;
+use crate::sources::tokens::Tokens;
+use crate::status::writer::Statuses;
+use crate::sync_pod::backoff::Backoff;
+use crate::sync_pod::reasons::Reasons;
+use crate::termination;
+
+/// What is known of the runtime.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeFacts {
+    /// `containerd`
+    pub name: String,
+    /// `1.6.20~ds1`
+    pub version: String,
+    /// Why pods cannot get a network yet; empty when they can.
+    pub network_error: String,
+    /// Why the runtime is not ready; empty when it is.
+    pub runtime_error: String,
+    /// The last status.
+    pub status: v1::StatusResponse,
+}
+
+/// All parts.
+pub struct Kubelet {
+    /// Name of the node.
+    pub node_name: String,
+    /// The node's addresses, the primary one first.
+    pub node_ips: Vec<String>,
+    /// Settings.
+    pub config: KubeletConfiguration,
+    /// `/var/lib/kubelet`
+    pub root: PathBuf,
+    /// Labels for the registration.
+    pub node_labels: std::collections::BTreeMap<String, String>,
+    /// The API.
+    pub client: Client,
+    /// The runtime.
+    pub runtime: Runtime,
+    /// What is known of it.
+    pub runtime_facts: RwLock<RuntimeFacts>,
+    /// When it was last listed.
+    pub pulse: Pulse,
+    /// Events.
+    pub recorder: Recorder,
+    /// Control groups.
+    pub tree: Tree,
+    /// The node.
+    pub machine: Machine,
+    /// What pods may use of it.
+    pub allocatable: ResourceList,
+    /// Images.
+    pub images: Images,
+    /// Crashed containers.
+    pub crashes: Backoff,
+    /// Failed starts.
+    pub reasons: Reasons,
+    /// Probes.
+    pub probes: Arc<Probes>,
+    /// Statuses.
+    pub statuses: Arc<Statuses>,
+    /// ConfigMaps and Secrets.
+    pub references: References,
+    /// Services.
+    pub services: Arc<Services>,
+    /// Service account tokens.
+    pub tokens: Tokens,
+    /// Pods.
+    pub workers: Arc<Workers>,
+    /// When this process began.
+    pub started: Timestamp,
+}
+
+impl Kubelet {
+    /// The directory of a pod.
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.root.join("pods").join(uid)
+    }
+
+    /// The root of the pods' control groups.
+    pub fn cgroup_root(&self) -> &str {
+        &self.config.cgroup_root
+    }
+
+    /// CPU limits are enforced.
+    pub fn cfs_quota(&self) -> bool {
+        self.config.cpu_cfs_quota != Some(false)
+    }
+
+    /// The runtime's view of a pod, termination messages included.
+    pub async fn observe(&self, uid: &str) -> Result<ObservedPod, CallError> {
+        let mut observed = observed::read(&self.runtime, uid).await?;
+        termination::fill(&mut observed);
+        Ok(observed)
+    }
+
+    /// The runtime's name, as container ids start with it.
+    pub fn runtime_name(&self) -> String {
+        self.runtime_facts.read().name.clone()
+    }
+
+    /// Forgets what was kept in memory about a pod.
+    pub fn forget(&self, pod: &Pod) {
+        let uid = &pod.metadata.uid;
+        self.images.forget(uid);
+        self.crashes.forget(&format!("{uid}_"));
+        self.reasons.forget(uid);
+        self.probes.remove(uid);
+        self.references.forget(uid);
+        self.tokens.forget(uid);
+    }
+}

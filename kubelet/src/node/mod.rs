@@ -1,0 +1,6 @@
+//! The Node object: registering it, and keeping its status ([`status`]) and lease ([`lease`]) current.
+
+pub mod allocatable;
+pub mod lease;
+pub mod register;
+pub mod status;

@@ -1,0 +1,292 @@
+//! The node's status, computed from what is known, and written at upstream's rhythm: looked at every
+//! `nodeStatusUpdateFrequency`, written when it changed or `nodeStatusReportFrequency` passed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::core::v1::{
+    ConditionStatus, ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeAddressType, NodeCondition,
+    NodeConditionType, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures,
+    NodeStatus, NodeSwapStatus, NodeSystemInfo,
+};
+use api_types::meta::Time;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::allocatable;
+use crate::cri::v1;
+use crate::kubelet::Kubelet;
+
+/// The runtime must have answered a listing that lately.
+const PULSE: Duration = Duration::from_secs(180);
+/// Names of one image that are published.
+const NAMES_PER_IMAGE: usize = 5;
+const IMAGES: i32 = 50;
+
+/// What the conditions are computed from.
+pub struct Health<'a> {
+    /// Reasons for not being ready, in upstream's order; empty when ready.
+    pub problems: &'a [String],
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The reasons for not being ready.
+pub fn problems(kubelet: &Kubelet) -> Vec<String> {
+    let facts = kubelet.runtime_facts.read();
+    let mut problems = Vec::new();
+    if !facts.runtime_error.is_empty() {
+        problems.push(facts.runtime_error.clone());
+    }
+    match kubelet.pulse.last() {
+        None => problems.push("PLEG is not healthy: pleg has yet to be successful".into()),
+        Some(last) if last.elapsed() > PULSE => problems.push(format!(
+            "PLEG is not healthy: pleg was last seen active {}s ago; threshold is 3m0s",
+            last.elapsed().as_secs()
+        )),
+        Some(_) => {}
+    }
+    if !facts.network_error.is_empty() {
+        problems.push(facts.network_error.clone());
+    }
+    problems
+}
+
+/// COMPAT: as Go joins errors: one alone, several in brackets.
+fn join(problems: &[String]) -> String {
+    match problems {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
+}
+
+/// The conditions, `Ready` last.
+pub fn conditions(old: &[NodeCondition], health: &Health<'_>) -> Vec<NodeCondition> {
+    let now = Some(Time::whole(health.now));
+    let mut conditions: Vec<NodeCondition> = Vec::new();
+    let own = [
+        (NodeConditionType::MemoryPressure, false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available".to_owned()),
+        (NodeConditionType::DiskPressure, false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure".to_owned()),
+        (NodeConditionType::PIDPressure, false, "KubeletHasSufficientPID", "kubelet has sufficient PID available".to_owned()),
+        if health.problems.is_empty() {
+            (NodeConditionType::Ready, true, "KubeletReady", "kubelet is posting ready status".to_owned())
+        } else {
+            (NodeConditionType::Ready, false, "KubeletNotReady", join(health.problems))
+        },
+    ];
+    conditions.extend(old.iter().filter(|old| own.iter().all(|(type_, ..)| old.type_ != *type_)).cloned());
+    for (type_, status, reason, message) in own {
+        let status = if status { ConditionStatus::True } else { ConditionStatus::False };
+        let kept = old.iter().find(|old| old.type_ == type_ && old.status == status);
+        conditions.push(NodeCondition {
+            last_transition_time: kept.and_then(|old| old.last_transition_time).or(now),
+            last_heartbeat_time: now,
+            type_,
+            status,
+            reason: reason.into(),
+            message,
+        });
+    }
+    conditions
+}
+
+/// The images, largest first, as far as they are published.
+pub fn images(mut all: Vec<v1::Image>, max: i32) -> Vec<ContainerImage> {
+    all.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
+    if let Ok(max) = usize::try_from(max) {
+        all.truncate(max);
+    }
+    all.into_iter()
+        .map(|image| {
+            let names = image.repo_digests.into_iter().chain(image.repo_tags);
+            ContainerImage { names: names.take(NAMES_PER_IMAGE).collect(), size_bytes: image.size as i64 }
+        })
+        .collect()
+}
+
+/// The whole status, over the one before.
+pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
+    let machine = &kubelet.machine;
+    let all = kubelet.runtime.image_list().await.unwrap_or_default();
+    let facts = kubelet.runtime_facts.read().clone();
+    let handlers = facts.status.runtime_handlers.iter().map(|handler| NodeRuntimeHandler {
+        name: handler.name.clone(),
+        features: handler.features.as_ref().map(|features| {
+            Box::new(NodeRuntimeHandlerFeatures {
+                recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
+                user_namespaces: Some(features.user_namespaces),
+            })
+        }),
+    });
+    let mut addresses: Vec<NodeAddress> = kubelet
+        .node_ips
+        .iter()
+        .map(|ip| NodeAddress { type_: NodeAddressType::InternalIP, address: ip.clone() })
+        .collect();
+    addresses.push(NodeAddress { type_: NodeAddressType::Hostname, address: kubelet.node_name.clone() });
+    NodeStatus {
+        capacity: allocatable::capacity(machine, &kubelet.root, kubelet.config.max_pods),
+        allocatable: kubelet.allocatable.clone(),
+        conditions: conditions(
+            &old.conditions,
+            &Health { problems: &problems(kubelet), now: Timestamp::now() },
+        ),
+        addresses,
+        daemon_endpoints: NodeDaemonEndpoints {
+            kubelet_endpoint: DaemonEndpoint { port: kubelet.config.port.into() },
+        },
+        node_info: NodeSystemInfo {
+            machine_id: machine.machine_id.clone(),
+            system_uuid: machine.system_uuid.clone(),
+            boot_id: machine.boot_id.clone(),
+            kernel_version: machine.kernel.clone(),
+            os_image: machine.os_image.clone(),
+            container_runtime_version: format!("{}://{}", facts.name, facts.version),
+            kubelet_version: daemon::version::GIT_VERSION.into(),
+            kube_proxy_version: String::new(),
+            operating_system: "linux".into(),
+            architecture: daemon::version::ARCH.into(),
+            swap: (machine.swap > 0).then(|| Box::new(NodeSwapStatus { capacity: Some(machine.swap) })),
+        },
+        images: images(all, kubelet.config.node_status_max_images.unwrap_or(IMAGES)),
+        runtime_handlers: handlers.collect(),
+        features: facts.status.features.as_ref().map(|features| {
+            Box::new(NodeFeatures { supplemental_groups_policy: Some(features.supplemental_groups_policy) })
+        }),
+        ..old.clone()
+    }
+}
+
+/// Equal but for the heartbeats.
+pub fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
+    let still = |status: &NodeStatus| {
+        let mut status = status.clone();
+        for condition in &mut status.conditions {
+            condition.last_heartbeat_time = None;
+        }
+        status
+    };
+    still(a) == still(b)
+}
+
+/// Keeps the status current; never ends.
+pub async fn run(kubelet: Arc<Kubelet>) {
+    let every = kubelet.config.node_status_update_frequency.unwrap_or(Duration::from_secs(10));
+    let report = kubelet.config.node_status_report_frequency.unwrap_or(match kubelet.config.node_status_update_frequency {
+        Some(every) => every,
+        None => Duration::from_secs(300),
+    });
+    let mut known: Option<Node> = None;
+    let mut written: Option<Instant> = None;
+    loop {
+        match update(&kubelet, known.take(), written.is_none_or(|at| at.elapsed() >= report)).await {
+            Ok((node, wrote)) => {
+                known = Some(node);
+                if wrote {
+                    written = Some(Instant::now());
+                }
+            }
+            Err(error) => tracing::warn!(%error, node = kubelet.node_name, "cannot update the node's status"),
+        }
+        let ready = problems(&kubelet).is_empty();
+        // A change of readiness is not kept for the next round.
+        let until = Instant::now() + every.mul_f64(0.96 + fastrand::f64() * 0.08);
+        while Instant::now() < until && problems(&kubelet).is_empty() == ready {
+            tokio::time::sleep(Duration::from_millis(500).min(until - Instant::now())).await;
+        }
+    }
+}
+
+async fn update(kubelet: &Arc<Kubelet>, known: Option<Node>, due: bool) -> Result<(Node, bool), client::Error> {
+    let api = kubelet.client.api::<Node>();
+    let mut node = match known {
+        Some(node) => node,
+        None => match api.find(&kubelet.node_name).await? {
+            Some(node) => node,
+            // Deleted by someone: a kubelet that registers does so again.
+            None if kubelet.config.register_node != Some(false) => super::register::register(kubelet).await?,
+            None => api.get(&kubelet.node_name).await?,
+        },
+    };
+    for _ in 0..5 {
+        let next = status(kubelet, &node.status).await;
+        if same(&next, &node.status) && !due {
+            return Ok((node, false));
+        }
+        tell_of_readiness(kubelet, &node.status, &next);
+        let mut changed = node.clone();
+        changed.status = next;
+        match api.update_status(&changed).await {
+            Ok(stored) => {
+                follow_pod_cidr(kubelet, &stored).await;
+                return Ok((stored, true));
+            }
+            Err(error) if error.is_conflict() => node = api.get(&kubelet.node_name).await?,
+            Err(error) if error.is_not_found() => {
+                node = super::register::register(kubelet).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let fresh = api.get(&kubelet.node_name).await?;
+    Ok((fresh, false))
+}
+
+fn tell_of_readiness(kubelet: &Kubelet, old: &NodeStatus, new: &NodeStatus) {
+    let ready = |status: &NodeStatus| {
+        status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == NodeConditionType::Ready)
+            .map(|condition| condition.status.clone())
+    };
+    let (before, after) = (ready(old), ready(new));
+    if before.is_some() && before != after {
+        let event = if after == Some(ConditionStatus::True) { "NodeReady" } else { "NodeNotReady" };
+        let message = format!("Node {} status is now: {event}", kubelet.node_name);
+        kubelet.recorder.node(&kubelet.node_name, "Normal", event, &message);
+    }
+}
+
+/// The runtime is told once which addresses are the node's to give.
+async fn follow_pod_cidr(kubelet: &Kubelet, node: &Node) {
+    static TOLD: parking_lot::Mutex<String> = parking_lot::Mutex::new(String::new());
+    let given = if node.spec.pod_cidrs.is_empty() { vec![node.spec.pod_cidr.clone()] } else { node.spec.pod_cidrs.clone() };
+    let mut cidr = given.join(",");
+    if cidr.is_empty() {
+        cidr.clone_from(&kubelet.config.pod_cidr);
+    }
+    if cidr.is_empty() || *TOLD.lock() == cidr {
+        return;
+    }
+    match kubelet.runtime.set_pod_cidr(&cidr).await {
+        Ok(()) => *TOLD.lock() = cidr,
+        Err(error) => tracing::warn!(%error, cidr, "cannot tell the runtime the pod network"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_keeps_its_transition_time_until_it_changes() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = conditions(&[], &Health { problems: &[], now: at(1) });
+        assert_eq!(first.last().unwrap().reason, "KubeletReady");
+        let second = conditions(&first, &Health { problems: &[], now: at(2) });
+        assert_eq!(second.last().unwrap().last_transition_time, Some(Time(at(1))));
+        let problems = ["a".to_owned(), "b".to_owned()];
+        let third = conditions(&second, &Health { problems: &problems, now: at(3) });
+        let ready = third.last().unwrap();
+        assert_eq!((ready.message.as_str(), ready.last_transition_time), ("[a, b]", Some(Time(at(3)))));
+    }
+
+    #[test]
+    fn conditions_of_others_are_kept() {
+        let foreign = NodeCondition { type_: NodeConditionType::NetworkUnavailable, ..Default::default() };
+        let made = conditions(std::slice::from_ref(&foreign), &Health { problems: &[], now: Timestamp::UNIX_EPOCH });
+        assert_eq!(made[0], foreign);
+        assert_eq!(made.len(), 5);
+    }
+}

@@ -1,0 +1,79 @@
+//! Keeps track of the runtime: its version, whether it is ready, whether pods can get a network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cri::Runtime;
+use crate::cri::v1;
+use crate::kubelet::{Kubelet, RuntimeFacts};
+
+const EVERY: Duration = Duration::from_secs(5);
+
+/// COMPAT: how upstream prints a condition of the runtime.
+fn describe(condition: Option<&v1::RuntimeCondition>, kind: &str) -> String {
+    match condition {
+        Some(condition) if condition.status => String::new(),
+        Some(condition) => format!(
+            "{kind}={} reason:{} message:{}",
+            condition.status, condition.reason, condition.message
+        ),
+        None => format!("{kind} condition is not set"),
+    }
+}
+
+/// Asks the runtime about itself.
+pub async fn look(runtime: &Runtime) -> RuntimeFacts {
+    let mut facts = RuntimeFacts::default();
+    match runtime.version().await {
+        Ok(version) => {
+            facts.name = version.runtime_name;
+            facts.version = version.runtime_version;
+        }
+        Err(error) => facts.runtime_error = format!("container runtime is down: {error}"),
+    }
+    match runtime.status().await {
+        Ok(status) => {
+            let conditions = status.status.clone().unwrap_or_default().conditions;
+            let find = |name: &str| conditions.iter().find(|condition| condition.r#type == name);
+            let problem = describe(find("RuntimeReady"), "RuntimeReady");
+            if !problem.is_empty() {
+                facts.runtime_error = format!("container runtime not ready: {problem}");
+            }
+            let problem = describe(find("NetworkReady"), "NetworkReady");
+            if !problem.is_empty() {
+                facts.network_error = format!("container runtime network not ready: {problem}");
+            }
+            facts.status = status;
+        }
+        Err(error) => {
+            facts.runtime_error = format!("container runtime status check may not have completed yet: {error}");
+        }
+    }
+    facts
+}
+
+/// Looks every few seconds; never ends. What was known of a runtime that is down stays known.
+pub async fn run(kubelet: Arc<Kubelet>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let mut facts = look(&kubelet.runtime).await;
+        let mut known = kubelet.runtime_facts.write();
+        if facts.name.is_empty() {
+            facts.name.clone_from(&known.name);
+            facts.version.clone_from(&known.version);
+        }
+        if facts.network_error != known.network_error || facts.runtime_error != known.runtime_error {
+            tracing::info!(
+                runtime_error = facts.runtime_error,
+                network_error = facts.network_error,
+                "the runtime's condition changed"
+            );
+            if facts.network_error.is_empty() {
+                for (pod, _) in kubelet.workers.all() {
+                    kubelet.workers.wake(&pod.metadata.uid);
+                }
+            }
+        }
+        *known = facts;
+    }
+}

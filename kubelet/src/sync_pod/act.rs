@@ -1,0 +1,537 @@
+//! A pod's turn: look, decide, do. The only place where a pod's parts come together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::core::v1::{Container, Pod, PodPhase, PodStatus, Secret};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{self, Action, Kind, View, is_sidecar};
+use super::reasons::{self, StartError};
+use super::sandbox_config::{Node, sandbox_config};
+use super::start::{self, PodInputs};
+use super::{kill, sandbox_config};
+use crate::cri::CallError;
+use crate::cri::observed::{ObservedPod, State};
+use crate::downward::NodeFacts;
+use crate::environment::Objects;
+use crate::kubelet::Kubelet;
+use crate::pod_worker::{Outcome, Stage, Turn};
+use crate::probe::Type;
+use crate::status::{self, Eviction};
+use crate::volume::apply::{self, Ready};
+use crate::volume::kinds::payload::Materials;
+use crate::{admission, cgroup, dns, resources};
+
+/// COMPAT: upstream's pause after something failed.
+const RETRY: Duration = Duration::from_secs(10);
+/// First pause after a volume failed.
+const VOLUME_RETRY: Duration = Duration::from_secs(2);
+/// A pod at rest is looked at again that often, in case something was missed.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// Gives a pod one turn.
+pub async fn turn(kubelet: &Arc<Kubelet>, turn: &Turn, cancel: &CancellationToken) -> Outcome {
+    let result = match turn.stage {
+        Stage::Syncing => tokio::select! {
+            result = sync(kubelet, turn) => result,
+            () = cancel.cancelled() => return Outcome::Wait(None),
+        },
+        Stage::Terminating => tokio::select! {
+            result = terminate(kubelet, turn) => result,
+            () = cancel.cancelled() => return Outcome::Wait(None),
+        },
+        Stage::Terminated => clean(kubelet, turn).await,
+        Stage::Done => {
+            if turn.pod.metadata.deletion_timestamp.is_some() || turn.gone {
+                clean(kubelet, turn).await
+            } else {
+                return Outcome::Wait(None);
+            }
+        }
+    };
+    result.unwrap_or_else(|error| {
+        tracing::warn!(pod = turn.pod.metadata.name, namespace = turn.pod.metadata.namespace, error, "retrying");
+        Outcome::Wait(Some(RETRY.mul_f64(0.75 + fastrand::f64() / 2.0)))
+    })
+}
+
+/// Computes the status and hands it to the writer.
+fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, terminal: bool) -> PodStatus {
+    let pod = &turn.pod;
+    let uid = &pod.metadata.uid;
+    let old = kubelet.statuses.get(uid).unwrap_or_else(|| pod.status.clone());
+    let status = status::compute(&status::View {
+        pod,
+        observed,
+        old: &old,
+        start_errors: &kubelet.reasons.of(uid),
+        probes: &*kubelet.probes,
+        terminal,
+        eviction: turn.eviction.as_ref(),
+        host_ips: &kubelet.node_ips,
+        runtime_name: &kubelet.runtime_name(),
+        now: Timestamp::now(),
+    });
+    // An orphan has no object to write to.
+    if !turn.orphan {
+        kubelet.statuses.set(pod, status.clone());
+    }
+    status
+}
+
+fn text(error: CallError) -> String {
+    error.to_string()
+}
+
+/// Makes the pod run.
+async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
+    let pod = &turn.pod;
+    let uid = &pod.metadata.uid;
+    let observed = kubelet.observe(uid).await.map_err(text)?;
+    if !turn.admitted && !observed.may_run() {
+        if let Err(refusal) = admission::admit(kubelet, pod) {
+            return Ok(Outcome::Evict(refusal));
+        }
+    }
+    if let Some(outcome) = deadline(kubelet, pod) {
+        return Ok(outcome);
+    }
+    let status = report(kubelet, turn, &observed, false);
+    if matches!(status.phase, PodPhase::Failed | PodPhase::Succeeded) {
+        return Ok(Outcome::Finished);
+    }
+    let network_error = kubelet.runtime_facts.read().network_error.clone();
+    if !network_error.is_empty() && !pod.spec.host_network {
+        let message = format!("network is not ready: {network_error}");
+        kubelet.recorder.pod(pod, "Warning", "NetworkNotReady", &message);
+        return Err(message);
+    }
+    ensure_cgroup(kubelet, pod)?;
+    make_directories(kubelet, pod)?;
+    kubelet.references.register(pod);
+    let (volumes, objects, renewal) = match prepare_volumes(kubelet, pod, &observed).await {
+        Ok(prepared) => prepared,
+        // Containers that run go on running without the change that failed.
+        Err(error) => {
+            tracing::warn!(pod = pod.metadata.name, error, "volumes are not ready");
+            return Ok(Outcome::Wait(Some(VOLUME_RETRY.mul_f64(1.0 + fastrand::f64() * 4.0))));
+        }
+    };
+    kubelet.probes.add(pod);
+    let liveness = |id: &str| kubelet.probes.verdict(id, Type::Liveness);
+    let startup = |id: &str| kubelet.probes.verdict(id, Type::Startup);
+    let actions = plan::plan(&View { pod, observed: &observed, liveness: &liveness, startup: &startup });
+    let mut next = Next::default();
+    if !actions.is_empty() {
+        tracing::debug!(pod = pod.metadata.name, ?actions, "sync");
+        let result = perform(kubelet, pod, observed, actions, &volumes, &objects, &mut next).await;
+        let observed = kubelet.observe(uid).await.map_err(text)?;
+        let status = report(kubelet, turn, &observed, false);
+        if matches!(status.phase, PodPhase::Failed | PodPhase::Succeeded) {
+            return Ok(Outcome::Finished);
+        }
+        result?;
+    }
+    for wake in [renewal, until_deadline(pod), Some(RESYNC.mul_f64(1.0 + fastrand::f64() / 2.0))] {
+        next.sooner(wake);
+    }
+    Ok(Outcome::Wait(next.0))
+}
+
+/// The earliest time to look again.
+#[derive(Default)]
+struct Next(Option<Duration>);
+
+impl Next {
+    fn sooner(&mut self, delay: Option<Duration>) {
+        self.0 = match (self.0, delay) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+fn until_deadline(pod: &Pod) -> Option<Duration> {
+    let seconds = pod.spec.active_deadline_seconds?;
+    let started = pod.status.start_time?.0;
+    let left = seconds - Timestamp::now().duration_since(started).as_secs();
+    Some(Duration::from_secs(u64::try_from(left).unwrap_or_default()))
+}
+
+fn deadline(kubelet: &Kubelet, pod: &Pod) -> Option<Outcome> {
+    if until_deadline(pod)? > Duration::ZERO {
+        return None;
+    }
+    let message = "Pod was active on the node longer than the specified deadline";
+    kubelet.recorder.pod(pod, "Normal", "DeadlineExceeded", message);
+    Some(Outcome::Evict(Eviction { reason: "DeadlineExceeded".into(), message: message.into() }))
+}
+
+fn ensure_cgroup(kubelet: &Kubelet, pod: &Pod) -> Result<(), String> {
+    let path = cgroup::pod_path(kubelet.cgroup_root(), pod);
+    let limits = resources::pod_limits(pod, kubelet.cfs_quota());
+    kubelet.tree.ensure(&path, &limits, true).map_err(|error| {
+        let message = format!("unable to ensure pod container exists: failed to create container for {path}: {error}");
+        kubelet.recorder.pod(pod, "Warning", "FailedCreatePodContainer", &message);
+        message
+    })
+}
+
+fn make_directories(kubelet: &Kubelet, pod: &Pod) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    let dir = kubelet.pod_dir(&pod.metadata.uid);
+    for dir in [dir.clone(), dir.join("volumes"), dir.join("plugins")] {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&dir);
+        made.map_err(|error| {
+            let message = format!("error making pod data directories: mkdir {}: {error}", dir.display());
+            kubelet.recorder.pod(pod, "Warning", "Failed", &message);
+            message
+        })?;
+    }
+    Ok(())
+}
+
+type Prepared = (BTreeMap<String, Ready>, Objects, Option<Duration>);
+
+/// Reads what the pod refers to, and sets up its volumes.
+async fn prepare_volumes(kubelet: &Arc<Kubelet>, pod: &Arc<Pod>, observed: &ObservedPod) -> Result<Prepared, String> {
+    let failed = |volume: &str, error: &str| {
+        let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
+        kubelet.recorder.pod(pod, "Warning", "FailedMount", &message);
+        message
+    };
+    let objects = kubelet.references.objects(pod).await?;
+    let (tokens, renewal) = match kubelet.tokens.of(pod).await {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            let name = pod
+                .spec
+                .volumes
+                .iter()
+                .find(|volume| {
+                    volume.source.projected.as_ref().is_some_and(|projected| {
+                        projected.sources.iter().any(|source| source.service_account_token.is_some())
+                    })
+                })
+                .map(|volume| volume.name.clone())
+                .unwrap_or_default();
+            return Err(failed(&name, &error));
+        }
+    };
+    let (node, of, dir) = (Arc::clone(kubelet), Arc::clone(pod), kubelet.pod_dir(&pod.metadata.uid));
+    let (given, ips) = (objects.clone(), observed.ips().to_vec());
+    let worked = tokio::task::spawn_blocking(move || {
+        let facts =
+            NodeFacts { host_ips: &node.node_ips, pod_ips: &ips, allocatable: Some(&node.allocatable) };
+        apply::ensure(&of, &dir, &Materials { objects: given, tokens, facts })
+    });
+    let (ready, problems) = worked.await.map_err(|error| error.to_string())?;
+    let messages: Vec<String> =
+        problems.iter().map(|problem| failed(&problem.volume, &problem.error.to_string())).collect();
+    if messages.is_empty() { Ok((ready, objects, renewal)) } else { Err(messages.join("; ")) }
+}
+
+/// Does what the plan says, in its order.
+async fn perform(
+    kubelet: &Arc<Kubelet>,
+    pod: &Arc<Pod>,
+    observed: ObservedPod,
+    actions: Vec<Action>,
+    volumes: &BTreeMap<String, Ready>,
+    objects: &Objects,
+    next: &mut Next,
+) -> Result<(), String> {
+    let meta = &pod.metadata;
+    let uid = &meta.uid;
+    let pull_secrets = pull_secrets(kubelet, pod, objects);
+    let settings = dns_settings(kubelet, pod);
+    let seccomp_root = kubelet.root.join("seccomp").to_string_lossy().into_owned();
+    let node = Node {
+        cgroup_root: kubelet.cgroup_root(),
+        cluster_domain: &kubelet.config.cluster_domain,
+        pod_logs: &kubelet.config.pod_logs_dir,
+        seccomp_root: &seccomp_root,
+    };
+    let mut sandbox = observed.ready_sandbox().cloned();
+    let mut config = None;
+    // A failed init container keeps the ones after it from starting.
+    let mut blocked = false;
+    for action in actions {
+        match action {
+            Action::StopPod => {
+                if sandbox.is_some() && !observed.sandboxes.is_empty() && config.is_none() {
+                    let changed = plan::sandbox_changed(pod, &observed).0;
+                    if changed {
+                        let text = "Pod sandbox changed, it will be killed and re-created.";
+                        kubelet.recorder.pod(pod, "Normal", "SandboxChanged", text);
+                    }
+                }
+                kill::stop_pod(kubelet, pod, &observed, None).await.map_err(|error| failed_kill(kubelet, pod, error))?;
+                sandbox = None;
+            }
+            Action::PurgeInit => {
+                let init = |name: &str| pod.spec.init_containers.iter().any(|spec| spec.name == name);
+                for seen in observed.containers.iter().filter(|seen| init(&seen.name)) {
+                    kubelet.runtime.remove_container(&seen.id).await.map_err(text)?;
+                }
+            }
+            Action::StopContainer { id, name, message, reason } => {
+                let Some(seen) = observed.containers.iter().find(|seen| seen.id == id) else { continue };
+                let target = kill::Target { pod, seen, message: &message, reason, grace: None };
+                kill::stop_container(kubelet, target)
+                    .await
+                    .map_err(|error| format!("cannot stop container {name}: {error}"))?;
+            }
+            Action::CreateSandbox { attempt } => {
+                let made = sandbox_config(pod, attempt, &settings, &node).map_err(|error| {
+                    let message = format!("Failed to create pod sandbox: {error}");
+                    kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
+                    message
+                })?;
+                let logs = sandbox_config::log_directory(node.pod_logs, pod);
+                std::fs::create_dir_all(&logs).map_err(|error| format!("mkdir {logs}: {error}"))?;
+                let handler = pod.spec.runtime_class_name.clone().unwrap_or_default();
+                if !handler.is_empty() {
+                    let message = format!(
+                        "Failed to create pod sandbox: RuntimeClass {handler:?}: runtime classes are not supported by \
+                         this kubelet"
+                    );
+                    kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
+                    return Err(message);
+                }
+                kubelet.runtime.run_sandbox(made.clone(), "").await.map_err(|error| {
+                    let message = format!("Failed to create pod sandbox: {error}");
+                    kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
+                    message
+                })?;
+                let now = kubelet.observe(uid).await.map_err(|error| {
+                    let message = format!("Unable to get pod sandbox status: {error}");
+                    kubelet.recorder.pod(pod, "Warning", "FailedPodSandBoxStatus", &message);
+                    message
+                })?;
+                sandbox = now.ready_sandbox().cloned();
+                config = Some(made);
+            }
+            Action::Start { kind, index } => {
+                if blocked && kind != Kind::Ephemeral {
+                    continue;
+                }
+                let Some(sandbox) = &sandbox else {
+                    return Err("the sandbox is gone again".into());
+                };
+                let config = match &config {
+                    Some(config) => config,
+                    None => config.insert(sandbox_config(pod, sandbox.attempt, &settings, &node)?),
+                };
+                let host_ips = &kubelet.node_ips;
+                let pod_ips: &[String] = if pod.spec.host_network { host_ips } else { &sandbox.ips };
+                let common = PodInputs {
+                    pod,
+                    sandbox: &sandbox.id,
+                    sandbox_config: config,
+                    pod_ips,
+                    volumes,
+                    objects,
+                    pull_secrets: &pull_secrets,
+                };
+                let started = start_one(kubelet, &common, &observed, kind, index, next).await;
+                let container = spec_at(pod, kind, index);
+                blocked |= !started && kind == Kind::Init && !container.is_some_and(is_sidecar);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failed_kill(kubelet: &Kubelet, pod: &Pod, error: CallError) -> String {
+    let message = format!("error killing pod: {error}");
+    kubelet.recorder.pod(pod, "Warning", "FailedKillPod", &message);
+    message
+}
+
+fn spec_at(pod: &Pod, kind: Kind, index: usize) -> Option<&Container> {
+    let spec = &pod.spec;
+    match kind {
+        Kind::Init => spec.init_containers.get(index),
+        Kind::Regular => spec.containers.get(index),
+        Kind::Ephemeral => spec.ephemeral_containers.get(index).map(|container| &container.common),
+    }
+}
+
+/// Starts a container unless it is in back-off; answers whether it was started.
+async fn start_one(
+    kubelet: &Arc<Kubelet>,
+    common: &PodInputs<'_>,
+    observed: &ObservedPod,
+    kind: Kind,
+    index: usize,
+    next: &mut Next,
+) -> bool {
+    let pod = common.pod;
+    let uid = &pod.metadata.uid;
+    let Some(container) = spec_at(pod, kind, index) else { return false };
+    if let Err((error, remaining)) = check_backoff(kubelet, pod, container, observed) {
+        kubelet.reasons.set(uid, &container.name, error);
+        next.sooner(Some(remaining));
+        return false;
+    }
+    let seen = observed.container(&container.name);
+    let logs = sandbox_config::log_directory(&kubelet.config.pod_logs_dir, pod);
+    let restart_count = match seen {
+        Some(seen) => seen.facts.restart_count + 1,
+        None => start::restart_count_by_logs(&std::path::Path::new(&logs).join(&container.name)),
+    };
+    let target = (kind == Kind::Ephemeral)
+        .then(|| pod.spec.ephemeral_containers.get(index).map(|ephemeral| &ephemeral.target_container_name))
+        .flatten()
+        .and_then(|name| observed.container(name))
+        .map(|seen| seen.id.clone());
+    match start::start(kubelet, common, container, restart_count, target).await {
+        Ok(()) => {
+            kubelet.reasons.clear(uid, &container.name);
+            true
+        }
+        Err(error) => {
+            tracing::info!(
+                pod = pod.metadata.name,
+                container = container.name,
+                reason = error.reason,
+                message = error.message,
+                "container not started"
+            );
+            next.sooner(Some(kubelet.images.remaining(uid, &container.image).unwrap_or(RETRY)));
+            kubelet.reasons.set(uid, &container.name, error);
+            false
+        }
+    }
+}
+
+/// A container that ended lately waits; how long grows with each end.
+fn check_backoff(
+    kubelet: &Kubelet,
+    pod: &Pod,
+    container: &Container,
+    observed: &ObservedPod,
+) -> Result<(), (StartError, Duration)> {
+    let meta = &pod.metadata;
+    let ended = observed
+        .containers
+        .iter()
+        .find(|seen| seen.name == container.name && seen.state == State::Exited);
+    let Some(ended) = ended else { return Ok(()) };
+    let since = Timestamp::from_nanosecond(i128::from(ended.finished_at)).unwrap_or_default();
+    let key = format!("{}_{}_{}", meta.uid, container.name, container.image);
+    if let Some((delay, remaining)) = kubelet.crashes.remaining(&key, since, Timestamp::now()) {
+        let shown = format!("{}_{}({})", meta.name, meta.namespace, meta.uid);
+        let event = format!("Back-off restarting failed container {} in pod {shown}", container.name);
+        kubelet.recorder.container(pod, &container.name, "Warning", "BackOff", &event);
+        let delay = daemon::flags::GoDuration(delay);
+        let message = format!("back-off {delay} restarting failed container={} pod={shown}", container.name);
+        return Err((StartError::new(reasons::CRASH_LOOP, message), remaining));
+    }
+    kubelet.crashes.next(&key, since);
+    Ok(())
+}
+
+fn pull_secrets(kubelet: &Kubelet, pod: &Pod, objects: &Objects) -> Vec<Arc<Secret>> {
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for reference in pod.spec.image_pull_secrets.iter().filter(|reference| !reference.name.is_empty()) {
+        match objects.secrets.get(&reference.name) {
+            Some(secret) => there.push(Arc::clone(secret)),
+            None => missing.push(reference.name.clone()),
+        }
+    }
+    if !missing.is_empty() {
+        let message = format!(
+            "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+            missing.join(", ")
+        );
+        kubelet.recorder.pod(pod, "Warning", "FailedToRetrieveImagePullSecret", &message);
+    }
+    there
+}
+
+fn dns_settings(kubelet: &Kubelet, pod: &Pod) -> dns::PodDns {
+    let path = kubelet.config.resolver();
+    let node = std::fs::read_to_string(path).unwrap_or_default();
+    let cluster = dns::ClusterDns {
+        servers: kubelet.config.cluster_dns.clone(),
+        domain: kubelet.config.cluster_domain.clone(),
+    };
+    let made = dns::of_pod(pod, &dns::parse_resolv_conf(&node), &cluster);
+    for (reason, message) in &made.warnings {
+        kubelet.recorder.pod(pod, "Warning", reason, message);
+    }
+    made
+}
+
+/// Stops the pod.
+async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
+    let pod = &turn.pod;
+    let uid = &pod.metadata.uid;
+    kubelet.probes.stop_liveness_and_startup(uid);
+    let observed = kubelet.observe(uid).await.map_err(text)?;
+    if !turn.orphan {
+        report(kubelet, turn, &observed, false);
+        // A readiness probe follows the pod to its end.
+        if observed.may_run() && pod.metadata.deletion_timestamp.is_some() {
+            kubelet.probes.add(pod);
+            kubelet.probes.stop_liveness_and_startup(uid);
+        }
+    }
+    kill::stop_pod(kubelet, pod, &observed, turn.grace).await.map_err(|error| failed_kill(kubelet, pod, error))?;
+    let observed = kubelet.observe(uid).await.map_err(text)?;
+    if let Some(running) = observed.containers.iter().find(|seen| seen.state == State::Running) {
+        return Err(format!("container {} runs although it was stopped", running.name));
+    }
+    kubelet.probes.remove(uid);
+    if !turn.orphan {
+        report(kubelet, turn, &observed, true);
+    }
+    Ok(Outcome::Stopped)
+}
+
+/// Frees what the pod used. Logs and dead containers stay until the pod is deleted.
+async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
+    let pod = &turn.pod;
+    let uid = &pod.metadata.uid;
+    let deleted = turn.gone || pod.metadata.deletion_timestamp.is_some();
+    let observed = kubelet.observe(uid).await.map_err(text)?;
+    if !turn.orphan {
+        report(kubelet, turn, &observed, true);
+    }
+    let dir = kubelet.pod_dir(uid);
+    let removed = tokio::task::spawn_blocking(move || {
+        if deleted { apply::remove_pod_dir(&dir) } else { apply::remove_volumes(&dir) }
+    });
+    removed.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    if deleted {
+        for sandbox in &observed.sandboxes {
+            kubelet.runtime.remove_sandbox(&sandbox.id).await.map_err(text)?;
+        }
+        remove_logs(kubelet, pod, &observed);
+    }
+    kubelet.tree.remove(&cgroup::pod_path(kubelet.cgroup_root(), pod)).map_err(|error| error.to_string())?;
+    kubelet.forget(pod);
+    if deleted && !turn.gone {
+        kubelet.statuses.finish(pod);
+    }
+    Ok(Outcome::Cleaned)
+}
+
+fn remove_logs(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) {
+    let meta = &pod.metadata;
+    for seen in &observed.containers {
+        let name = format!("{}_{}_{}-{}.log", meta.name, meta.namespace, seen.name, seen.id);
+        let _ = std::fs::remove_file(start::container_logs(kubelet).join(name));
+    }
+    let dir = sandbox_config::log_directory(&kubelet.config.pod_logs_dir, pod);
+    if let Err(error) = std::fs::remove_dir_all(&dir)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, dir, "cannot remove a pod's logs");
+    }
+}
