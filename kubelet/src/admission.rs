@@ -57,11 +57,19 @@ fn refuse(reason: &str, message: String) -> Result<(), Eviction> {
 }
 
 /// The decision.
-pub fn check(pod: &Pod, others: &[Arc<Pod>], allocatable: &ResourceList, max_pods: i32) -> Result<(), Eviction> {
+pub fn check(
+    pod: &Pod,
+    others: &[Arc<Pod>],
+    allocatable: &ResourceList,
+    max_pods: i32,
+) -> Result<(), Eviction> {
     if let Some(context) = &pod.spec.security_context {
         for sysctl in &context.sysctls {
             if !SAFE_SYSCTLS.contains(&sysctl.name.replace('/', ".").as_str()) {
-                return refuse("SysctlForbidden", format!("forbidden sysctl: {:?} not allowlisted", sysctl.name));
+                return refuse(
+                    "SysctlForbidden",
+                    format!("forbidden sysctl: {:?} not allowlisted", sysctl.name),
+                );
             }
         }
     }
@@ -104,9 +112,12 @@ pub fn check(pod: &Pod, others: &[Arc<Pod>], allocatable: &ResourceList, max_pod
 }
 
 fn host_ports(pod: &Pod) -> impl Iterator<Item = (i32, String, String)> + '_ {
-    pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| port.host_port > 0).map(|port| {
-        (port.host_port, port.protocol.as_str().to_owned(), port.host_ip.clone())
-    })
+    pod.spec
+        .containers
+        .iter()
+        .flat_map(|container| &container.ports)
+        .filter(|port| port.host_port > 0)
+        .map(|port| (port.host_port, port.protocol.as_str().to_owned(), port.host_ip.clone()))
 }
 
 #[cfg(test)]
@@ -136,7 +147,8 @@ mod tests {
         check_refusal(&pod("1", 0), &[pod("1", 0)], None);
         let message = "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000";
         check_refusal(&pod("1500m", 0), &[pod("1", 0)], Some(("OutOfcpu", message)));
-        let message = "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
+        let message =
+            "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
         check_refusal(&pod("0", 0), &[pod("0", 0), pod("0", 0)], Some(("OutOfpods", message)));
         let message = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
         check_refusal(&pod("0", 80), &[pod("0", 80)], Some(("NodePorts", message)));

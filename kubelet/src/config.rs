@@ -318,8 +318,8 @@ impl KubeletConfiguration {
         }
         // COMPAT: null and empty text stand for the default, as in Go.
         fields.retain(|_, value| !value.is_null() && value != "");
-        let config: Self =
-            serde_json::from_value(Value::Object(fields)).map_err(|error| ConfigError::Invalid(error.to_string()))?;
+        let config: Self = serde_json::from_value(Value::Object(fields))
+            .map_err(|error| ConfigError::Invalid(error.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -391,7 +391,8 @@ mod tests {
 
     fn parse(body: &str) -> Result<KubeletConfiguration, String> {
         let text = format!("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{body}");
-        let fields = config_file::parse(&text, Path::new("kubelet.yaml"), EXPECTED).map_err(|e| e.to_string())?;
+        let fields =
+            config_file::parse(&text, Path::new("kubelet.yaml"), EXPECTED).map_err(|e| e.to_string())?;
         KubeletConfiguration::from_fields(fields).map_err(|e| e.to_string())
     }
 

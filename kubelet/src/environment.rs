@@ -109,9 +109,7 @@ pub fn variables(
     }
     for var in &container.env {
         let value = if !var.value.is_empty() || var.value_from.is_none() {
-            Some(expand(&var.value, |name| {
-                values.get(name).or_else(|| services.get(name)).cloned()
-            }))
+            Some(expand(&var.value, |name| values.get(name).or_else(|| services.get(name)).cloned()))
         } else {
             resolve(pod, container, var, objects, facts)?
         };
@@ -277,8 +275,12 @@ mod tests {
 
     #[test]
     fn later_variables_see_earlier_ones_and_missing_objects_are_named() {
-        let var = |name: &str, value: &str| EnvVar { name: name.into(), value: value.into(), value_from: None };
-        let mut container = Container { env: vec![var("A", "1"), var("B", "$(A)2$(C)"), var("C", "3")], ..Default::default() };
+        let var =
+            |name: &str, value: &str| EnvVar { name: name.into(), value: value.into(), value_from: None };
+        let mut container = Container {
+            env: vec![var("A", "1"), var("B", "$(A)2$(C)"), var("C", "3")],
+            ..Default::default()
+        };
         let services = BTreeMap::new();
         let make = |container: &Container| {
             variables(&Pod::default(), container, &Objects::default(), &services, &NodeFacts::default())

@@ -51,7 +51,9 @@ pub fn file(pod: &Pod, cluster_domain: &str, pod_ips: &[String], node_hosts: &st
         text.push_str(node_hosts);
     } else {
         text.push_str(HEADER);
-        text.push_str("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n");
+        text.push_str(
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n",
+        );
         text.push_str("fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
         let (name, domain) = hostname(pod, cluster_domain);
         for ip in pod_ips {
@@ -92,19 +94,26 @@ mod tests {
         assert_eq!(kernel_hostname(&pod, "c.l").unwrap(), "web-0.web.ns.svc.c.l");
         pod.metadata.name = format!("{}-x", "a".repeat(62));
         assert_eq!(hostname(&pod, "c.l").0, "a".repeat(62));
-        assert!(kernel_hostname(&pod, "c.l").unwrap_err().ends_with("is too long (64 is the max characters allowed)."));
+        assert!(
+            kernel_hostname(&pod, "c.l")
+                .unwrap_err()
+                .ends_with("is too long (64 is the max characters allowed).")
+        );
     }
 
     #[test]
     fn files() {
         let mut pod = pod();
-        pod.spec.host_aliases.push(HostAlias { ip: "1.2.3.4".into(), hostnames: vec!["a".into(), "b".into()] });
+        pod.spec
+            .host_aliases
+            .push(HostAlias { ip: "1.2.3.4".into(), hostnames: vec!["a".into(), "b".into()] });
         let text = file(&pod, "c.l", &["10.0.0.7".into()], "");
         assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
         assert!(text.ends_with("10.0.0.7\tweb-0\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"));
         pod.spec.host_network = true;
-        assert!(file(&pod, "c.l", &[], "127.0.0.1 node\n").starts_with(
-            "# Kubernetes-managed hosts file (host network).\n127.0.0.1 node\n"
-        ));
+        assert!(
+            file(&pod, "c.l", &[], "127.0.0.1 node\n")
+                .starts_with("# Kubernetes-managed hosts file (host network).\n127.0.0.1 node\n")
+        );
     }
 }

@@ -94,7 +94,9 @@ async fn remove_orphaned_files(kubelet: &Arc<Kubelet>) {
         for dir in entries(Path::new(&kubelet.config.pod_logs_dir)).unwrap_or_default() {
             // NAMESPACE_NAME_UID
             let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Some((_, uid)) = name.rsplit_once('_').filter(|_| name.matches('_').count() == 2) else { continue };
+            let Some((_, uid)) = name.rsplit_once('_').filter(|_| name.matches('_').count() == 2) else {
+                continue;
+            };
             if !kubelet.workers.knows(uid) {
                 report("logs of an orphaned pod", &dir, std::fs::remove_dir_all(&dir));
             }
@@ -196,7 +198,9 @@ async fn rotate_logs(kubelet: &Arc<Kubelet>) {
         if !dir.exists() {
             continue;
         }
-        if let Err(error) = rotate(&kubelet.runtime, &container.id, &log, Limits { max_size, max_files }).await {
+        if let Err(error) =
+            rotate(&kubelet.runtime, &container.id, &log, Limits { max_size, max_files }).await
+        {
             tracing::warn!(%error, log = %log.display(), "cannot rotate a log");
         }
     }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::core::v1::{Container, HTTPGetAction, URIScheme};
 use api_types::IntOrString;
+use api_types::core::v1::{Container, HTTPGetAction, URIScheme};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -163,8 +163,7 @@ async fn once(
     headers: &HeaderMap,
 ) -> Result<(Answer, Option<String>), String> {
     let authority = authority(host, port);
-    let stream =
-        TcpStream::connect((host, port)).await.map_err(|error| dial_error(&authority, &error))?;
+    let stream = TcpStream::connect((host, port)).await.map_err(|error| dial_error(&authority, &error))?;
     let mut request = Request::get(path);
     if !headers.contains_key(header::HOST) {
         request = request.header(header::HOST, &authority);

@@ -220,7 +220,9 @@ pub fn with_tag(image: &str) -> Option<String> {
     }
     let component = |part: &&str| {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || "._-".contains(c))
+        part.starts_with(inner)
+            && part.ends_with(inner)
+            && part.chars().all(|c| inner(c) || "._-".contains(c))
     };
     if parts.is_empty() || !parts.iter().all(component) {
         return None;
@@ -276,9 +278,10 @@ fn auth(entry: &serde_json::Value) -> v1::AuthConfig {
 
 /// Host and path of an image, with Docker Hub's host where none is named.
 fn full_name(image: &str) -> String {
-    let host = image.split('/').next().filter(|first| {
-        image.contains('/') && (first.contains(['.', ':']) || *first == "localhost")
-    });
+    let host = image
+        .split('/')
+        .next()
+        .filter(|first| image.contains('/') && (first.contains(['.', ':']) || *first == "localhost"));
     match host {
         Some(_) => image.to_owned(),
         None if image.contains('/') => format!("docker.io/{image}"),
@@ -321,7 +324,9 @@ mod tests {
             "r.io/team": {"username": "b", "password": "2"},
         }});
         let mut secret = Secret::default();
-        secret.data.insert(".dockerconfigjson".into(), api_types::ByteString(config.to_string().into_bytes()));
+        secret
+            .data
+            .insert(".dockerconfigjson".into(), api_types::ByteString(config.to_string().into_bytes()));
         let secrets = [Arc::new(secret)];
         let users = |image: &str| -> Vec<String> {
             credentials(image, &secrets).into_iter().map(|auth| auth.username).collect()

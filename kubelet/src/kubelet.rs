@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use api_types::core::v1::{Pod, ResourceList};
 use client::Client;
-use jiff::Timestamp;
 use parking_lot::RwLock;
 
 use crate::cgroup::tree::Tree;
@@ -86,8 +85,6 @@ pub struct Kubelet {
     pub tokens: Tokens,
     /// Pods.
     pub workers: Arc<Workers>,
-    /// When this process began.
-    pub started: Timestamp,
 }
 
 impl Kubelet {

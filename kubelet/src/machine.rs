@@ -22,8 +22,6 @@ pub struct Machine {
     pub os_image: String,
     /// Bytes of swap.
     pub swap: i64,
-    /// Most processes that the kernel allows.
-    pub max_pids: i64,
     /// Sizes of huge pages, as `2Mi`, with their number.
     pub huge_pages: Vec<(String, i64, i64)>,
 }
@@ -34,7 +32,9 @@ fn read(path: &str) -> String {
 
 fn meminfo(text: &str, name: &str) -> i64 {
     text.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<i64>().ok())
+        .find_map(|line| {
+            line.strip_prefix(name)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<i64>().ok()
+        })
         .unwrap_or_default()
         * 1024
 }
@@ -57,7 +57,6 @@ impl Machine {
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             kernel: read("/proc/sys/kernel/osrelease"),
             os_image: os_image(&read("/etc/os-release")),
-            max_pids: read("/proc/sys/kernel/pid_max").parse().unwrap_or(32_768),
             huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages")),
         }
     }
@@ -83,8 +82,11 @@ fn huge_pages(dir: &Path) -> Vec<(String, i64, i64)> {
             .ok()
             .and_then(|count| count.trim().parse().ok())
             .unwrap_or_default();
-        let label =
-            if kilobytes % (1 << 20) == 0 { format!("{}Gi", kilobytes >> 20) } else { format!("{}Mi", kilobytes >> 10) };
+        let label = if kilobytes % (1 << 20) == 0 {
+            format!("{}Gi", kilobytes >> 20)
+        } else {
+            format!("{}Mi", kilobytes >> 10)
+        };
         sizes.push((label, kilobytes << 10, count));
     }
     sizes
@@ -103,9 +105,15 @@ pub fn default_address() -> Option<IpAddr> {
     let towards = |bind: &str, target: &str| {
         let socket = UdpSocket::bind(bind).ok()?;
         socket.connect(target).ok()?;
-        socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+        socket
+            .local_addr()
+            .ok()
+            .map(|address| address.ip())
+            .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
     };
-    towards("0.0.0.0:0", "192.0.2.1:9").or_else(|| towards("[::]:0", "[2001:db8::1]:9")).or_else(first_interface)
+    towards("0.0.0.0:0", "192.0.2.1:9")
+        .or_else(|| towards("[::]:0", "[2001:db8::1]:9"))
+        .or_else(first_interface)
 }
 
 fn first_interface() -> Option<IpAddr> {
@@ -123,6 +131,9 @@ mod tests {
     #[test]
     fn reads_the_formats_of_proc_and_etc() {
         assert_eq!(meminfo("MemTotal:       16 kB\nMemFree: 1 kB\n", "MemTotal"), 16384);
-        assert_eq!(os_image("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"), "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!(
+            os_image("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+            "Debian GNU/Linux 12 (bookworm)"
+        );
     }
 }

@@ -133,7 +133,9 @@ impl Workers {
         if pod.metadata.deletion_timestamp.is_some() || ended(&pod) {
             worker.end(None);
         }
-        let shown = |pod: &Pod| (pod.metadata.generation, pod.metadata.deletion_timestamp, pod.metadata.labels.clone());
+        let shown = |pod: &Pod| {
+            (pod.metadata.generation, pod.metadata.deletion_timestamp, pod.metadata.labels.clone())
+        };
         // The API telling what we wrote is no news, but for a pod that waits to be removed.
         let news = Arc::ptr_eq(&old, &pod)
             || shown(&old) != shown(&pod)
@@ -189,11 +191,6 @@ impl Workers {
         let _ = self.wake.send(Wake::At(uid.to_owned(), Instant::now() + delay));
     }
 
-    /// The pod, when it is known.
-    pub fn pod(&self, uid: &str) -> Option<Arc<Pod>> {
-        self.pods.lock().get(uid).map(|worker| Arc::clone(&worker.turn.pod))
-    }
-
     /// The pod of that name that the API knows.
     pub fn by_name(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         let pods = self.pods.lock();
@@ -225,11 +222,6 @@ impl Workers {
     /// All pods of the API were seen once.
     pub fn source_ready(&self) {
         self.ready.send_replace(true);
-    }
-
-    /// Whether [`Workers::source_ready`] was called.
-    pub fn is_source_ready(&self) -> bool {
-        *self.ready.borrow()
     }
 
     /// Waits for [`Workers::source_ready`].

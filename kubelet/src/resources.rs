@@ -1,8 +1,6 @@
 //! What containers and pods ask for, in the kernel's terms: QoS class, shares, quota, OOM score. Pure.
 
-use api_types::core::v1::{
-    Container, Pod, PodQOSClass, PodSpec, ResourceList, ResourceRequirements,
-};
+use api_types::core::v1::{Container, Pod, PodQOSClass, PodSpec, ResourceList, ResourceRequirements};
 
 use crate::cri::v1::LinuxContainerResources;
 use crate::sync_pod::plan::is_sidecar;
@@ -88,8 +86,13 @@ pub fn oom_score_adjust(pod: &Pod, container: &Container, node_memory: i64) -> i
     let mut adjust = score(memory(&container.resources.requests));
     if is_sidecar(container) {
         // A sidecar must not die before the containers that need it.
-        let least =
-            pod.spec.containers.iter().map(|other| memory(&other.resources.requests)).min().unwrap_or_default();
+        let least = pod
+            .spec
+            .containers
+            .iter()
+            .map(|other| memory(&other.resources.requests))
+            .min()
+            .unwrap_or_default();
         adjust = adjust.min(score(least));
     }
     // Room below for guaranteed pods, above for best-effort ones.
@@ -187,7 +190,8 @@ pub struct Total {
 
 /// Sums over a pod as upstream does: sidecars add up, other init containers count by their peak.
 pub fn total(spec: &PodSpec, list: fn(&ResourceRequirements) -> &ResourceList) -> Total {
-    let amounts = |container: &Container| (cpu(list(&container.resources)), memory(list(&container.resources)));
+    let amounts =
+        |container: &Container| (cpu(list(&container.resources)), memory(list(&container.resources)));
     let mut sum = Total { every_cpu: true, every_memory: true, ..Default::default() };
     let mut note = |(cpu, memory): (i64, i64)| {
         sum.every_cpu &= cpu > 0;
@@ -281,6 +285,9 @@ mod tests {
         let limits = pod_limits(&both, true);
         assert_eq!((limits.cpu_quota, limits.memory), (Some(200_000), Some(3 << 30)));
         let one = pod(&[(list("1", "1Gi"), list("1", "2Gi")), (list("", ""), list("", ""))]);
-        assert_eq!(pod_limits(&one, true), PodLimits { cpu_shares: Some(1024), cpu_quota: None, memory: None });
+        assert_eq!(
+            pod_limits(&one, true),
+            PodLimits { cpu_shares: Some(1024), cpu_quota: None, memory: None }
+        );
     }
 }

@@ -13,10 +13,9 @@ const EVERY: Duration = Duration::from_secs(5);
 fn describe(condition: Option<&v1::RuntimeCondition>, kind: &str) -> String {
     match condition {
         Some(condition) if condition.status => String::new(),
-        Some(condition) => format!(
-            "{kind}={} reason:{} message:{}",
-            condition.status, condition.reason, condition.message
-        ),
+        Some(condition) => {
+            format!("{kind}={} reason:{} message:{}", condition.status, condition.reason, condition.message)
+        }
         None => format!("{kind} condition is not set"),
     }
 }
@@ -46,7 +45,8 @@ pub async fn look(runtime: &Runtime) -> RuntimeFacts {
             facts.status = status;
         }
         Err(error) => {
-            facts.runtime_error = format!("container runtime status check may not have completed yet: {error}");
+            facts.runtime_error =
+                format!("container runtime status check may not have completed yet: {error}");
         }
     }
     facts

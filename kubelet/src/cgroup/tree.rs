@@ -143,7 +143,11 @@ impl Tree {
         if self.v2 {
             return vec![self.mount.clone()];
         }
-        crate::volume::actual::entries(&self.mount).unwrap_or_default().into_iter().filter(|dir| dir.is_dir()).collect()
+        crate::volume::actual::entries(&self.mount)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|dir| dir.is_dir())
+            .collect()
     }
 
     /// The uids of the pods that have a cgroup below `class`.
@@ -178,7 +182,8 @@ fn kill_all(dir: &Path) {
     for pid in processes(dir) {
         // 0 stands for a process of another pid namespace; -1 and the like would hit everyone.
         if pid > 1 {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
     }
 }

@@ -109,7 +109,11 @@ pub fn container_labels(pod: &Pod, container: &Container) -> HashMap<String, Str
 }
 
 /// Annotations of a container that is about to be made for the `restart_count`th time.
-pub fn container_annotations(pod: &Pod, container: &Container, restart_count: i32) -> HashMap<String, String> {
+pub fn container_annotations(
+    pod: &Pod,
+    container: &Container,
+    restart_count: i32,
+) -> HashMap<String, String> {
     let mut annotations = HashMap::from([
         (HASH.to_owned(), format!("{:x}", container_hash(&container.name, &container.image))),
         (RESTART_COUNT.to_owned(), restart_count.to_string()),
@@ -126,10 +130,11 @@ pub fn container_annotations(pod: &Pod, container: &Container, restart_count: i3
         annotations.insert(key.into(), String::from_utf8_lossy(&bytes).into_owned());
     };
     if let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) {
-        json(PRE_STOP, api_types::codec::json::to_vec(&**hook));
+        json(PRE_STOP, api_types::codec::json::value_to_vec(&**hook));
     }
     if !container.ports.is_empty() {
-        let ports: Vec<Vec<u8>> = container.ports.iter().map(api_types::codec::json::to_vec).collect();
+        let ports: Vec<Vec<u8>> =
+            container.ports.iter().map(|port| api_types::codec::json::value_to_vec(port)).collect();
         json(PORTS, [b"[".to_vec(), ports.join(&b','), b"]".to_vec()].concat());
     }
     annotations

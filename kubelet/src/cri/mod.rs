@@ -160,7 +160,8 @@ impl Runtime {
 
     /// Stops a sandbox and what runs in it; stopping twice is no error.
     pub async fn stop_sandbox(&self, id: &str) -> Answer<()> {
-        call!(self.runtime.stop_pod_sandbox(v1::StopPodSandboxRequest { pod_sandbox_id: id.into() })).map(drop)
+        call!(self.runtime.stop_pod_sandbox(v1::StopPodSandboxRequest { pod_sandbox_id: id.into() }))
+            .map(drop)
     }
 
     /// Removes a stopped sandbox with its containers.
@@ -214,7 +215,8 @@ impl Runtime {
 
     /// The containers that the filter admits.
     pub async fn containers(&self, filter: Option<v1::ContainerFilter>) -> Answer<Vec<v1::Container>> {
-        call!(self.runtime.list_containers(v1::ListContainersRequest { filter })).map(|answer| answer.containers)
+        call!(self.runtime.list_containers(v1::ListContainersRequest { filter }))
+            .map(|answer| answer.containers)
     }
 
     /// One container's status.
@@ -240,7 +242,11 @@ impl Runtime {
         let request = v1::ExecSyncRequest { container_id: id.into(), cmd, timeout: seconds };
         if limit.is_zero() {
             let mut client = self.runtime.clone();
-            return client.exec_sync(request).await.map(|answer| answer.into_inner()).map_err(CallError::from);
+            return client
+                .exec_sync(request)
+                .await
+                .map(|answer| answer.into_inner())
+                .map_err(CallError::from);
         }
         call!(self.runtime.exec_sync(request), limit + self.timeout)
     }
@@ -297,11 +303,6 @@ impl Runtime {
         let request = v1::PullImageRequest { image: Some(spec), auth, sandbox_config: Some(sandbox_config) };
         let mut client = self.images.clone();
         client.pull_image(request).await.map(|answer| answer.into_inner().image_ref).map_err(CallError::from)
-    }
-
-    /// Removes an image.
-    pub async fn remove_image(&self, spec: v1::ImageSpec) -> Answer<()> {
-        call!(self.images.remove_image(v1::RemoveImageRequest { image: Some(spec) })).map(drop)
     }
 
     /// Usage of the filesystems that hold images.

@@ -117,11 +117,6 @@ impl Container {
             mounts: status.mounts.into_iter().map(|mount| (mount.container_path, mount.host_path)).collect(),
         }
     }
-
-    /// Ended and not with success.
-    pub fn failed(&self) -> bool {
-        (self.state == State::Exited && self.exit_code != 0) || self.state == State::Unknown
-    }
 }
 
 /// All that the runtime has of one pod.
@@ -231,9 +226,8 @@ pub async fn digests(runtime: &Runtime) -> Result<HashMap<String, Digest>, CallE
         .chain(containers.into_iter().map(|container| (container.labels, container.id, container.state)));
     for (labels, id, state) in parts {
         let Some(identity) = Identity::from_labels(&labels) else { continue };
-        let digest = pods
-            .entry(identity.uid.clone())
-            .or_insert_with(|| Digest { identity, parts: Vec::new() });
+        let digest =
+            pods.entry(identity.uid.clone()).or_insert_with(|| Digest { identity, parts: Vec::new() });
         digest.parts.push((id, state));
     }
     for digest in pods.values_mut() {

@@ -34,7 +34,12 @@ pub struct Options {
 
 /// Copies the log at `path` to `out` until its end, the limit, or, when following, until `running`
 /// says that the container ended.
-pub async fn copy<F, Fut>(path: PathBuf, options: Options, out: mpsc::Sender<Bytes>, running: F) -> io::Result<()>
+pub async fn copy<F, Fut>(
+    path: PathBuf,
+    options: Options,
+    out: mpsc::Sender<Bytes>,
+    running: F,
+) -> io::Result<()>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = bool>,
@@ -92,13 +97,7 @@ impl Reader {
             let start = tail(&mut file, lines)?;
             file.seek(SeekFrom::Start(start))?;
         }
-        Ok(Self {
-            file,
-            rest: Vec::new(),
-            left: options.limit,
-            options: options.clone(),
-            within_line: false,
-        })
+        Ok(Self { file, rest: Vec::new(), left: options.limit, options: options.clone(), within_line: false })
     }
 
     fn exhausted(&self) -> bool {

@@ -19,8 +19,8 @@ pub fn capacity(machine: &Machine, root: &Path, max_pods: i32) -> ResourceList {
     list.insert("cpu".into(), Quantity::from_units(machine.cpus, Format::DecimalSi));
     list.insert("memory".into(), kibibytes(machine.memory));
     list.insert("pods".into(), Quantity::from_units(max_pods.into(), Format::DecimalSi));
-    if let Ok(stat) = nix::sys::statvfs::statvfs(root) {
-        let bytes = stat.blocks() as i64 * stat.fragment_size() as i64;
+    if let Ok(stat) = rustix::fs::statvfs(root) {
+        let bytes = (stat.f_blocks * stat.f_frsize) as i64;
         list.insert("ephemeral-storage".into(), kibibytes(bytes));
     }
     for (size, bytes, count) in &machine.huge_pages {
@@ -43,7 +43,8 @@ pub fn allocatable(
 ) -> Result<ResourceList, String> {
     let mut list = capacity.clone();
     for (name, amount) in reserved.iter().flat_map(|list| list.iter()) {
-        let amount = Quantity::parse(amount).map_err(|error| format!("invalid reservation of {name}: {error}"))?;
+        let amount =
+            Quantity::parse(amount).map_err(|error| format!("invalid reservation of {name}: {error}"))?;
         subtract(&mut list, name, amount.milli_value());
     }
     if eviction {

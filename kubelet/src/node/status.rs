@@ -65,9 +65,24 @@ pub fn conditions(old: &[NodeCondition], health: &Health<'_>) -> Vec<NodeConditi
     let now = Some(Time::whole(health.now));
     let mut conditions: Vec<NodeCondition> = Vec::new();
     let own = [
-        (NodeConditionType::MemoryPressure, false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available".to_owned()),
-        (NodeConditionType::DiskPressure, false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure".to_owned()),
-        (NodeConditionType::PIDPressure, false, "KubeletHasSufficientPID", "kubelet has sufficient PID available".to_owned()),
+        (
+            NodeConditionType::MemoryPressure,
+            false,
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available".to_owned(),
+        ),
+        (
+            NodeConditionType::DiskPressure,
+            false,
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure".to_owned(),
+        ),
+        (
+            NodeConditionType::PIDPressure,
+            false,
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available".to_owned(),
+        ),
         if health.problems.is_empty() {
             (NodeConditionType::Ready, true, "KubeletReady", "kubelet is posting ready status".to_owned())
         } else {
@@ -172,10 +187,12 @@ pub fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
 /// Keeps the status current; never ends.
 pub async fn run(kubelet: Arc<Kubelet>) {
     let every = kubelet.config.node_status_update_frequency.unwrap_or(Duration::from_secs(10));
-    let report = kubelet.config.node_status_report_frequency.unwrap_or(match kubelet.config.node_status_update_frequency {
-        Some(every) => every,
-        None => Duration::from_secs(300),
-    });
+    let report = kubelet.config.node_status_report_frequency.unwrap_or(
+        match kubelet.config.node_status_update_frequency {
+            Some(every) => every,
+            None => Duration::from_secs(300),
+        },
+    );
     let mut known: Option<Node> = None;
     let mut written: Option<Instant> = None;
     loop {
@@ -197,7 +214,11 @@ pub async fn run(kubelet: Arc<Kubelet>) {
     }
 }
 
-async fn update(kubelet: &Arc<Kubelet>, known: Option<Node>, due: bool) -> Result<(Node, bool), client::Error> {
+async fn update(
+    kubelet: &Arc<Kubelet>,
+    known: Option<Node>,
+    due: bool,
+) -> Result<(Node, bool), client::Error> {
     let api = kubelet.client.api::<Node>();
     let mut node = match known {
         Some(node) => node,
@@ -251,7 +272,11 @@ fn tell_of_readiness(kubelet: &Kubelet, old: &NodeStatus, new: &NodeStatus) {
 /// The runtime is told once which addresses are the node's to give.
 async fn follow_pod_cidr(kubelet: &Kubelet, node: &Node) {
     static TOLD: parking_lot::Mutex<String> = parking_lot::Mutex::new(String::new());
-    let given = if node.spec.pod_cidrs.is_empty() { vec![node.spec.pod_cidr.clone()] } else { node.spec.pod_cidrs.clone() };
+    let given = if node.spec.pod_cidrs.is_empty() {
+        vec![node.spec.pod_cidr.clone()]
+    } else {
+        node.spec.pod_cidrs.clone()
+    };
     let mut cidr = given.join(",");
     if cidr.is_empty() {
         cidr.clone_from(&kubelet.config.pod_cidr);
@@ -285,7 +310,8 @@ mod tests {
     #[test]
     fn conditions_of_others_are_kept() {
         let foreign = NodeCondition { type_: NodeConditionType::NetworkUnavailable, ..Default::default() };
-        let made = conditions(std::slice::from_ref(&foreign), &Health { problems: &[], now: Timestamp::UNIX_EPOCH });
+        let made =
+            conditions(std::slice::from_ref(&foreign), &Health { problems: &[], now: Timestamp::UNIX_EPOCH });
         assert_eq!(made[0], foreign);
         assert_eq!(made.len(), 5);
     }

@@ -89,10 +89,9 @@ async fn exec(runtime: &Runtime, id: &str, command: Vec<String>, limit: Duration
                 _ => Outcome::Failure(String::from_utf8_lossy(&output).into_owned()),
             }
         }
-        Err(error) if error.is_timeout() => Outcome::Failure(format!(
-            "command timed out: {shown:?} timed out after {}",
-            go_duration(limit)
-        )),
+        Err(error) if error.is_timeout() => {
+            Outcome::Failure(format!("command timed out: {shown:?} timed out after {}", go_duration(limit)))
+        }
         Err(error) => Outcome::Error(error.to_string()),
     }
 }

@@ -168,11 +168,17 @@ mod tests {
         assert_eq!((step, verdicts(&changes)), (Step::Probe, vec![Some(Verdict::Success)]));
         assert_eq!(tracker.after("a", Verdict::Failure), None);
         assert_eq!(tracker.after("a", Verdict::Failure), None);
-        assert_eq!(tracker.after("a", Verdict::Success).and_then(|change| change.verdict), Some(Verdict::Success));
+        assert_eq!(
+            tracker.after("a", Verdict::Success).and_then(|change| change.verdict),
+            Some(Verdict::Success)
+        );
         for _ in 0..2 {
             assert_eq!(tracker.after("a", Verdict::Failure), None);
         }
-        assert_eq!(tracker.after("a", Verdict::Failure).and_then(|change| change.verdict), Some(Verdict::Failure));
+        assert_eq!(
+            tracker.after("a", Verdict::Failure).and_then(|change| change.verdict),
+            Some(Verdict::Failure)
+        );
         assert_eq!(tracker.before(&running("a", true)).0, Step::Skip);
         // A new container is probed again, and the old one forgotten.
         let (step, changes) = tracker.before(&running("b", true));

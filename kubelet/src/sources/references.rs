@@ -78,11 +78,15 @@ impl<T: Resource + Send + Sync + 'static> Cache<T> {
         let selector = format!("metadata.name={name}");
         let task = tokio::spawn(follow(api, selector, move |event| {
             let now = match event {
-                Event::All(mut items) => items.pop().map_or(Seen::Missing, |item| Seen::There(Arc::new(item))),
+                Event::All(mut items) => {
+                    items.pop().map_or(Seen::Missing, |item| Seen::There(Arc::new(item)))
+                }
                 Event::Set(item) => Seen::There(Arc::new(item)),
                 Event::Gone(_) => Seen::Missing,
                 // What was seen before is still the best that is known.
-                Event::Failed(_) if matches!(*sender.borrow(), Seen::There(_) | Seen::Missing) => return true,
+                Event::Failed(_) if matches!(*sender.borrow(), Seen::There(_) | Seen::Missing) => {
+                    return true;
+                }
                 Event::Failed(error) => Seen::Failed(error.to_string()),
             };
             sender.send_replace(now);
@@ -152,10 +156,7 @@ fn names(pod: &Pod) -> Names {
 impl References {
     /// Nothing is followed yet; `wake` is called with the uid of a pod whose objects changed.
     pub fn new(client: Client, wake: Wake) -> Self {
-        Self {
-            config_maps: Cache::new(client.clone(), Arc::clone(&wake)),
-            secrets: Cache::new(client, wake),
-        }
+        Self { config_maps: Cache::new(client.clone(), Arc::clone(&wake)), secrets: Cache::new(client, wake) }
     }
 
     /// Follows what the pod refers to.

@@ -54,13 +54,8 @@ pub fn fill(view: &View<'_>, status: &mut PodStatus) {
     };
     let (new_sandbox, _) = sandbox_changed(view.pod, view.observed);
     let to_start = Verdict { status: !new_sandbox, reason: "", message: String::new() };
-    let verdicts = [
-        to_start,
-        initialized(view, &all, &status.phase),
-        ready,
-        containers_ready,
-        Verdict::yes(),
-    ];
+    let verdicts =
+        [to_start, initialized(view, &all, &status.phase), ready, containers_ready, Verdict::yes()];
     status.conditions = foreign;
     for (type_, verdict) in OWNED.iter().zip(verdicts) {
         status.conditions.push(condition(view, type_, verdict));
@@ -70,9 +65,8 @@ pub fn fill(view: &View<'_>, status: &mut PodStatus) {
 /// Makes the condition; its transition time is kept while its status is.
 fn condition(view: &View<'_>, type_: &PodConditionType, verdict: Verdict) -> PodCondition {
     let status = if verdict.status { ConditionStatus::True } else { ConditionStatus::False };
-    let old = |conditions: &[PodCondition]| {
-        conditions.iter().find(|condition| condition.type_ == *type_).cloned()
-    };
+    let old =
+        |conditions: &[PodCondition]| conditions.iter().find(|condition| condition.type_ == *type_).cloned();
     let before = old(&view.old.conditions).or_else(|| old(&view.pod.status.conditions));
     let kept = before.filter(|condition| condition.status == status);
     PodCondition {
@@ -151,8 +145,7 @@ fn initialized(view: &View<'_>, statuses: &[ContainerStatus], phase: &PodPhase) 
         match statuses.iter().find(|status| status.name == container.name) {
             None => unknown.push(container.name.as_str()),
             Some(status) => {
-                let done =
-                    if is_sidecar(container) { status.started == Some(true) } else { status.ready };
+                let done = if is_sidecar(container) { status.started == Some(true) } else { status.ready };
                 if !done {
                     incomplete.push(container.name.as_str());
                 }

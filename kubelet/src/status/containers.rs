@@ -61,12 +61,7 @@ fn time(nanoseconds: i64) -> Option<Time> {
         .map(Time::whole)
 }
 
-fn one(
-    view: &View<'_>,
-    container: &Container,
-    old: Option<&ContainerStatus>,
-    init: bool,
-) -> ContainerStatus {
+fn one(view: &View<'_>, container: &Container, old: Option<&ContainerStatus>, init: bool) -> ContainerStatus {
     let seen: Vec<&observed::Container> =
         view.observed.containers.iter().filter(|seen| seen.name == container.name).take(2).collect();
     let mut status = match seen.first() {
@@ -80,7 +75,10 @@ fn one(
     if init && succeeded && !is_sidecar(container) {
         return status;
     }
-    if init && seen.is_empty() && !is_sidecar(container) && status.state.waiting.is_some()
+    if init
+        && seen.is_empty()
+        && !is_sidecar(container)
+        && status.state.waiting.is_some()
         && regular_created(view.pod, view.observed)
     {
         status.state = terminated(ContainerStateTerminated {
@@ -125,9 +123,10 @@ fn from_memory(view: &View<'_>, container: &Container, old: Option<&ContainerSta
         // pod would fall back to Pending.
         status.last_state = terminated(ContainerStateTerminated {
             reason: STATUS_UNKNOWN.into(),
-            message: "The container could not be located when the pod was deleted.  The container used to be \
+            message:
+                "The container could not be located when the pod was deleted.  The container used to be \
                       Running"
-                .into(),
+                    .into(),
             exit_code: 137,
             ..Default::default()
         });
@@ -181,7 +180,11 @@ fn from_runtime(
 }
 
 /// The state, and how many restarts it tells of that the runtime did not count.
-fn state(view: &View<'_>, seen: &observed::Container, old: Option<&ContainerStatus>) -> (ContainerState, i32) {
+fn state(
+    view: &View<'_>,
+    seen: &observed::Container,
+    old: Option<&ContainerStatus>,
+) -> (ContainerState, i32) {
     let state = match seen.state {
         State::Running => ContainerState {
             running: Some(Box::new(ContainerStateRunning { started_at: time(seen.started_at) })),

@@ -9,9 +9,6 @@ pub mod containers;
 pub mod phase;
 pub mod writer;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 
 use api_types::core::v1::{HostIP, Pod, PodIP, PodPhase, PodStatus};

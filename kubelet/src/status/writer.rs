@@ -152,7 +152,10 @@ impl Statuses {
         if finished && pod.metadata.deletion_timestamp.is_some() {
             let options = DeleteOptions {
                 grace_period_seconds: Some(0),
-                preconditions: Some(Box::new(Preconditions { uid: Some(uid.to_owned()), ..Default::default() })),
+                preconditions: Some(Box::new(Preconditions {
+                    uid: Some(uid.to_owned()),
+                    ..Default::default()
+                })),
                 ..Default::default()
             };
             match api.delete(&pod.metadata.name, &options).await {
@@ -180,11 +183,7 @@ fn merged(pod: &Pod, status: &PodStatus) -> PodStatus {
     let mut conditions: Vec<_> = foreign.cloned().collect();
     conditions.append(&mut merged.conditions);
     conditions.sort_by_key(|condition| {
-        pod.status
-            .conditions
-            .iter()
-            .position(|old| old.type_ == condition.type_)
-            .unwrap_or(usize::MAX)
+        pod.status.conditions.iter().position(|old| old.type_ == condition.type_).unwrap_or(usize::MAX)
     });
     merged.conditions = conditions;
     let theirs = &pod.status;

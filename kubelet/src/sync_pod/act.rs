@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::core::v1::{Container, Pod, PodPhase, PodStatus, Secret};
+use api_types::core::v1::{Container, Pod, PodPhase, PodQOSClass, PodStatus, Secret};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +53,12 @@ pub async fn turn(kubelet: &Arc<Kubelet>, turn: &Turn, cancel: &CancellationToke
         }
     };
     result.unwrap_or_else(|error| {
-        tracing::warn!(pod = turn.pod.metadata.name, namespace = turn.pod.metadata.namespace, error, "retrying");
+        tracing::warn!(
+            pod = turn.pod.metadata.name,
+            namespace = turn.pod.metadata.namespace,
+            error,
+            "retrying"
+        );
         Outcome::Wait(Some(RETRY.mul_f64(0.75 + fastrand::f64() / 2.0)))
     })
 }
@@ -174,7 +179,8 @@ fn ensure_cgroup(kubelet: &Kubelet, pod: &Pod) -> Result<(), String> {
     let path = cgroup::pod_path(kubelet.cgroup_root(), pod);
     let limits = resources::pod_limits(pod, kubelet.cfs_quota());
     kubelet.tree.ensure(&path, &limits, true).map_err(|error| {
-        let message = format!("unable to ensure pod container exists: failed to create container for {path}: {error}");
+        let message =
+            format!("unable to ensure pod container exists: failed to create container for {path}: {error}");
         kubelet.recorder.pod(pod, "Warning", "FailedCreatePodContainer", &message);
         message
     })
@@ -197,7 +203,11 @@ fn make_directories(kubelet: &Kubelet, pod: &Pod) -> Result<(), String> {
 type Prepared = (BTreeMap<String, Ready>, Objects, Option<Duration>);
 
 /// Reads what the pod refers to, and sets up its volumes.
-async fn prepare_volumes(kubelet: &Arc<Kubelet>, pod: &Arc<Pod>, observed: &ObservedPod) -> Result<Prepared, String> {
+async fn prepare_volumes(
+    kubelet: &Arc<Kubelet>,
+    pod: &Arc<Pod>,
+    observed: &ObservedPod,
+) -> Result<Prepared, String> {
     let failed = |volume: &str, error: &str| {
         let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
         kubelet.recorder.pod(pod, "Warning", "FailedMount", &message);
@@ -248,12 +258,10 @@ async fn perform(
     let uid = &meta.uid;
     let pull_secrets = pull_secrets(kubelet, pod, objects);
     let settings = dns_settings(kubelet, pod);
-    let seccomp_root = kubelet.root.join("seccomp").to_string_lossy().into_owned();
     let node = Node {
         cgroup_root: kubelet.cgroup_root(),
         cluster_domain: &kubelet.config.cluster_domain,
         pod_logs: &kubelet.config.pod_logs_dir,
-        seccomp_root: &seccomp_root,
     };
     let mut sandbox = observed.ready_sandbox().cloned();
     let mut config = None;
@@ -269,7 +277,9 @@ async fn perform(
                         kubelet.recorder.pod(pod, "Normal", "SandboxChanged", text);
                     }
                 }
-                kill::stop_pod(kubelet, pod, &observed, None).await.map_err(|error| failed_kill(kubelet, pod, error))?;
+                kill::stop_pod(kubelet, pod, &observed, None)
+                    .await
+                    .map_err(|error| failed_kill(kubelet, pod, error))?;
                 sandbox = None;
             }
             Action::PurgeInit => {
@@ -417,10 +427,8 @@ fn check_backoff(
     observed: &ObservedPod,
 ) -> Result<(), (StartError, Duration)> {
     let meta = &pod.metadata;
-    let ended = observed
-        .containers
-        .iter()
-        .find(|seen| seen.name == container.name && seen.state == State::Exited);
+    let ended =
+        observed.containers.iter().find(|seen| seen.name == container.name && seen.state == State::Exited);
     let Some(ended) = ended else { return Ok(()) };
     let since = Timestamp::from_nanosecond(i128::from(ended.finished_at)).unwrap_or_default();
     let key = format!("{}_{}_{}", meta.uid, container.name, container.image);
@@ -482,7 +490,9 @@ async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Strin
             kubelet.probes.stop_liveness_and_startup(uid);
         }
     }
-    kill::stop_pod(kubelet, pod, &observed, turn.grace).await.map_err(|error| failed_kill(kubelet, pod, error))?;
+    kill::stop_pod(kubelet, pod, &observed, turn.grace)
+        .await
+        .map_err(|error| failed_kill(kubelet, pod, error))?;
     let observed = kubelet.observe(uid).await.map_err(text)?;
     if let Some(running) = observed.containers.iter().find(|seen| seen.state == State::Running) {
         return Err(format!("container {} runs although it was stopped", running.name));
@@ -514,7 +524,11 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
         }
         remove_logs(kubelet, pod, &observed);
     }
-    kubelet.tree.remove(&cgroup::pod_path(kubelet.cgroup_root(), pod)).map_err(|error| error.to_string())?;
+    // Of an orphan no one knows the class.
+    for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {
+        let path = format!("{}/pod{uid}", cgroup::class_path(kubelet.cgroup_root(), &class));
+        kubelet.tree.remove(&path).map_err(|error| error.to_string())?;
+    }
     kubelet.forget(pod);
     if deleted && !turn.gone {
         kubelet.statuses.finish(pod);

@@ -75,7 +75,11 @@ pub struct Inputs<'a> {
 }
 
 /// The container's configuration; an error is worded for its status.
-pub fn container_config(pod: &Pod, container: &Container, inputs: Inputs<'_>) -> Result<v1::ContainerConfig, String> {
+pub fn container_config(
+    pod: &Pod,
+    container: &Container,
+    inputs: Inputs<'_>,
+) -> Result<v1::ContainerConfig, String> {
     check_user(pod, container, &inputs.image_user)?;
     let lookup = |name: &str| {
         inputs.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
@@ -131,10 +135,41 @@ fn mount(ready: &ReadyMount) -> v1::Mount {
 /// The runtime's number of the stop signal; the numbers follow the order of the names in CRI.
 fn stop_signal(lifecycle: Option<&Lifecycle>) -> i32 {
     const NAMES: [&str; 35] = [
-        "SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT",
-        "SIGIO", "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGSEGV",
-        "SIGSTKFLT", "SIGSTOP", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG",
-        "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ", "SIGRTMIN",
+        "SIGABRT",
+        "SIGALRM",
+        "SIGBUS",
+        "SIGCHLD",
+        "SIGCLD",
+        "SIGCONT",
+        "SIGFPE",
+        "SIGHUP",
+        "SIGILL",
+        "SIGINT",
+        "SIGIO",
+        "SIGIOT",
+        "SIGKILL",
+        "SIGPIPE",
+        "SIGPOLL",
+        "SIGPROF",
+        "SIGPWR",
+        "SIGQUIT",
+        "SIGSEGV",
+        "SIGSTKFLT",
+        "SIGSTOP",
+        "SIGSYS",
+        "SIGTERM",
+        "SIGTRAP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGUSR1",
+        "SIGUSR2",
+        "SIGVTALRM",
+        "SIGWINCH",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGRTMIN",
     ];
     let Some(signal) = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.as_ref()) else { return 0 };
     let name = signal.as_str();

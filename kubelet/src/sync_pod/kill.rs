@@ -26,7 +26,12 @@ pub fn spec_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
 }
 
 /// Seconds that a container has to end, for this reason.
-fn grace_period(pod: &Pod, container: Option<&Container>, seen: &observed::Container, reason: KillReason) -> i64 {
+fn grace_period(
+    pod: &Pod,
+    container: Option<&Container>,
+    seen: &observed::Container,
+    reason: KillReason,
+) -> i64 {
     let probes = |probe: &Option<Box<api_types::core::v1::Probe>>| {
         probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds)
     };
@@ -68,7 +73,9 @@ pub async fn stop_container(kubelet: &Arc<Kubelet>, target: Target<'_>) -> Resul
     kubelet.recorder.container(pod, &seen.name, "Normal", "Killing", message);
     let mut grace = grace.unwrap_or_else(|| grace_period(pod, spec, seen, reason));
     let hook: Option<&LifecycleHandler> = match spec {
-        Some(spec) => spec.lifecycle.as_ref().and_then(|lifecycle: &Box<Lifecycle>| lifecycle.pre_stop.as_deref()),
+        Some(spec) => {
+            spec.lifecycle.as_ref().and_then(|lifecycle: &Box<Lifecycle>| lifecycle.pre_stop.as_deref())
+        }
         None => seen.facts.pre_stop.as_ref(),
     };
     if let Some(hook) = hook.filter(|_| grace > 0) {
@@ -81,10 +88,20 @@ pub async fn stop_container(kubelet: &Arc<Kubelet>, target: Target<'_>) -> Resul
             Ok(Err(error)) => {
                 tracing::warn!(pod = pod.metadata.name, container = seen.name, %error, "preStop hook failed");
                 // Not the message itself: it may hold secrets of the server.
-                kubelet.recorder.container(pod, &seen.name, "Warning", "FailedPreStopHook", "PreStopHook failed");
+                kubelet.recorder.container(
+                    pod,
+                    &seen.name,
+                    "Warning",
+                    "FailedPreStopHook",
+                    "PreStopHook failed",
+                );
             }
             Err(_) => {
-                tracing::info!(pod = pod.metadata.name, container = seen.name, "preStop hook took the grace period");
+                tracing::info!(
+                    pod = pod.metadata.name,
+                    container = seen.name,
+                    "preStop hook took the grace period"
+                );
             }
         }
         grace -= i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
@@ -114,7 +131,8 @@ pub async fn stop_pod(
     let stop = |seen, grace| {
         stop_container(kubelet, Target { pod, seen, message: "", reason: KillReason::Ordinary, grace })
     };
-    let (mut sidecars, others): (Vec<_>, Vec<_>) = running.into_iter().partition(|seen| sidecar(seen).is_some());
+    let (mut sidecars, others): (Vec<_>, Vec<_>) =
+        running.into_iter().partition(|seen| sidecar(seen).is_some());
     for result in join_all(others.into_iter().map(|seen| stop(seen, grace))).await {
         result?;
     }

@@ -5,8 +5,8 @@
 //! init containers, KEP-5307 for restart rules); their messages end up in events.
 
 use api_types::core::v1::{
-    Container, ContainerRestartPolicy, ContainerRestartRuleAction, ContainerRestartRuleOnExitCodesOperator, Pod,
-    PodSpec, RestartPolicy,
+    Container, ContainerRestartPolicy, ContainerRestartRuleAction, ContainerRestartRuleOnExitCodesOperator,
+    Pod, PodSpec, RestartPolicy,
 };
 
 use crate::cri::labels::container_hash;

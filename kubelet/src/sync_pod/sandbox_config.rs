@@ -16,8 +16,6 @@ pub struct Node<'a> {
     pub cluster_domain: &'a str,
     /// Directory of all pods' logs.
     pub pod_logs: &'a str,
-    /// Where localhost seccomp profiles are.
-    pub seccomp_root: &'a str,
 }
 
 /// The directory of a pod's logs.

@@ -84,14 +84,26 @@ pub async fn start(
     post_start(kubelet, pod, container, &id).await
 }
 
-async fn post_start(kubelet: &Arc<Kubelet>, pod: &Arc<Pod>, container: &Container, id: &str) -> Result<(), StartError> {
-    let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_deref()) else {
+async fn post_start(
+    kubelet: &Arc<Kubelet>,
+    pod: &Arc<Pod>,
+    container: &Container,
+    id: &str,
+) -> Result<(), StartError> {
+    let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_deref())
+    else {
         return Ok(());
     };
     let Err(message) = lifecycle::run(kubelet, pod, container, id, hook).await else { return Ok(()) };
     tracing::warn!(pod = pod.metadata.name, container = container.name, message, "postStart hook failed");
     // Not the message itself: it may hold secrets of the server.
-    kubelet.recorder.container(pod, &container.name, "Warning", "FailedPostStartHook", "PostStartHook failed");
+    kubelet.recorder.container(
+        pod,
+        &container.name,
+        "Warning",
+        "FailedPostStartHook",
+        "PostStartHook failed",
+    );
     let seen = observed::Container { id: id.into(), name: container.name.clone(), ..Default::default() };
     let target = Target {
         pod,
@@ -112,7 +124,8 @@ fn link_log(kubelet: &Kubelet, pod: &Pod, name: &str, id: &str, log: &str) {
     let dir = container_logs(kubelet);
     let link = dir.join(format!("{}_{}_{name}-{id}.log", meta.name, meta.namespace));
     if Path::new(log).exists()
-        && let Err(error) = std::fs::create_dir_all(&dir).and_then(|()| std::os::unix::fs::symlink(log, &link))
+        && let Err(error) =
+            std::fs::create_dir_all(&dir).and_then(|()| std::os::unix::fs::symlink(log, &link))
     {
         tracing::warn!(%error, link = %link.display(), "cannot link a container's log");
     }
@@ -167,6 +180,7 @@ async fn configure(
     let image_user = known
         .map(|image| ImageUser { uid: image.uid.map(|uid| uid.value), name: image.username })
         .unwrap_or_default();
+    let seccomp_root = kubelet.root.join("seccomp").to_string_lossy().into_owned();
     let inputs = Inputs {
         restart_count,
         image_ref: image,
@@ -180,7 +194,7 @@ async fn configure(
             kubelet.cfs_quota(),
             kubelet.tree.is_v2(),
         ),
-        seccomp_root: &kubelet.root.join("seccomp").to_string_lossy(),
+        seccomp_root: &seccomp_root,
         seccomp_default: kubelet.config.seccomp_default == Some(true),
         target,
         strict_groups: kubelet
@@ -211,7 +225,8 @@ fn mounts(
             volume.path.clone()
         } else {
             let path = Path::new(&sub);
-            let mode = std::fs::metadata(&volume.path).map_or(0o750, |meta| meta.permissions().mode() & 0o7777);
+            let mode =
+                std::fs::metadata(&volume.path).map_or(0o750, |meta| meta.permissions().mode() & 0o7777);
             let failed = |what: &str, error: crate::volume::VolumeError| {
                 tracing::warn!(%error, pod = common.pod.metadata.name, container = container.name, "sub-path");
                 format!("failed to {what} subPath {:?} of volume {:?}", sub, mount.name)
@@ -302,7 +317,11 @@ fn hosts_mount(
 }
 
 /// The file for the container's last words, a new one for each start.
-fn termination_mount(container: &Container, pod_dir: &Path, ready: &mut Vec<ReadyMount>) -> Result<(), String> {
+fn termination_mount(
+    container: &Container,
+    pod_dir: &Path,
+    ready: &mut Vec<ReadyMount>,
+) -> Result<(), String> {
     if container.termination_message_path.is_empty() {
         return Ok(());
     }
@@ -312,7 +331,9 @@ fn termination_mount(container: &Container, pod_dir: &Path, ready: &mut Vec<Read
         .and_then(|()| std::fs::write(&path, ""))
         // Whatever user the container runs as must be able to write it.
         .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)))
-        .map_err(|error| format!("error on creating termination-log file {:?}: {error}", path.display().to_string()))?;
+        .map_err(|error| {
+            format!("error on creating termination-log file {:?}: {error}", path.display().to_string())
+        })?;
     ready.push(ReadyMount {
         container_path: container.termination_message_path.clone(),
         host_path: path.to_string_lossy().into_owned(),

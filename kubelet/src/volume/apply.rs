@@ -34,7 +34,11 @@ pub struct Failed {
 /// Sets up what the pod wants below `pod_dir`, and takes down what it does not.
 ///
 /// All volumes are tried; the ones that work are answered beside those that do not.
-pub fn ensure(pod: &Pod, pod_dir: &Path, materials: &Materials<'_>) -> (BTreeMap<String, Ready>, Vec<Failed>) {
+pub fn ensure(
+    pod: &Pod,
+    pod_dir: &Path,
+    materials: &Materials<'_>,
+) -> (BTreeMap<String, Ready>, Vec<Failed>) {
     let (mut ready, mut failed) = (BTreeMap::new(), Vec::new());
     let mut wanted = Vec::new();
     let mut by_name: BTreeMap<&str, &Volume> = BTreeMap::new();

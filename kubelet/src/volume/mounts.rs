@@ -16,7 +16,11 @@ pub fn below(root: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Mount points in the order of the table (`man 5 proc`: the fifth column, octal escapes).
 fn parse(table: &str) -> Vec<PathBuf> {
-    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point))).collect()
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| PathBuf::from(unescape(point)))
+        .collect()
 }
 
 fn unescape(text: &str) -> String {
@@ -72,7 +76,8 @@ mod tests {
 
     #[test]
     fn mount_points_are_unescaped() {
-        let table = "36 35 98:0 / /mnt/a\\040b rw,noatime - ext3 /dev/root rw\n37 35 0:5 / /proc rw - proc proc rw\n";
+        let table =
+            "36 35 98:0 / /mnt/a\\040b rw,noatime - ext3 /dev/root rw\n37 35 0:5 / /proc rw - proc proc rw\n";
         assert_eq!(parse(table), [PathBuf::from("/mnt/a b"), PathBuf::from("/proc")]);
     }
 }

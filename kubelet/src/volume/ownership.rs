@@ -15,7 +15,12 @@ const DIRECTORY: u32 = 0o110;
 const SETGID: u32 = 0o2000;
 
 /// Gives the tree at `root` to `group`.
-pub fn set(root: &Path, group: u32, read_only: bool, policy: Option<&PodFSGroupChangePolicy>) -> io::Result<()> {
+pub fn set(
+    root: &Path,
+    group: u32,
+    read_only: bool,
+    policy: Option<&PodFSGroupChangePolicy>,
+) -> io::Result<()> {
     if policy == Some(&PodFSGroupChangePolicy::OnRootMismatch) && matches(root, group, read_only)? {
         return Ok(());
     }

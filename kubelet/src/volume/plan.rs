@@ -31,16 +31,13 @@ pub enum Action {
 pub fn plan(wanted: &[(String, Kind)], found: &[Found]) -> Vec<Action> {
     let mut actions = Vec::new();
     for there in found {
-        let kept = wanted
-            .iter()
-            .any(|(name, kind)| *name == there.volume && kind.plugin() == there.plugin);
+        let kept = wanted.iter().any(|(name, kind)| *name == there.volume && kind.plugin() == there.plugin);
         if !kept {
             actions.push(Action::TearDown { found: there.clone() });
         }
     }
     for (name, kind) in wanted {
-        let there =
-            found.iter().find(|there| there.volume == *name && there.plugin == kind.plugin());
+        let there = found.iter().find(|there| there.volume == *name && there.plugin == kind.plugin());
         let (volume, kind) = (name.clone(), *kind);
         match there {
             Some(there) if there.ready && kind.is_payload() => {
@@ -63,8 +60,11 @@ mod tests {
 
     #[test]
     fn new_ready_half_made_and_orphaned_volumes() {
-        let wanted =
-            [("a".to_owned(), Kind::EmptyDir), ("b".to_owned(), Kind::ConfigMap), ("c".to_owned(), Kind::EmptyDir)];
+        let wanted = [
+            ("a".to_owned(), Kind::EmptyDir),
+            ("b".to_owned(), Kind::ConfigMap),
+            ("c".to_owned(), Kind::EmptyDir),
+        ];
         let there = [
             found("b", Kind::ConfigMap, true),
             found("c", Kind::EmptyDir, false),

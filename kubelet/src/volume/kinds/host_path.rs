@@ -11,7 +11,8 @@ use crate::volume::{VolumeError, io};
 pub fn set_up(source: &HostPathVolumeSource) -> Result<(), VolumeError> {
     let path = Path::new(&source.path);
     let meta = std::fs::metadata(path).ok();
-    let is = |test: &dyn Fn(&std::fs::FileType) -> bool| meta.as_ref().is_some_and(|meta| test(&meta.file_type()));
+    let is =
+        |test: &dyn Fn(&std::fs::FileType) -> bool| meta.as_ref().is_some_and(|meta| test(&meta.file_type()));
     let must_be = |right: bool, what: &str| {
         if right { Ok(()) } else { Err(VolumeError::HostPath(format!("{} is not {what}", source.path))) }
     };
@@ -68,8 +69,16 @@ mod tests {
         check("/nowhere", HostPathType::Unset, None);
         check("/etc", HostPathType::Directory, None);
         check("/etc", HostPathType::File, Some("hostPath type check failed: /etc is not a file"));
-        check("/nowhere", HostPathType::Directory, Some("hostPath type check failed: /nowhere is not a directory"));
+        check(
+            "/nowhere",
+            HostPathType::Directory,
+            Some("hostPath type check failed: /nowhere is not a directory"),
+        );
         check("/dev/null", HostPathType::CharDevice, None);
-        check("/dev/null", HostPathType::Socket, Some("hostPath type check failed: /dev/null is not a socket file"));
+        check(
+            "/dev/null",
+            HostPathType::Socket,
+            Some("hostPath type check failed: /dev/null is not a socket file"),
+        );
     }
 }

@@ -234,9 +234,9 @@ mod tests {
 
     fn check(volume: &Volume, present: bool, expected: Result<&[(&str, u32)], &str>) {
         let made = payload(&Pod::default(), volume, &materials(present));
-        let shown = made.map_err(|error| error.to_string()).map(|payload| {
-            payload.into_iter().map(|(path, file)| (path, file.mode)).collect::<Vec<_>>()
-        });
+        let shown = made
+            .map_err(|error| error.to_string())
+            .map(|payload| payload.into_iter().map(|(path, file)| (path, file.mode)).collect::<Vec<_>>());
         let expected = expected
             .map(|files| files.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect())
             .map_err(str::to_owned);

@@ -1,0 +1,231 @@
+//! Puts the kubelet together and runs it until a signal. Pods go on running when it ends.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use api_types::core::v1::PodQOSClass;
+use client::Client;
+use daemon::clock::System;
+use daemon::shutdown::Shutdown;
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use tokio::sync::mpsc;
+
+use crate::config::KubeletConfiguration;
+use crate::cri::changes::{self, Change, Pulse};
+use crate::cri::{Runtime, v1};
+use crate::events::Recorder;
+use crate::flags::Flags;
+use crate::images::Images;
+use crate::kubelet::{Kubelet, RuntimeFacts};
+use crate::machine::{self, Machine};
+use crate::node::{self, allocatable};
+use crate::pod_worker::Workers;
+use crate::probe::schedule::{Probes, Surroundings};
+use crate::resources::{self, PodLimits};
+use crate::sources::references::References;
+use crate::sources::services::Services;
+use crate::sources::tokens::Tokens;
+use crate::status::writer::Statuses;
+use crate::sync_pod::backoff::Backoff;
+use crate::sync_pod::reasons::Reasons;
+use crate::{cgroup, housekeeping, runtime_watch, server, sources};
+
+/// The kubelet is among the last that the kernel shall kill.
+const OOM_SCORE: &str = "-999";
+
+/// Runs the kubelet.
+pub async fn run(flags: Flags) -> anyhow::Result<()> {
+    let config = flags.configuration()?;
+    let shutdown = Shutdown::on_signals()?;
+    let Some(kubeconfig) = &flags.kubeconfig else {
+        bail!("--kubeconfig is required: running without an API server is not supported");
+    };
+    tracing::info!(version = daemon::version::GIT_VERSION, "starting the kubelet");
+    let machine = Machine::look();
+    if config.fail_swap_on.unwrap_or(true) && machine.swap > 0 {
+        bail!(
+            "running with swap on is not supported, please disable swap or set --fail-swap-on flag to false"
+        );
+    }
+    std::fs::create_dir_all(flags.root_dir.join("pods")).context("making the root directory")?;
+    let runtime = Runtime::new(
+        &config.container_runtime_endpoint,
+        config.runtime_request_timeout.unwrap_or(Duration::from_secs(120)),
+    )?;
+    let facts = first_contact(&runtime, &config, &shutdown).await?;
+    let client_config =
+        client::Config::from_kubeconfig(kubeconfig)?.with_agent("kubelet", None).with_limits(50.0, 100);
+    let client = Client::new(client_config)?;
+    client.watch_files(shutdown.clone());
+    let kubelet = assemble(&flags, config, machine, runtime, facts, client, shutdown.clone())?;
+    prepare_node(&kubelet)?;
+
+    let listeners = server::Server::bind(&kubelet, &flags).await?;
+    kubelet.recorder.node(&kubelet.node_name, "Normal", "Starting", "Starting kubelet.");
+    spawn_loops(&kubelet);
+    listeners.serve(Arc::clone(&kubelet), shutdown.clone());
+    shutdown.wait().await;
+    tracing::info!("stopping; pods keep running");
+    Ok(())
+}
+
+/// Waits for the runtime, and checks that the two agree on control groups.
+async fn first_contact(
+    runtime: &Runtime,
+    config: &KubeletConfiguration,
+    shutdown: &Shutdown,
+) -> anyhow::Result<RuntimeFacts> {
+    let facts = loop {
+        let facts = runtime_watch::look(runtime).await;
+        if !facts.name.is_empty() {
+            break facts;
+        }
+        tracing::warn!(
+            error = facts.runtime_error,
+            endpoint = config.container_runtime_endpoint,
+            "waiting for the container runtime"
+        );
+        if shutdown.unless(tokio::time::sleep(Duration::from_secs(2))).await.is_none() {
+            bail!("stopped while waiting for the container runtime");
+        }
+    };
+    // Older runtimes cannot say.
+    if let Ok(answer) = runtime.runtime_config().await
+        && answer.linux.is_some_and(|linux| linux.cgroup_driver == v1::CgroupDriver::Systemd as i32)
+    {
+        bail!(
+            "the container runtime uses the systemd cgroup driver, which this kubelet does not support: set it to cgroupfs"
+        );
+    }
+    Ok(facts)
+}
+
+fn assemble(
+    flags: &Flags,
+    config: KubeletConfiguration,
+    machine: Machine,
+    runtime: Runtime,
+    facts: RuntimeFacts,
+    client: Client,
+    shutdown: Shutdown,
+) -> anyhow::Result<Arc<Kubelet>> {
+    let hostname = machine::hostname();
+    let node_name = match flags.hostname_override.trim() {
+        "" => hostname.clone(),
+        name => name.to_lowercase(),
+    };
+    let node_ips: Vec<IpAddr> = match flags.node_ip.as_slice() {
+        [] => machine::default_address().into_iter().collect(),
+        given => given.to_vec(),
+    };
+    if node_ips.is_empty() {
+        bail!("cannot find an address of this node: give one with --node-ip");
+    }
+    let capacity = allocatable::capacity(&machine, &flags.root_dir, config.max_pods);
+    let allocatable = allocatable::allocatable(
+        &capacity,
+        &[&config.system_reserved, &config.kube_reserved],
+        config.eviction_hard.is_none(),
+    )
+    .map_err(anyhow::Error::msg)?;
+    let recorder = Recorder::new(client::events::Recorder::new(
+        client.clone(),
+        "kubelet",
+        &node_name,
+        System::shared(),
+        shutdown,
+    ));
+    let started = Timestamp::now();
+    let (workers, statuses) = (Workers::new(), Statuses::new(client.clone()));
+    let wake = {
+        let workers = Arc::clone(&workers);
+        move |uid: &str| workers.wake(uid)
+    };
+    let probes = Probes::new(Surroundings {
+        runtime: runtime.clone(),
+        recorder: recorder.clone(),
+        status: {
+            let statuses = Arc::clone(&statuses);
+            Box::new(move |uid| statuses.get(uid))
+        },
+        wake: Box::new(wake.clone()),
+        started,
+    });
+    let pids = config.pod_pids_limit.unwrap_or(-1);
+    let serial = config.serialize_image_pulls != Some(false);
+    Ok(Arc::new(Kubelet {
+        node_ips: node_ips.iter().map(IpAddr::to_string).collect(),
+        root: flags.root_dir.clone(),
+        node_labels: flags.node_labels.0.clone(),
+        images: Images::new(runtime.clone(), recorder.clone(), serial),
+        crashes: Backoff::upstream(),
+        reasons: Reasons::default(),
+        references: References::new(client.clone(), Arc::new(wake)),
+        services: Services::new(),
+        tokens: Tokens::new(client.clone()),
+        tree: cgroup::tree::Tree::detect(pids),
+        pulse: Pulse::new(),
+        runtime_facts: RwLock::new(facts),
+        node_name,
+        config,
+        client,
+        runtime,
+        recorder,
+        machine,
+        allocatable,
+        probes,
+        statuses,
+        workers,
+    }))
+}
+
+/// The control groups that all pods are in.
+fn prepare_node(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
+    let root = kubelet.cgroup_root();
+    let all = PodLimits {
+        cpu_shares: Some(resources::shares(resources::cpu(&kubelet.allocatable))),
+        memory: Some(resources::memory(&kubelet.allocatable)),
+        ..Default::default()
+    };
+    let least = PodLimits { cpu_shares: Some(2), ..Default::default() };
+    for (class, limits) in
+        [(PodQOSClass::Guaranteed, &all), (PodQOSClass::BestEffort, &least), (PodQOSClass::Burstable, &least)]
+    {
+        kubelet.tree.ensure(&cgroup::class_path(root, &class), limits, false)?;
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
+        tracing::warn!(%error, score = OOM_SCORE, "cannot set the kubelet's own OOM score");
+    }
+    Ok(())
+}
+
+fn spawn_loops(kubelet: &Arc<Kubelet>) {
+    let (sender, receiver) = mpsc::channel(1024);
+    tokio::spawn(changes::follow(kubelet.runtime.clone(), kubelet.pulse.clone(), sender));
+    tokio::spawn(tell_workers(Arc::clone(kubelet), receiver));
+    tokio::spawn(Arc::clone(&kubelet.workers).run(Arc::clone(kubelet)));
+    tokio::spawn(Arc::clone(&kubelet.statuses).run());
+    tokio::spawn(Arc::clone(&kubelet.probes).run());
+    tokio::spawn(Arc::clone(&kubelet.services).run(kubelet.client.clone()));
+    tokio::spawn(runtime_watch::run(Arc::clone(kubelet)));
+    tokio::spawn(sources::pods::run(Arc::clone(kubelet)));
+    tokio::spawn(housekeeping::run(Arc::clone(kubelet)));
+    let node = Arc::clone(kubelet);
+    tokio::spawn(async move {
+        if node.config.register_node != Some(false) {
+            node::register::register_until_done(&node).await;
+        }
+        tokio::spawn(node::lease::run(Arc::clone(&node)));
+        node::status::run(node).await;
+    });
+}
+
+/// A change in the runtime wakes its pod.
+async fn tell_workers(kubelet: Arc<Kubelet>, mut changes: mpsc::Receiver<Change>) {
+    while let Some(change) = changes.recv().await {
+        kubelet.workers.wake(&change.identity.uid);
+    }
+}

@@ -1,0 +1,53 @@
+//! /configz: the settings in effect, under upstream's names.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use super::{Body, typed};
+use crate::kubelet::Kubelet;
+
+/// The settings as JSON.
+pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
+    let config = &kubelet.config;
+    let body = json!({"kubeletconfig": {
+        "address": config.address,
+        "port": config.port,
+        "readOnlyPort": config.read_only_port,
+        "healthzPort": config.healthz_port.unwrap_or(10248),
+        "healthzBindAddress": config.healthz_bind_address,
+        "tlsCertFile": config.tls_cert_file,
+        "tlsPrivateKeyFile": config.tls_private_key_file,
+        "authentication": {
+            "anonymous": {"enabled": config.authentication.anonymous.enabled == Some(true)},
+            "webhook": {"enabled": config.authentication.webhook.enabled != Some(false)},
+            "x509": {"clientCAFile": config.authentication.x509.client_ca_file},
+        },
+        "authorization": {
+            "mode": if config.authorization.mode.is_empty() { "Webhook" } else { &config.authorization.mode },
+        },
+        "clusterDNS": config.cluster_dns,
+        "clusterDomain": config.cluster_domain,
+        "resolvConf": config.resolver(),
+        "cgroupDriver": config.cgroup_driver,
+        "cgroupRoot": config.cgroup_root,
+        "cgroupsPerQOS": true,
+        "containerRuntimeEndpoint": config.container_runtime_endpoint,
+        "podCIDR": config.pod_cidr,
+        "podLogsDir": config.pod_logs_dir,
+        "podPidsLimit": config.pod_pids_limit.unwrap_or(-1),
+        "maxPods": config.max_pods,
+        "cpuCFSQuota": config.cpu_cfs_quota != Some(false),
+        "failSwapOn": config.fail_swap_on.unwrap_or(true),
+        "seccompDefault": config.seccomp_default == Some(true),
+        "serializeImagePulls": config.serialize_image_pulls != Some(false),
+        "registerNode": config.register_node != Some(false),
+        "nodeLeaseDurationSeconds": config.node_lease_duration_seconds,
+        "systemReserved": config.system_reserved,
+        "kubeReserved": config.kube_reserved,
+        "containerLogMaxSize": config.container_log_max_size,
+        "containerLogMaxFiles": config.container_log_max_files.unwrap_or(5),
+    }});
+    typed(StatusCode::OK, "application/json", body.to_string())
+}

@@ -1,0 +1,245 @@
+//! The metrics pages: the kubelet's own, and the usage of containers under the names that cAdvisor and
+//! the resource metrics API have given them.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+
+use super::{Body, stats, typed};
+use crate::kubelet::Kubelet;
+use crate::pod_worker::Stage;
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A page in the making.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at: Option<Timestamp>) {
+        let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<String> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let at = at.map(|at| format!(" {}", at.as_millisecond())).unwrap_or_default();
+        let _ = writeln!(self.0, "{name}{labels} {value}{at}");
+    }
+
+    fn response(self) -> Response<Body> {
+        typed(StatusCode::OK, TEXT, self.0)
+    }
+}
+
+/// /metrics
+pub async fn own(kubelet: &Arc<Kubelet>) -> Response<Body> {
+    let registry = daemon::metrics::global();
+    let all = kubelet.workers.all();
+    let active = all.iter().filter(|(_, stage)| *stage == Stage::Syncing).count();
+    registry
+        .int_gauge("kubelet_active_pods", "The number of pods the kubelet considers active and which are being considered when admitting new pods.")
+        .set(active as i64);
+    registry
+        .gauge_vec("kubelet_node_name", "The node's name. The count is always 1.", &["node"])
+        .with_label_values(&[kubelet.node_name.as_str()])
+        .set(1.0);
+    if let Ok(containers) = kubelet.runtime.containers(None).await {
+        let gauge = registry.gauge_vec(
+            "kubelet_running_containers",
+            "Number of containers currently running",
+            &["container_state"],
+        );
+        use crate::cri::observed::State;
+        for (state, name) in [
+            (State::Created, "created"),
+            (State::Running, "running"),
+            (State::Exited, "exited"),
+            (State::Unknown, "unknown"),
+        ] {
+            let count = containers.iter().filter(|one| State::from_wire(one.state) == state).count();
+            gauge.with_label_values(&[name]).set(count as f64);
+        }
+    }
+    if let Ok(sandboxes) = kubelet.runtime.sandboxes(None).await {
+        let ready = crate::cri::v1::PodSandboxState::SandboxReady as i32;
+        registry
+            .int_gauge("kubelet_running_pods", "Number of pods that have a running pod sandbox")
+            .set(sandboxes.iter().filter(|sandbox| sandbox.state == ready).count() as i64);
+    }
+    typed(StatusCode::OK, TEXT, registry.text())
+}
+
+/// /metrics/resource: what the metrics server reads.
+pub async fn resource(kubelet: &Arc<Kubelet>) -> Response<Body> {
+    let mut page = Page::default();
+    let now = Some(Timestamp::now());
+    let (containers, failed) = match stats::containers(kubelet).await {
+        Ok(containers) => (containers, 0.0),
+        Err(_) => (Vec::new(), 1.0),
+    };
+    let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+    page.metric(
+        "container_cpu_usage_seconds_total",
+        "counter",
+        "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
+    );
+    for one in &containers {
+        page.sample("container_cpu_usage_seconds_total", &labels(one), seconds(one.usage.cpu), now);
+    }
+    page.metric(
+        "container_memory_working_set_bytes",
+        "gauge",
+        "[STABLE] Current working set of the container in bytes",
+    );
+    for one in &containers {
+        page.sample("container_memory_working_set_bytes", &labels(one), one.usage.working_set as f64, now);
+    }
+    page.metric(
+        "container_start_time_seconds",
+        "gauge",
+        "[STABLE] Start time of the container since unix epoch in seconds",
+    );
+    for one in &containers {
+        page.sample("container_start_time_seconds", &labels(one), one.created_at as f64 / 1e9, now);
+    }
+    let node = stats::of_node();
+    page.metric(
+        "node_cpu_usage_seconds_total",
+        "counter",
+        "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
+    );
+    page.sample("node_cpu_usage_seconds_total", &[], seconds(node.cpu), now);
+    page.metric(
+        "node_memory_working_set_bytes",
+        "gauge",
+        "[STABLE] Current working set of the node in bytes",
+    );
+    page.sample("node_memory_working_set_bytes", &[], node.working_set as f64, now);
+    let mut pods: Vec<(&str, &str, u64, u64)> = Vec::new();
+    for one in &containers {
+        let (namespace, name) = (one.identity.namespace.as_str(), one.identity.name.as_str());
+        match pods.iter_mut().find(|pod| (pod.0, pod.1) == (namespace, name)) {
+            Some(pod) => {
+                pod.2 += one.usage.cpu;
+                pod.3 += one.usage.working_set;
+            }
+            None => pods.push((namespace, name, one.usage.cpu, one.usage.working_set)),
+        }
+    }
+    page.metric(
+        "pod_cpu_usage_seconds_total",
+        "counter",
+        "[STABLE] Cumulative cpu time consumed by the pod in core-seconds",
+    );
+    for (namespace, name, cpu, _) in &pods {
+        page.sample(
+            "pod_cpu_usage_seconds_total",
+            &[("namespace", namespace), ("pod", name)],
+            seconds(*cpu),
+            now,
+        );
+    }
+    page.metric("pod_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the pod in bytes");
+    for (namespace, name, _, memory) in &pods {
+        page.sample(
+            "pod_memory_working_set_bytes",
+            &[("namespace", namespace), ("pod", name)],
+            *memory as f64,
+            now,
+        );
+    }
+    page.metric(
+        "resource_scrape_error",
+        "gauge",
+        "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+    );
+    page.sample("resource_scrape_error", &[], failed, None);
+    page.metric(
+        "scrape_error",
+        "gauge",
+        "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+    );
+    page.sample("scrape_error", &[], failed, None);
+    page.response()
+}
+
+fn labels(one: &stats::ContainerUsage) -> [(&'static str, &str); 3] {
+    [("container", &one.name), ("namespace", &one.identity.namespace), ("pod", &one.identity.name)]
+}
+
+/// /metrics/cadvisor, as far as the runtime's statistics go.
+pub async fn cadvisor(kubelet: &Arc<Kubelet>) -> Response<Body> {
+    let mut page = Page::default();
+    let now = Some(Timestamp::now());
+    let containers = stats::containers(kubelet).await.unwrap_or_default();
+    type Read = fn(&stats::ContainerUsage) -> f64;
+    let metrics: [(&str, &str, &str, Read); 6] = [
+        ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", |one| {
+            one.usage.cpu as f64 / 1e9
+        }),
+        (
+            "container_memory_usage_bytes",
+            "gauge",
+            "Current memory usage in bytes, including all memory regardless of when it was accessed",
+            |one| one.usage.memory as f64,
+        ),
+        ("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", |one| {
+            one.usage.working_set as f64
+        }),
+        ("container_memory_rss", "gauge", "Size of RSS in bytes.", |one| one.usage.rss as f64),
+        (
+            "container_fs_usage_bytes",
+            "gauge",
+            "Number of bytes that are consumed by the container on this filesystem.",
+            |one| one.writable.0 as f64,
+        ),
+        (
+            "container_start_time_seconds",
+            "gauge",
+            "Start time of the container since unix epoch in seconds.",
+            |one| one.created_at as f64 / 1e9,
+        ),
+    ];
+    for (name, kind, help, read) in metrics {
+        page.metric(name, kind, help);
+        for one in &containers {
+            let mut labels = vec![
+                ("container", one.name.as_str()),
+                ("id", one.id.as_str()),
+                ("image", one.image.as_str()),
+                ("name", one.id.as_str()),
+                ("namespace", one.identity.namespace.as_str()),
+                ("pod", one.identity.name.as_str()),
+            ];
+            if name == "container_cpu_usage_seconds_total" {
+                labels.insert(1, ("cpu", "total"));
+            }
+            page.sample(name, &labels, read(one), now);
+        }
+    }
+    page.metric("machine_cpu_cores", "gauge", "Number of logical CPU cores.");
+    let machine = &kubelet.machine;
+    let ids = [
+        ("boot_id", machine.boot_id.as_str()),
+        ("machine_id", machine.machine_id.as_str()),
+        ("system_uuid", machine.system_uuid.as_str()),
+    ];
+    page.sample("machine_cpu_cores", &ids, machine.cpus as f64, None);
+    page.metric("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.");
+    page.sample("machine_memory_bytes", &ids, machine.memory as f64, None);
+    page.response()
+}
+
+/// /metrics/probes: nothing but the number of probes is counted yet, so the page has that alone.
+pub fn probes(kubelet: &Arc<Kubelet>) -> Response<Body> {
+    let mut page = Page::default();
+    page.metric("ferrokube_prober_probes", "gauge", "Number of probes that are scheduled");
+    page.sample("ferrokube_prober_probes", &[], kubelet.probes.count() as f64, None);
+    page.response()
+}

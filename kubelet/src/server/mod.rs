@@ -1,0 +1,323 @@
+//! The kubelet's server: what the API server and Prometheus ask of a node.
+//!
+//! Port 10250 speaks TLS; every request is authenticated and authorized ([`access`]) before it is
+//! routed. Port 10248, on localhost, answers /healthz only. Exec, attach and port-forward are handed
+//! through to the runtime's own streaming server ([`streaming`]); logs come from files ([`logs`]).
+
+pub mod access;
+pub mod configz;
+pub mod logs;
+pub mod metrics;
+pub mod pods;
+pub mod stats;
+pub mod streaming;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use daemon::health::{Endpoints, Health};
+use daemon::serve::{self};
+use daemon::shutdown::Shutdown;
+use daemon::tls::{self, ClientAuth, ClientCa, Pem, ServerTls, ServerTlsOptions};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+
+use crate::flags::Flags;
+use crate::kubelet::Kubelet;
+use access::Access;
+
+/// A response's body: a buffer, or a stream.
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// A whole body.
+pub fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+/// A response of plain text.
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+/// A response of any type.
+pub fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// The server's sockets, bound and not yet served.
+pub struct Server {
+    main: TcpListener,
+    tls: Arc<ServerTls>,
+    client_ca: Option<Arc<ClientCa>>,
+    healthz: Option<TcpListener>,
+    read_only: Option<TcpListener>,
+}
+
+impl Server {
+    /// Binds the ports and reads the certificates.
+    pub async fn bind(kubelet: &Kubelet, flags: &Flags) -> anyhow::Result<Self> {
+        let config = &kubelet.config;
+        let address: IpAddr =
+            config.address.parse().with_context(|| format!("address: {}", config.address))?;
+        let main = serve::bind(SocketAddr::new(address, config.port)).await?;
+        let healthz = match config.healthz_port.unwrap_or(10248) {
+            0 => None,
+            port => {
+                let address: IpAddr = config.healthz_bind_address.parse().context("healthzBindAddress")?;
+                Some(serve::bind(SocketAddr::new(address, port)).await?)
+            }
+        };
+        let read_only = match config.read_only_port {
+            0 => None,
+            port => Some(serve::bind(SocketAddr::new(address, port)).await?),
+        };
+        let ca_file = &config.authentication.x509.client_ca_file;
+        let ca = (!ca_file.is_empty()).then(|| Pem::File(PathBuf::from(ca_file)));
+        let client_ca = ca.clone().map(ClientCa::load).transpose()?;
+        let (cert, key) = certificate(kubelet, flags)?;
+        let options = ServerTlsOptions {
+            client_auth: ca.map_or(ClientAuth::Off, ClientAuth::Request),
+            min_version: config.tls_min_version.parse()?,
+            cipher_suites: config.tls_cipher_suites.clone(),
+            ..ServerTlsOptions::new(cert, key)
+        };
+        Ok(Self { main, tls: ServerTls::load(options)?, client_ca, healthz, read_only })
+    }
+
+    /// Serves until shutdown.
+    pub fn serve(self, kubelet: Arc<Kubelet>, shutdown: Shutdown) {
+        self.tls.watch(shutdown.clone());
+        if let Some(ca) = &self.client_ca {
+            ca.watch(shutdown.clone());
+        }
+        let health = health(&kubelet);
+        let router = Arc::new(Router {
+            access: Some(Access::new(&kubelet, self.client_ca.clone())),
+            kubelet: Arc::clone(&kubelet),
+            health: health.clone(),
+            stats: stats::Sampler::default(),
+        });
+        spawn(self.main, Some(self.tls), router, shutdown.clone());
+        if let Some(listener) = self.read_only {
+            let open = Arc::new(Router {
+                access: None,
+                kubelet,
+                health: health.clone(),
+                stats: stats::Sampler::default(),
+            });
+            spawn(listener, None, open, shutdown.clone());
+        }
+        if let Some(listener) = self.healthz {
+            let service = tower::service_fn(move |request: Request<Incoming>| {
+                let health = health.clone();
+                async move {
+                    let answer = health.answer(request.uri().path(), request.uri().query()).await;
+                    Ok::<_, Infallible>(match answer {
+                        Some(answer) => answer.into_response(),
+                        None => {
+                            let mut response = Response::new(Full::new(Bytes::from("404 page not found\n")));
+                            *response.status_mut() = StatusCode::NOT_FOUND;
+                            response
+                        }
+                    })
+                }
+            });
+            tokio::spawn(serve::connections(listener, None, service, shutdown));
+        }
+    }
+}
+
+fn spawn(listener: TcpListener, tls: Option<Arc<ServerTls>>, router: Arc<Router>, shutdown: Shutdown) {
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let router = Arc::clone(&router);
+        async move { Ok::<_, Infallible>(router.answer(request).await) }
+    });
+    tokio::spawn(serve::connections(listener, tls, service, shutdown));
+}
+
+/// The configured certificate, or one that the kubelet made itself and keeps in its certificate directory.
+fn certificate(kubelet: &Kubelet, flags: &Flags) -> anyhow::Result<(Pem, Pem)> {
+    let config = &kubelet.config;
+    match (config.tls_cert_file.as_str(), config.tls_private_key_file.as_str()) {
+        ("", "") => {}
+        ("", _) | (_, "") => anyhow::bail!("tlsCertFile and tlsPrivateKeyFile must both be given"),
+        (cert, key) => return Ok((Pem::File(cert.into()), Pem::File(key.into()))),
+    }
+    let (cert_file, key_file) = (flags.cert_dir.join("kubelet.crt"), flags.cert_dir.join("kubelet.key"));
+    if !cert_file.exists() || !key_file.exists() {
+        let (cert, key) = tls::self_signed(&kubelet.node_name, &kubelet.node_ips)?;
+        std::fs::create_dir_all(&flags.cert_dir)
+            .with_context(|| format!("making {}", flags.cert_dir.display()))?;
+        write_private(&key_file, &key.bytes()?)?;
+        std::fs::write(&cert_file, cert.bytes()?)
+            .with_context(|| format!("writing {}", cert_file.display()))?;
+    }
+    Ok((Pem::File(cert_file), Pem::File(key_file)))
+}
+
+fn write_private(path: &std::path::Path, content: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(content).with_context(|| format!("writing {}", path.display()))
+}
+
+/// `log` and `syncloop`, as upstream names them.
+fn health(kubelet: &Arc<Kubelet>) -> Health {
+    let health = Health::new();
+    let node = Arc::clone(kubelet);
+    health.add(Endpoints::All, "syncloop", move || {
+        let seen = node.pulse.last();
+        async move {
+            match seen {
+                Some(last) if last.elapsed().as_secs() > 180 => {
+                    Err("sync Loop took longer than expected".to_owned())
+                }
+                _ => Ok(()),
+            }
+        }
+    });
+    health
+}
+
+/// Answers requests.
+pub struct Router {
+    access: Option<Access>,
+    kubelet: Arc<Kubelet>,
+    health: Health,
+    stats: stats::Sampler,
+}
+
+impl Router {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if let Some(access) = &self.access
+            && let Err(refusal) = access.check(&request).await
+        {
+            return text(refusal.status, refusal.body);
+        }
+        self.route(request).await
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let kubelet = &self.kubelet;
+        let get = request.method() == Method::GET;
+        match parts.as_slice() {
+            ["healthz", ..] | ["livez", ..] | ["readyz", ..] if get => {
+                match self.health.answer(&path, request.uri().query()).await {
+                    Some(answer) => answer
+                        .into_response()
+                        .map(|body| body.map_err(|never: Infallible| match never {}).boxed_unsync()),
+                    None => not_found(),
+                }
+            }
+            ["pods"] if get => pods::pods(kubelet),
+            ["runningpods"] if get => pods::running(kubelet).await,
+            ["configz"] if get => configz::configz(kubelet),
+            ["metrics"] if get => metrics::own(kubelet).await,
+            ["metrics", "cadvisor"] if get => metrics::cadvisor(kubelet).await,
+            ["metrics", "resource"] if get => metrics::resource(kubelet).await,
+            ["metrics", "probes"] if get => metrics::probes(kubelet),
+            ["stats", "summary"] if get => stats::summary(kubelet, &self.stats).await,
+            // The other entrances are closed on the read-only port.
+            _ if self.access.is_none() => not_found(),
+            ["containerLogs", namespace, pod, container] if get => {
+                logs::container_logs(kubelet, namespace, pod, container, request.uri().query()).await
+            }
+            ["run", namespace, pod, container] | ["run", namespace, pod, _, container]
+                if request.method() == Method::POST =>
+            {
+                streaming::run(kubelet, namespace, pod, container, request.uri().query()).await
+            }
+            ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] => {
+                let place = (namespace.to_string(), pod.to_string(), container.to_string());
+                streaming::exec(kubelet, place, request).await
+            }
+            ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container] => {
+                let place = (namespace.to_string(), pod.to_string(), container.to_string());
+                streaming::attach(kubelet, place, request).await
+            }
+            ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
+                let (namespace, pod) = (namespace.to_string(), pod.to_string());
+                streaming::port_forward(kubelet, &namespace, &pod, request).await
+            }
+            _ => not_found(),
+        }
+    }
+}
+
+fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// The values of a query's parameter.
+pub fn parameters(query: Option<&str>, name: &str) -> Vec<String> {
+    query
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (unescape(key) == name).then(|| unescape(value))
+        })
+        .collect()
+}
+
+/// The first value of a query's parameter.
+pub fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    parameters(query, name).into_iter().next()
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .filter(|_| bytes[at] == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match hex {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(if bytes[at] == b'+' { b' ' } else { bytes[at] });
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries() {
+        let query = Some("command=sh&command=-c&command=echo+a%20%26b&tty=1&x");
+        assert_eq!(parameters(query, "command"), ["sh", "-c", "echo a &b"]);
+        assert_eq!(parameter(query, "tty").as_deref(), Some("1"));
+        assert_eq!(parameter(query, "x").as_deref(), Some(""));
+        assert_eq!(parameter(query, "y"), None);
+    }
+}

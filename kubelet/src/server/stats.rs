@@ -1,0 +1,322 @@
+//! Usage of the node, its pods and containers, from the runtime's statistics, the control groups and
+//! /proc; and /stats/summary, which shows it as JSON.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::{Body, text, typed};
+use crate::cgroup;
+use crate::cri::labels::{CONTAINER_NAME, Identity};
+use crate::cri::observed::State;
+use crate::cri::{CallError, v1};
+use crate::kubelet::Kubelet;
+
+/// Usage of one container or one cgroup.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Nanoseconds of CPU since the start.
+    pub cpu: u64,
+    /// Bytes, reclaimable caches not counted.
+    pub working_set: u64,
+    /// Bytes, all.
+    pub memory: u64,
+    /// Bytes of anonymous memory.
+    pub rss: u64,
+    /// Page faults.
+    pub faults: u64,
+    /// Page faults that read from disk.
+    pub major_faults: u64,
+}
+
+/// A running container.
+pub struct ContainerUsage {
+    /// Whose it is.
+    pub identity: Identity,
+    /// Its name in the spec.
+    pub name: String,
+    /// The runtime's id.
+    pub id: String,
+    /// Its image.
+    pub image: String,
+    /// Nanoseconds since the epoch.
+    pub created_at: i64,
+    /// What it uses.
+    pub usage: Usage,
+    /// Bytes and inodes of its writable layer.
+    pub writable: (u64, u64),
+}
+
+/// CPU readings of before: a rate needs two.
+#[derive(Default)]
+pub struct Sampler(Mutex<HashMap<String, (Timestamp, u64, u64)>>);
+
+impl Sampler {
+    /// Nanoseconds of CPU per second; the last rate while no time has passed.
+    fn rate(&self, key: &str, now: Timestamp, cpu: u64) -> u64 {
+        let mut samples = self.0.lock();
+        let (then, before, rate) = samples.get(key).copied().unwrap_or((now, cpu, 0));
+        let elapsed = now.duration_since(then).as_secs_f64();
+        if elapsed < 1.0 {
+            samples.entry(key.to_owned()).or_insert((now, cpu, 0));
+            return rate;
+        }
+        let rate = (cpu.saturating_sub(before) as f64 / elapsed) as u64;
+        samples.insert(key.to_owned(), (now, cpu, rate));
+        rate
+    }
+
+    fn keep(&self, used: impl Fn(&str) -> bool) {
+        self.0.lock().retain(|key, _| used(key));
+    }
+}
+
+/// The running containers and what they use.
+pub async fn containers(kubelet: &Arc<Kubelet>) -> Result<Vec<ContainerUsage>, CallError> {
+    let (stats, containers) =
+        tokio::try_join!(kubelet.runtime.container_stats(), kubelet.runtime.containers(None))?;
+    let mut by_id: HashMap<String, v1::ContainerStats> =
+        stats.into_iter().filter_map(|stats| Some((stats.attributes.as_ref()?.id.clone(), stats))).collect();
+    let value = |value: Option<v1::UInt64Value>| value.map_or(0, |value| value.value);
+    let mut all = Vec::new();
+    for container in containers {
+        if State::from_wire(container.state) != State::Running {
+            continue;
+        }
+        let (Some(identity), Some(stats)) =
+            (Identity::from_labels(&container.labels), by_id.remove(&container.id))
+        else {
+            continue;
+        };
+        let mut usage = Usage::default();
+        if let Some(cpu) = stats.cpu {
+            usage.cpu = value(cpu.usage_core_nano_seconds);
+        }
+        if let Some(memory) = stats.memory {
+            usage.working_set = value(memory.working_set_bytes);
+            usage.memory = value(memory.usage_bytes).max(usage.working_set);
+            usage.rss = value(memory.rss_bytes);
+            usage.faults = value(memory.page_faults);
+            usage.major_faults = value(memory.major_page_faults);
+        }
+        let writable = stats
+            .writable_layer
+            .map(|layer| (value(layer.used_bytes), value(layer.inodes_used)))
+            .unwrap_or_default();
+        all.push(ContainerUsage {
+            identity,
+            name: container.labels.get(CONTAINER_NAME).cloned().unwrap_or_default(),
+            id: container.id,
+            image: container.image.map(|image| image.image).unwrap_or_default(),
+            created_at: container.created_at,
+            usage,
+            writable,
+        });
+    }
+    Ok(all)
+}
+
+fn number(path: &Path) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// What a control group uses, its children included.
+pub fn of_cgroup(kubelet: &Kubelet, path: &str) -> Option<Usage> {
+    let tree = &kubelet.tree;
+    let dir = tree.dir("memory", path);
+    let stat = std::fs::read_to_string(dir.join("memory.stat")).ok()?;
+    let mut usage = Usage::default();
+    if tree.is_v2() {
+        let cpu = std::fs::read_to_string(dir.join("cpu.stat")).ok()?;
+        usage.cpu = field(&cpu, "usage_usec")? * 1000;
+        usage.memory = number(&dir.join("memory.current")).unwrap_or_default();
+        usage.rss = field(&stat, "anon").unwrap_or_default();
+        usage.faults = field(&stat, "pgfault").unwrap_or_default();
+        usage.major_faults = field(&stat, "pgmajfault").unwrap_or_default();
+        usage.working_set = usage.memory.saturating_sub(field(&stat, "inactive_file").unwrap_or_default());
+    } else {
+        usage.cpu = number(&tree.dir("cpuacct", path).join("cpuacct.usage")).unwrap_or_default();
+        usage.memory = number(&dir.join("memory.usage_in_bytes")).unwrap_or_default();
+        usage.rss = field(&stat, "total_rss").unwrap_or_default();
+        usage.faults = field(&stat, "total_pgfault").unwrap_or_default();
+        usage.major_faults = field(&stat, "total_pgmajfault").unwrap_or_default();
+        usage.working_set =
+            usage.memory.saturating_sub(field(&stat, "total_inactive_file").unwrap_or_default());
+    }
+    Some(usage)
+}
+
+/// What the whole node uses, from /proc: the root's control group does not know it everywhere.
+pub fn of_node() -> Usage {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = |name: &str| {
+        memory
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix(name)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            })
+            .unwrap_or_default()
+            * 1024
+    };
+    // user nice system idle iowait irq softirq steal: all but idle and iowait is use, in hundredths.
+    let busy: u64 = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .enumerate()
+        .filter(|(place, _)| !matches!(place, 3 | 4))
+        .filter_map(|(_, ticks)| ticks.parse::<u64>().ok())
+        .sum();
+    let used = kib("MemTotal").saturating_sub(kib("MemFree"));
+    Usage {
+        cpu: busy * 10_000_000,
+        memory: used,
+        working_set: kib("MemTotal").saturating_sub(kib("MemAvailable")),
+        rss: kib("AnonPages"),
+        ..Default::default()
+    }
+}
+
+fn stamp(nanoseconds: i64) -> String {
+    let at = Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn cpu(sampler: &Sampler, key: &str, now: Timestamp, usage: &Usage) -> Value {
+    json!({
+        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "usageNanoCores": sampler.rate(key, now, usage.cpu),
+        "usageCoreNanoSeconds": usage.cpu,
+    })
+}
+
+fn memory(now: Timestamp, usage: &Usage, available: Option<u64>) -> Value {
+    let mut value = json!({
+        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "usageBytes": usage.memory,
+        "workingSetBytes": usage.working_set,
+        "rssBytes": usage.rss,
+        "pageFaults": usage.faults,
+        "majorPageFaults": usage.major_faults,
+    });
+    if let Some(available) = available {
+        value["availableBytes"] = available.into();
+    }
+    value
+}
+
+fn filesystem(now: Timestamp, path: &Path, used: Option<(u64, u64)>) -> Value {
+    let Ok(stat) = rustix::fs::statvfs(path) else { return Value::Null };
+    let unit = stat.f_frsize;
+    let capacity = stat.f_blocks * unit;
+    let (bytes, inodes) = used.unwrap_or((capacity - stat.f_bfree * unit, stat.f_files - stat.f_ffree));
+    json!({
+        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "availableBytes": stat.f_bavail * unit,
+        "capacityBytes": capacity,
+        "usedBytes": bytes,
+        "inodesFree": stat.f_ffree,
+        "inodes": stat.f_files,
+        "inodesUsed": inodes,
+    })
+}
+
+/// The node's summary (`stats.k8s.io/v1alpha1`), as metrics collectors read it.
+pub async fn summary(kubelet: &Arc<Kubelet>, sampler: &Sampler) -> Response<Body> {
+    let containers = match containers(kubelet).await {
+        Ok(containers) => containers,
+        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    };
+    let image_fs = kubelet.runtime.image_fs().await.unwrap_or_default();
+    let images = image_fs
+        .image_filesystems
+        .first()
+        .and_then(|usage| usage.fs_id.as_ref())
+        .map_or_else(|| kubelet.root.clone(), |id| id.mountpoint.clone().into());
+    let now = Timestamp::now();
+    let mut pods: Vec<Value> = Vec::new();
+    for (pod, _) in kubelet.workers.all() {
+        let uid = &pod.metadata.uid;
+        let own: Vec<&ContainerUsage> = containers.iter().filter(|one| one.identity.uid == *uid).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let mut total = Usage::default();
+        for one in &own {
+            total.cpu += one.usage.cpu;
+            total.working_set += one.usage.working_set;
+            total.memory += one.usage.memory;
+            total.rss += one.usage.rss;
+        }
+        let all = of_cgroup(kubelet, &cgroup::pod_path(kubelet.cgroup_root(), &pod)).unwrap_or(total);
+        let started = pod.status.start_time.or(pod.metadata.creation_timestamp).unwrap_or_default();
+        pods.push(json!({
+            "podRef": {"name": pod.metadata.name, "namespace": pod.metadata.namespace, "uid": uid},
+            "startTime": started.to_string(),
+            "containers": own.iter().map(|one| json!({
+                "name": one.name,
+                "startTime": stamp(one.created_at),
+                "cpu": cpu(sampler, &one.id, now, &one.usage),
+                "memory": memory(now, &one.usage, None),
+                "rootfs": filesystem(now, &images, Some(one.writable)),
+            })).collect::<Vec<_>>(),
+            "cpu": cpu(sampler, uid, now, &all),
+            "memory": memory(now, &all, None),
+        }));
+    }
+    sampler.keep(|key| {
+        key == "node" || kubelet.workers.knows(key) || containers.iter().any(|one| one.id == key)
+    });
+    let node = of_node();
+    let available =
+        u64::try_from(kubelet.machine.memory).unwrap_or_default().saturating_sub(node.working_set);
+    let body = json!({
+        "node": {
+            "nodeName": kubelet.node_name,
+            "startTime": boot_time().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            "cpu": cpu(sampler, "node", now, &node),
+            "memory": memory(now, &node, Some(available)),
+            "fs": filesystem(now, &kubelet.root, None),
+            "runtime": {"imageFs": filesystem(now, &images, image_fs.image_filesystems.first().map(|usage| (
+                usage.used_bytes.map_or(0, |value| value.value),
+                usage.inodes_used.map_or(0, |value| value.value),
+            )))},
+        },
+        "pods": pods,
+    });
+    typed(StatusCode::OK, "application/json", body.to_string())
+}
+
+fn boot_time() -> Timestamp {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let seconds = field(&stat, "btime").unwrap_or_default();
+    Timestamp::from_second(i64::try_from(seconds).unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_need_time_between_readings() {
+        let sampler = Sampler::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(sampler.rate("a", at(0), 100), 0);
+        assert_eq!(sampler.rate("a", at(10), 5_100), 500);
+        assert_eq!(sampler.rate("a", at(10), 9_999), 500);
+        assert_eq!(sampler.rate("a", at(11), 5_100), 0);
+    }
+}
