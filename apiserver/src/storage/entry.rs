@@ -5,7 +5,7 @@
 //! bytes here, after the uid as Go's field order has it:
 //! `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a",…,"uid":"…"[,"resourceVersion":"7"],…`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use api_types::codec::{json, protobuf};
 use api_types::kind::{Object, Row};
@@ -25,8 +25,6 @@ pub struct Entry {
     pub labels: Box<[(Box<str>, Box<str>)]>,
     /// The kind's selectable fields beyond name and namespace.
     pub fields: Box<[(&'static str, Box<str>)]>,
-    /// Made at the first protobuf read.
-    pub protobuf: OnceLock<Bytes>,
 }
 
 /// Why a stored value cannot be shown.
@@ -65,7 +63,7 @@ impl Entry {
                 json::to_vec(&*object).into()
             }
         };
-        Ok(Self { key, revision, bytes, labels, fields, protobuf: OnceLock::new() })
+        Ok(Self { key, revision, bytes, labels, fields })
     }
 
     fn from_protobuf(row: &Row, key: Arc<str>, value: &[u8], revision: i64) -> Result<Self, Unreadable> {
@@ -90,7 +88,6 @@ impl Entry {
             bytes: json::to_vec(object).into(),
             labels: labels(object.meta()),
             fields: fields(row, object),
-            protobuf: OnceLock::new(),
         }
     }
 
@@ -123,6 +120,14 @@ impl Entry {
         decode(row, &self.bytes)
     }
 
+    /// The metadata alone, without reading the rest.
+    ///
+    /// # Errors
+    /// Never for bytes that `read` made.
+    pub fn typed_metadata(&self) -> Result<ObjectMeta, json::Error> {
+        json::from_slice::<PartialObjectMetadata>(&self.bytes).map(|object| object.metadata)
+    }
+
     /// The typed object.
     ///
     /// # Errors
@@ -131,14 +136,11 @@ impl Entry {
         json::from_slice(&self.bytes)
     }
 
-    /// The object in protobuf, made once.
+    /// The object in protobuf, in its envelope.
     ///
     /// # Errors
     /// Never for bytes that `read` made.
     pub fn protobuf(&self, row: &Row) -> Result<Bytes, json::Error> {
-        if let Some(made) = self.protobuf.get() {
-            return Ok(made.clone());
-        }
         Ok(Bytes::from(protobuf::to_envelope(&*self.decode(row)?)))
     }
 }

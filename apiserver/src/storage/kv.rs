@@ -95,6 +95,64 @@ pub enum Guarded {
     Lost(Option<Versioned>),
 }
 
+/// One guarded write of a transaction.
+#[derive(Debug, Clone)]
+pub struct Op {
+    key: Bytes,
+    /// `None` deletes.
+    value: Option<Bytes>,
+    /// The revision of the key's last write, 0 for a key that is not there; `None` for any.
+    expected: Option<i64>,
+    lease: i64,
+}
+
+impl Op {
+    /// Writes `key`, last written at `expected` (0: not there).
+    pub fn put(key: &str, value: Bytes, expected: i64) -> Self {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        Self { key, value: Some(value), expected: Some(expected), lease: 0 }
+    }
+
+    pub fn delete(key: &str, expected: Option<i64>) -> Self {
+        Self { key: Bytes::copy_from_slice(key.as_bytes()), value: None, expected, lease: 0 }
+    }
+
+    pub fn with_lease(self, lease: i64) -> Self {
+        Self { lease, ..self }
+    }
+
+    fn name(&self) -> &'static str {
+        match (&self.value, self.expected) {
+            (None, _) => "delete",
+            (Some(_), Some(0)) => "create",
+            (Some(_), _) => "update",
+        }
+    }
+
+    fn compare(&self) -> Option<Compare> {
+        Some(Compare {
+            result: compare::CompareResult::Equal.into(),
+            target: compare::CompareTarget::Mod.into(),
+            key: self.key.clone(),
+            target_union: Some(compare::TargetUnion::ModRevision(self.expected?)),
+            ..Compare::default()
+        })
+    }
+
+    fn request(self) -> request_op::Request {
+        let (key, lease) = (self.key, self.lease);
+        match self.value {
+            Some(value) => {
+                request_op::Request::RequestPut(PutRequest { key, value, lease, ..PutRequest::default() })
+            }
+            None => request_op::Request::RequestDeleteRange(DeleteRangeRequest {
+                key,
+                ..DeleteRangeRequest::default()
+            }),
+        }
+    }
+}
+
 /// One page of a prefix.
 #[derive(Debug, Default)]
 pub struct Page {
@@ -233,38 +291,25 @@ impl Kv {
 
     /// Writes a value that must have been last written at `expected` (0: must not be there).
     pub async fn put(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<Guarded, KvError> {
-        let key = Bytes::copy_from_slice(key.as_bytes());
-        let put = PutRequest { key: key.clone(), value, lease, ..PutRequest::default() };
-        let operation = if expected == 0 { "create" } else { "update" };
-        self.guarded(operation, key, expected, request_op::Request::RequestPut(put)).await
+        self.commit(vec![Op::put(key, value, expected).with_lease(lease)]).await
     }
 
     /// Deletes a key that must have been last written at `expected`.
     pub async fn delete(&self, key: &str, expected: i64) -> Result<Guarded, KvError> {
-        let key = Bytes::copy_from_slice(key.as_bytes());
-        let delete = DeleteRangeRequest { key: key.clone(), ..DeleteRangeRequest::default() };
-        self.guarded("delete", key, expected, request_op::Request::RequestDeleteRange(delete)).await
+        self.commit(vec![Op::delete(key, Some(expected))]).await
     }
 
-    async fn guarded(
-        &self,
-        operation: &str,
-        key: Bytes,
-        expected: i64,
-        write: request_op::Request,
-    ) -> Result<Guarded, KvError> {
+    /// Does all of `ops`, or none if a guard does not hold. The first one is the object written and
+    /// gives the metric its name; a lost race answers with the present value of its key.
+    pub async fn commit(&self, ops: Vec<Op>) -> Result<Guarded, KvError> {
         let since = Instant::now();
-        let compare = Compare {
-            result: compare::CompareResult::Equal.into(),
-            target: compare::CompareTarget::Mod.into(),
-            key: key.clone(),
-            target_union: Some(compare::TargetUnion::ModRevision(expected)),
-            ..Compare::default()
-        };
+        let Some(first) = ops.first() else { return Ok(Guarded::Done(0)) };
+        let (key, operation) = (first.key.clone(), first.name());
+        let compare = ops.iter().filter_map(Op::compare).collect();
         let read = RangeRequest { key: key.clone(), ..RangeRequest::default() };
         let request = TxnRequest {
-            compare: vec![compare],
-            success: vec![RequestOp { request: Some(write) }],
+            compare,
+            success: ops.into_iter().map(|op| RequestOp { request: Some(op.request()) }).collect(),
             failure: vec![RequestOp { request: Some(request_op::Request::RequestRange(read)) }],
         };
         let answer = self.kv.clone().txn(request).await?.into_inner();

@@ -14,6 +14,9 @@ use tokio::sync::watch;
 
 use super::Entry;
 
+/// Kinds of change times encodings: see `answer::watch`.
+pub const FRAMES: usize = 8;
+
 /// One change of one object.
 #[derive(Debug)]
 pub struct Event {
@@ -24,8 +27,8 @@ pub struct Event {
     pub new: Option<Arc<Entry>>,
     /// For a deletion: the last state under the deletion's revision.
     pub last: Option<Arc<Entry>>,
-    /// Watch frames, by [`Frame`], made once for all watchers.
-    frames: [OnceLock<Bytes>; 6],
+    /// Watch frames, by change and encoding, made once for all watchers.
+    frames: [OnceLock<Bytes>; FRAMES],
 }
 
 impl Event {

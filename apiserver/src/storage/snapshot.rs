@@ -57,7 +57,6 @@ mod tests {
             bytes: bytes::Bytes::new(),
             labels: Box::default(),
             fields: Box::default(),
-            protobuf: std::sync::OnceLock::new(),
         })
     }
 

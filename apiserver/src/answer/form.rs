@@ -1,0 +1,158 @@
+//! One object in the form and encoding asked for: itself, its metadata, or a row of a table.
+
+use api_types::codec::{json, protobuf};
+use api_types::kind::{Object, Row};
+use api_types::meta::v1::PartialObjectMetadata;
+use bytes::Bytes;
+
+use super::table;
+use crate::kinds;
+use crate::negotiate::{Accepted, Encoding, Form, Include};
+use crate::status::ApiError;
+use crate::storage::{Entry, entry, paths};
+
+/// The kind that a client asks for, and the one that its objects are stored as.
+#[derive(Clone, Copy)]
+pub struct Served {
+    pub row: &'static Row,
+    pub stored: &'static Row,
+}
+
+pub const PARTIAL: &str = "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",";
+
+impl Served {
+    pub fn of(row: &'static Row) -> Self {
+        Self { row, stored: paths::storage_row(row) }
+    }
+
+    /// Whether stored bytes are what the client gets.
+    pub fn as_stored(self) -> bool {
+        std::ptr::eq(self.row, self.stored)
+    }
+
+    /// The object, in the served version.
+    ///
+    /// # Errors
+    /// A 500 for bytes that are no such object.
+    pub fn decode(self, entry: &Entry) -> Result<Box<dyn Object>, ApiError> {
+        let object = entry.decode(self.stored).map_err(ApiError::internal)?;
+        if self.as_stored() { Ok(object) } else { kinds::convert(&*object, self.row) }
+    }
+
+    /// JSON with kind and apiVersion.
+    ///
+    /// # Errors
+    /// As `decode`.
+    pub fn json(self, entry: &Entry) -> Result<Bytes, ApiError> {
+        if self.as_stored() {
+            return Ok(entry.bytes.clone());
+        }
+        Ok(json::to_vec(&*self.decode(entry)?).into())
+    }
+
+    /// Protobuf in its envelope.
+    ///
+    /// # Errors
+    /// As `decode`.
+    pub fn protobuf(self, entry: &Entry) -> Result<Bytes, ApiError> {
+        Ok(protobuf::to_envelope(&*self.decode(entry)?).into())
+    }
+}
+
+/// A stored object; JSON for YAML too.
+pub fn object(served: Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
+    match (accepted.form, accepted.encoding) {
+        (Form::Whole, Encoding::Protobuf) => served.protobuf(entry),
+        (Form::Whole, _) => served.json(entry),
+        (Form::Metadata, Encoding::Protobuf) => metadata_protobuf(entry),
+        (Form::Metadata, _) => {
+            let mut out = Vec::new();
+            metadata(served, entry, &mut out);
+            Ok(out.into())
+        }
+        (Form::Table(include), _) => {
+            let mut out = table::head(served.row, entry_revision(entry).as_str(), "", None, true);
+            table::row(served, entry, include, &mut out)?;
+            out.extend_from_slice(b"]}");
+            Ok(out.into())
+        }
+    }
+}
+
+fn entry_revision(entry: &Entry) -> String {
+    entry.revision.to_string()
+}
+
+/// An object that is not stored.
+pub fn made(object: &dyn Object, accepted: Accepted) -> Result<Bytes, ApiError> {
+    Ok(match (accepted.form, accepted.encoding) {
+        (Form::Whole, Encoding::Protobuf) => protobuf::to_envelope(object).into(),
+        (Form::Whole, _) => json::to_vec(object).into(),
+        (_, encoding) => {
+            // Dry runs and subresources: an entry that lives as long as the answer.
+            let row =
+                api_types::kinds::by_kind(object.kind().group, object.kind().version, object.kind().kind)
+                    .ok_or_else(|| ApiError::NotAcceptable(crate::negotiate::ALL.to_vec()))?;
+            let served = Served { row, stored: row };
+            let entry = Entry::of(row, object.meta().name.as_str().into(), object, 0);
+            return self::object(served, &entry, Accepted { encoding, ..accepted });
+        }
+    })
+}
+
+/// PartialObjectMetadata, cut out of the stored bytes.
+pub fn metadata(served: Served, entry: &Entry, out: &mut Vec<u8>) {
+    out.extend_from_slice(PARTIAL.as_bytes());
+    let start = entry::prefix(served.stored).len();
+    // Every entry's bytes begin with kind, apiVersion, metadata, in this order.
+    out.extend_from_slice(field(&entry.bytes[start.min(entry.bytes.len())..]));
+    out.push(b'}');
+}
+
+fn metadata_protobuf(entry: &Entry) -> Result<Bytes, ApiError> {
+    let object: PartialObjectMetadata = json::from_slice(&entry.bytes).map_err(ApiError::internal)?;
+    let raw = protobuf::to_vec(&object);
+    Ok(protobuf::envelope("meta.k8s.io/v1", "PartialObjectMetadata", &raw).into())
+}
+
+/// The first `"name":{…}` of a text, as it stands.
+fn field(text: &[u8]) -> &[u8] {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return &text[..=at];
+                }
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+/// What a row of a table carries of its object.
+pub fn included(served: Served, entry: &Entry, include: Include, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    match include {
+        Include::None => out.extend_from_slice(b"null"),
+        Include::Metadata => metadata(served, entry, out),
+        Include::Object => out.extend_from_slice(&served.json(entry)?),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_field_is_cut_out_whole() {
+        let text = br#""metadata":{"name":"a}\"{","labels":{"x":"]"}},"spec":{}}"#;
+        assert_eq!(field(text), br#""metadata":{"name":"a}\"{","labels":{"x":"]"}}"#);
+    }
+}

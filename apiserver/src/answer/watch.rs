@@ -1,0 +1,409 @@
+//! A watch being written: initial objects out of a snapshot, then the log from a cursor on.
+//!
+//! Whole objects in JSON and protobuf are frames shared by all watchers of an event; other forms are
+//! made for the one watcher. JSON frames are `{"type":…,"object":…}\n`; protobuf frames are
+//! 4 bytes of length (big endian) and `WatchEvent { type = 1, object = 2 { raw = 1 } }`, where raw
+//! is an enveloped object. A cursor that fell off the log ends the watch with a 410 in it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::codec::protobuf;
+use api_types::meta::v1::Status;
+use bytes::Bytes;
+use daemon::shutdown::Shutdown;
+use http::{HeaderValue, Response, header};
+use tokio::time::Instant;
+
+use super::form::{self, Served};
+use super::list::Filter;
+use super::{status_json, table};
+use crate::body::{self, Body, BoxError};
+use crate::negotiate::{Accepted, Encoding, Form};
+use crate::status::ApiError;
+use crate::storage::log::{Batch, Cursor, Event};
+use crate::storage::snapshot::Snapshot;
+use crate::storage::{Collection, Entry};
+
+/// Events taken from the log at once.
+const BATCH: usize = 64;
+/// How often a watcher that asked for bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// A last bookmark comes this long before the watch times out.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+
+/// What happened to an object, as a watcher's selector sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Added,
+    Modified,
+    Deleted,
+    /// It no longer matches the selector: told as a deletion of its former state.
+    Left,
+}
+
+impl Change {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted | Self::Left => "DELETED",
+        }
+    }
+
+    /// The place of a shared frame in its event.
+    fn place(self, encoding: Encoding) -> usize {
+        self as usize * 2 + usize::from(encoding == Encoding::Protobuf)
+    }
+}
+
+/// How a watch begins.
+pub enum Begin {
+    /// With events after the cursor's place.
+    Events,
+    /// With these objects as ADDED; `bookmark` marks their end (`sendInitialEvents`).
+    Objects { snapshot: Snapshot, prefix: String, bookmark: bool },
+    /// It cannot begin: one ERROR event.
+    Failed(Box<Status>),
+}
+
+/// A watch to be written.
+pub struct Watch {
+    pub served: Served,
+    pub collection: Arc<Collection>,
+    pub begin: Begin,
+    pub cursor: Option<Cursor>,
+    /// The revision that the cursor follows.
+    pub revision: i64,
+    /// Key prefix of the namespace, or nothing.
+    pub prefix: String,
+    pub filter: Filter,
+    pub bookmarks: bool,
+    pub ends: Instant,
+    pub shutdown: Shutdown,
+    /// Held while the watch runs; counts it.
+    pub guard: Option<Box<dyn std::any::Any + Send>>,
+}
+
+impl Watch {
+    pub fn into_response(self: Box<Self>, accepted: Accepted) -> Response<Body> {
+        let media_type = match accepted.encoding {
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            Encoding::Yaml => "application/yaml;stream=watch",
+            Encoding::Json => "application/json",
+        };
+        let writer = Writer {
+            accepted,
+            pending: VecDeque::new(),
+            columns_told: false,
+            next_bookmark: next_bookmark(self.ends),
+            over: false,
+            last_key: None,
+            watch: *self,
+        };
+        let chunks = futures::stream::unfold(writer, |mut writer| async move {
+            let chunk = writer.next().await?;
+            Some((Ok::<_, BoxError>(chunk), writer))
+        });
+        let mut response = body::response(200, media_type, body::stream(chunks));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        response
+    }
+}
+
+fn next_bookmark(ends: Instant) -> Instant {
+    let regular = Instant::now() + BOOKMARK_EVERY.mul_f64(0.75 + 0.25 * fastrand::f64());
+    let last = ends.checked_sub(BOOKMARK_BEFORE_END).filter(|last| *last > Instant::now());
+    last.map_or(regular, |last| last.min(regular))
+}
+
+struct Writer {
+    watch: Watch,
+    accepted: Accepted,
+    /// Frames to be sent next; shared with other watchers.
+    pending: VecDeque<Bytes>,
+    columns_told: bool,
+    next_bookmark: Instant,
+    over: bool,
+    last_key: Option<Arc<str>>,
+}
+
+impl Writer {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                return Some(frame);
+            }
+            if self.over {
+                return None;
+            }
+            if let Err(error) = self.fill().await {
+                self.fail(&error.status());
+            }
+        }
+    }
+
+    /// Puts frames into `pending`, waiting for some if there are none; or ends the watch.
+    async fn fill(&mut self) -> Result<(), ApiError> {
+        match std::mem::replace(&mut self.watch.begin, Begin::Events) {
+            Begin::Events => {}
+            Begin::Failed(status) => {
+                self.fail(&status);
+                return Ok(());
+            }
+            Begin::Objects { snapshot, prefix, bookmark } => {
+                return self.initial(snapshot, prefix, bookmark);
+            }
+        }
+        let Some(cursor) = self.watch.cursor.as_mut() else {
+            self.over = true;
+            return Ok(());
+        };
+        match cursor.take(BATCH) {
+            Batch::Events(events) => {
+                for event in events {
+                    self.event(&event)?;
+                    self.watch.revision = event.revision;
+                }
+                return Ok(());
+            }
+            Batch::FellOff => {
+                let at = self.watch.revision;
+                return Err(ApiError::Expired(format!("too old resource version: {at} ({})", at + 1)));
+            }
+            Batch::Empty => {}
+        }
+        let now = Instant::now();
+        if now >= self.watch.ends {
+            self.over = true;
+            return Ok(());
+        }
+        tokio::select! {
+            () = cursor.appended() => {}
+            () = self.watch.shutdown.wait() => self.over = true,
+            () = tokio::time::sleep_until(self.watch.ends) => self.over = true,
+            () = tokio::time::sleep_until(self.next_bookmark), if self.watch.bookmarks => {
+                self.next_bookmark = next_bookmark(self.watch.ends);
+                self.periodic_bookmark().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some of the initial objects, or their end.
+    fn initial(&mut self, snapshot: Snapshot, prefix: String, bookmark: bool) -> Result<(), ApiError> {
+        let start = self.last_key.as_ref().map(|key| format!("{key}\0")).unwrap_or_default();
+        let mut last = None;
+        let mut frames = Vec::new();
+        for entry in snapshot.range(&prefix, &start).take(BATCH * 4) {
+            last = Some(entry.key.clone());
+            if self.watch.filter.matches(entry) {
+                frames.push(entry.clone());
+            }
+        }
+        for entry in &frames {
+            let frame = self.made(Change::Added, entry)?;
+            self.pending.push_back(frame);
+        }
+        if last.is_some() {
+            self.last_key = last;
+            self.watch.begin = Begin::Objects { snapshot, prefix, bookmark };
+        } else if bookmark {
+            self.bookmark(self.watch.revision, true)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), ApiError> {
+        let watch = &self.watch;
+        let wanted =
+            |entry: &&Arc<Entry>| entry.key.starts_with(&*watch.prefix) && watch.filter.matches(entry);
+        let old = event.old.as_ref().filter(wanted);
+        let new = event.new.as_ref().filter(wanted);
+        let (change, entry) = match (old, new, &event.last) {
+            (None, Some(new), _) => (Change::Added, new.clone()),
+            (Some(_), Some(new), _) => (Change::Modified, new.clone()),
+            (Some(_), None, Some(last)) => (Change::Deleted, last.clone()),
+            (Some(old), None, None) => (Change::Left, old.clone()),
+            (None, None, _) => return Ok(()),
+        };
+        let shared = self.accepted.form == Form::Whole
+            && watch.served.as_stored()
+            && matches!(self.accepted.encoding, Encoding::Json | Encoding::Protobuf);
+        let frame = if shared {
+            // Frames are made outside of the closure's reach for errors: bytes of ours always read.
+            let place = change.place(self.accepted.encoding);
+            let made = std::cell::Cell::new(None);
+            let frame = event.frame(place, || {
+                self.framed(change, &entry, event.revision).unwrap_or_else(|error| {
+                    made.set(Some(error));
+                    Bytes::new()
+                })
+            });
+            if let Some(error) = made.take() {
+                return Err(error);
+            }
+            frame
+        } else {
+            self.framed(change, &entry, event.revision)?
+        };
+        self.pending.push_back(frame);
+        self.columns_told = true;
+        Ok(())
+    }
+
+    /// The frame of an event; what left the selector shows the event's revision.
+    fn framed(&self, change: Change, entry: &Arc<Entry>, revision: i64) -> Result<Bytes, ApiError> {
+        if change != Change::Left {
+            return self.frame_of(change.name(), entry);
+        }
+        let mut object = entry.decode(self.watch.served.stored).map_err(ApiError::internal)?;
+        object.meta_mut().resource_version = revision.to_string();
+        let entry = Entry::of(self.watch.served.stored, entry.key.clone(), &*object, revision);
+        self.frame_of(change.name(), &Arc::new(entry))
+    }
+
+    fn made(&mut self, change: Change, entry: &Arc<Entry>) -> Result<Bytes, ApiError> {
+        let frame = self.frame_of(change.name(), entry);
+        self.columns_told = true;
+        frame
+    }
+
+    fn frame_of(&self, change: &str, entry: &Entry) -> Result<Bytes, ApiError> {
+        let served = self.watch.served;
+        if let Form::Table(include) = self.accepted.form {
+            let revision = entry.revision.to_string();
+            let mut table = table::head(served.row, &revision, "", None, !self.columns_told);
+            table::row(served, entry, include, &mut table)?;
+            table.extend_from_slice(b"]}");
+            return self.frame(change, &table);
+        }
+        self.frame(change, &form::object(served, entry, self.accepted)?)
+    }
+
+    /// `object` in a frame of the watch's encoding.
+    fn frame(&self, change: &str, object: &[u8]) -> Result<Bytes, ApiError> {
+        Ok(match self.accepted.encoding {
+            Encoding::Json => json_frame(change, object),
+            Encoding::Yaml => {
+                let text = super::to_yaml(&json_frame(change, object))?;
+                Bytes::from(format!("{text}---\n"))
+            }
+            Encoding::Protobuf => protobuf_frame(change, object),
+        })
+    }
+
+    async fn periodic_bookmark(&mut self) -> Result<(), ApiError> {
+        // An idle resource's revision moves when the store says that nothing happened.
+        self.watch.collection.want_progress();
+        let mut reached = self.watch.collection.reached();
+        if self.watch.collection.kv.progress_is_reliable()
+            && *reached.borrow_and_update() <= self.watch.revision
+        {
+            let _ = tokio::time::timeout(Duration::from_secs(1), reached.changed()).await;
+        }
+        // The revision is read before the log: an event that comes in between is not behind it.
+        let revision = self.watch.collection.revision();
+        let Some(cursor) = self.watch.cursor.as_mut() else { return Ok(()) };
+        match cursor.take(BATCH) {
+            Batch::Empty => {
+                self.watch.revision = revision.max(self.watch.revision);
+                self.bookmark(self.watch.revision, false)
+            }
+            Batch::Events(events) => {
+                for event in events {
+                    self.event(&event)?;
+                    self.watch.revision = event.revision;
+                }
+                self.bookmark(self.watch.revision, false)
+            }
+            Batch::FellOff => Ok(()),
+        }
+    }
+
+    fn bookmark(&mut self, revision: i64, initial_end: bool) -> Result<(), ApiError> {
+        let row = self.watch.served.row;
+        let mut object = (row.new)();
+        object.meta_mut().resource_version = revision.to_string();
+        if initial_end {
+            object.meta_mut().annotations.insert("k8s.io/initial-events-end".into(), "true".into());
+        }
+        let entry = Entry::of(row, "".into(), &*object, revision);
+        let served = Served { row, stored: row };
+        let bytes = match (self.accepted.form, self.accepted.encoding) {
+            // A table without rows carries the revision in its own metadata.
+            (Form::Table(_), _) => {
+                let mut table = table::head(row, &revision.to_string(), "", None, !self.columns_told);
+                let mut cells = Vec::new();
+                form::metadata(served, &entry, &mut cells);
+                table.extend_from_slice(b"{\"cells\":[],\"object\":");
+                table.extend_from_slice(&cells);
+                table.extend_from_slice(b"}]}");
+                table.into()
+            }
+            _ => form::object(served, &entry, self.accepted)?,
+        };
+        let frame = self.frame("BOOKMARK", &bytes)?;
+        self.pending.push_back(frame);
+        Ok(())
+    }
+
+    /// Ends the watch with an ERROR event.
+    fn fail(&mut self, status: &Status) {
+        let object = match self.accepted.encoding {
+            Encoding::Protobuf => protobuf::envelope("v1", "Status", &protobuf::to_vec(status)),
+            _ => status_json(status),
+        };
+        if let Ok(frame) = self.frame("ERROR", &object) {
+            self.pending.push_back(frame);
+        }
+        self.over = true;
+    }
+}
+
+fn json_frame(change: &str, object: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(object.len() + 40);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(change.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(object);
+    out.extend_from_slice(b"}\n");
+    out.into()
+}
+
+fn protobuf_frame(change: &str, object: &[u8]) -> Bytes {
+    let mut out = protobuf::Writer::with_capacity(object.len() + 64);
+    let end = out.mark();
+    out.bytes_field(1, object);
+    out.close_message(2, end);
+    out.bytes_field(1, change.as_bytes());
+    let length = u32::try_from(out.mark()).unwrap_or(u32::MAX);
+    out.prepend(&length.to_be_bytes());
+    out.into_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_frames_are_lines() {
+        assert_eq!(json_frame("ADDED", b"{}"), &b"{\"type\":\"ADDED\",\"object\":{}}\n"[..]);
+    }
+
+    #[test]
+    fn protobuf_frames_say_their_length() {
+        let frame = protobuf_frame("ADDED", b"k8s\0x");
+        let (length, message) = frame.split_at(4);
+        assert_eq!(u32::from_be_bytes(length.try_into().expect("four")) as usize, message.len());
+        let mut fields = protobuf::Reader::new(message);
+        let (number, wire) = fields.next().expect("reads").expect("a field");
+        assert_eq!((number, wire.text()), (1, Ok("ADDED")));
+        let (number, wire) = fields.next().expect("reads").expect("a field");
+        let mut object = protobuf::Reader::new(wire.bytes().expect("a message"));
+        assert_eq!(number, 2);
+        let (number, wire) = object.next().expect("reads").expect("a field");
+        assert_eq!((number, wire.bytes()), (1, Ok(&b"k8s\0x"[..])));
+    }
+}

@@ -1,0 +1,213 @@
+//! The command line, grouped as upstream's help groups it. A flag of upstream's that is not here is
+//! refused by name.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+use daemon::flags::{GoDuration, LoggingFlags};
+
+/// The Kubernetes API server validates and configures data for the api objects which include pods, services, and others.
+/// The API Server services REST operations and provides the frontend to the cluster's shared state through which all
+/// other components interact.
+#[derive(Parser, Debug)]
+#[command(name = "kube-apiserver")]
+pub struct Flags {
+    #[command(flatten)]
+    pub generic: Generic,
+    #[command(flatten)]
+    pub etcd: Etcd,
+    #[command(flatten)]
+    pub serving: Serving,
+    #[command(flatten)]
+    pub authentication: Authentication,
+    #[command(flatten)]
+    pub authorization: Authorization,
+    #[command(flatten)]
+    pub admission: Admission,
+    #[command(flatten)]
+    pub misc: Misc,
+    #[command(flatten)]
+    pub logging: LoggingFlags,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Generic flags")]
+pub struct Generic {
+    /// The IP address on which to advertise the apiserver to members of the cluster. Must be reachable by the rest of
+    /// the cluster. If blank, --bind-address is used, and if that is unspecified, the address of the default interface
+    #[arg(long, value_name = "ip")]
+    pub advertise_address: Option<IpAddr>,
+    /// The maximum number of non-mutating requests in flight at a given time. Zero for no limit
+    #[arg(long, value_name = "int", default_value_t = 400)]
+    pub max_requests_inflight: usize,
+    /// The maximum number of mutating requests in flight at a given time. Zero for no limit
+    #[arg(long, value_name = "int", default_value_t = 200)]
+    pub max_mutating_requests_inflight: usize,
+    /// The minimum number of seconds a handler must keep a request open before timing it out. Only honored by watches,
+    /// which pick a random time above it
+    #[arg(long, value_name = "int", default_value_t = 1800)]
+    pub min_request_timeout: u64,
+    /// How long a request that is no watch or connection may take
+    #[arg(long, value_name = "duration", default_value = "1m0s")]
+    pub request_timeout: GoDuration,
+    /// Time to delay the termination, during which the server keeps serving and /readyz fails
+    #[arg(long, value_name = "duration", default_value = "0s")]
+    pub shutdown_delay_duration: GoDuration,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Etcd flags")]
+pub struct Etcd {
+    /// List of etcd servers to connect with (scheme://ip:port), comma separated
+    #[arg(long, value_name = "strings", value_delimiter = ',', required = true)]
+    pub etcd_servers: Vec<String>,
+    /// SSL Certificate Authority file used to secure etcd communication
+    #[arg(long, value_name = "file")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// SSL certification file used to secure etcd communication
+    #[arg(long, value_name = "file", requires = "etcd_keyfile")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// SSL key file used to secure etcd communication
+    #[arg(long, value_name = "file", requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// The prefix to prepend to all resource paths in etcd
+    #[arg(long, value_name = "string", default_value = "/registry")]
+    pub etcd_prefix: String,
+    /// The interval of compaction requests. If 0, the compaction request from apiserver is disabled
+    #[arg(long, value_name = "duration", default_value = "5m0s")]
+    pub etcd_compaction_interval: GoDuration,
+    /// Amount of time to retain events
+    #[arg(long, value_name = "duration", default_value = "1h0m0s")]
+    pub event_ttl: GoDuration,
+    /// The storage backend for persistence. Only etcd3 is there
+    #[arg(long, value_name = "string", default_value = "etcd3", value_parser = ["etcd3"])]
+    pub storage_backend: String,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Secure serving flags")]
+pub struct Serving {
+    /// The IP address on which to listen for the --secure-port port. An unspecified address (0.0.0.0 or ::) means all
+    /// interfaces
+    #[arg(long, value_name = "ip", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// The port on which to serve HTTPS with authentication and authorization. It cannot be switched off with 0
+    #[arg(long, value_name = "int", default_value_t = 6443)]
+    pub secure_port: u16,
+    /// File containing the default x509 Certificate for HTTPS, followed by intermediates
+    #[arg(long, value_name = "file", required = true)]
+    pub tls_cert_file: PathBuf,
+    /// File containing the default x509 private key matching --tls-cert-file
+    #[arg(long, value_name = "file", required = true)]
+    pub tls_private_key_file: PathBuf,
+    /// Minimum TLS version supported: VersionTLS12 or VersionTLS13
+    #[arg(long, value_name = "string", default_value = "")]
+    pub tls_min_version: String,
+    /// Comma-separated list of cipher suites for TLS 1.2; all secure ones when omitted
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub tls_cipher_suites: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Authentication flags")]
+pub struct Authentication {
+    /// Enables anonymous requests to the secure port of the API server. Requests that are not rejected by another
+    /// authentication method are treated as anonymous requests, with user system:anonymous
+    #[arg(long, default_value_t = true)]
+    pub anonymous_auth: bool,
+    /// If set, any request presenting a client certificate signed by one of the authorities in the file is
+    /// authenticated with an identity corresponding to the CommonName of the client certificate
+    #[arg(long, value_name = "file")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Root certificate bundle to use to verify client certificates on incoming requests before trusting usernames in
+    /// headers specified by --requestheader-username-headers
+    #[arg(long, value_name = "file")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// List of client certificate common names to allow to provide usernames in headers. If empty, any client
+    /// certificate validated by the authorities in --requestheader-client-ca-file is allowed
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    /// List of request headers to inspect for usernames. X-Remote-User is common
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub requestheader_username_headers: Vec<String>,
+    /// List of request headers to inspect for UIDs. X-Remote-Uid is suggested
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub requestheader_uid_headers: Vec<String>,
+    /// List of request headers to inspect for groups. X-Remote-Group is suggested
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub requestheader_group_headers: Vec<String>,
+    /// List of request header prefixes to inspect. X-Remote-Extra- is suggested
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+    /// Identifiers of the API. The service account token authenticator will validate that tokens used against the API
+    /// are bound to at least one of these audiences
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub api_audiences: Vec<String>,
+    /// Identifier of the service account token issuer; repeated for issuers that are accepted too
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub service_account_issuer: Vec<String>,
+    /// File containing PEM-encoded x509 RSA or ECDSA private or public keys, used to verify ServiceAccount tokens;
+    /// repeatable
+    #[arg(long, value_name = "file", value_delimiter = ',')]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// Path to the file that contains the current private key of the service account token issuer
+    #[arg(long, value_name = "file")]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// The maximum validity duration of a token created by the service account token issuer
+    #[arg(long, value_name = "duration", default_value = "0s")]
+    pub service_account_max_token_expiration: GoDuration,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Authorization flags")]
+pub struct Authorization {
+    /// Ordered list of plug-ins to do authorization on secure port: Node, RBAC, AlwaysAllow, AlwaysDeny
+    #[arg(long, value_name = "strings", value_delimiter = ',', default_value = "Node,RBAC")]
+    pub authorization_mode: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Admission flags")]
+pub struct Admission {
+    /// Admission plugins that should be enabled in addition to default enabled ones
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins that should be disabled although they are in the default enabled plugins list
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Misc flags")]
+pub struct Misc {
+    /// If true, allow privileged containers
+    #[arg(long, default_value_t = false)]
+    pub allow_privileged: bool,
+    /// A CIDR notation IP range from which to assign service cluster IPs
+    #[arg(long, value_name = "string", default_value = "10.0.0.0/24")]
+    pub service_cluster_ip_range: String,
+    /// A port range to reserve for services with NodePort visibility
+    #[arg(long, value_name = "portRange", default_value = "30000-32767")]
+    pub service_node_port_range: String,
+    /// Path to a cert file for the certificate authority of kubelets
+    #[arg(long, value_name = "file")]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Path to a client cert file for TLS towards kubelets
+    #[arg(long, value_name = "file", requires = "kubelet_client_key")]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// Path to a client key file for TLS towards kubelets
+    #[arg(long, value_name = "file", requires = "kubelet_client_certificate")]
+    pub kubelet_client_key: Option<PathBuf>,
+    /// List of the preferred NodeAddressTypes to use for kubelet connections
+    #[arg(
+        long,
+        value_name = "strings",
+        value_delimiter = ',',
+        default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP"
+    )]
+    pub kubelet_preferred_address_types: Vec<String>,
+    /// Timeout for kubelet operations
+    #[arg(long, value_name = "duration", default_value = "5s")]
+    pub kubelet_timeout: GoDuration,
+}

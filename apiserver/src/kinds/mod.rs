@@ -1,0 +1,46 @@
+//! What some kinds need from the server beyond their strategies: companions in the same transaction
+//! (service IPs and ports), times to live, conversions between versions.
+
+pub mod event;
+pub mod namespace;
+pub mod pod;
+
+use api_types::kind::{Object, Row};
+
+use crate::server::Server;
+use crate::status::ApiError;
+use crate::storage::kv::Op;
+
+/// Further writes that must happen together with an object's: `old` becomes `new`, either of which
+/// may be missing. May settle fields of `new`.
+///
+/// # Errors
+/// When there is nothing left to allocate.
+pub async fn companions(
+    server: &Server,
+    old: Option<&dyn Object>,
+    new: Option<&mut dyn Object>,
+    dry_run: bool,
+) -> Result<Vec<Op>, ApiError> {
+    let _ = (server, old, new, dry_run);
+    Ok(Vec::new())
+}
+
+/// Seconds after which objects of the kind vanish by themselves.
+pub fn time_to_live(server: &Server, row: &Row) -> Option<i64> {
+    event::is_event(row.kind).then(|| server.event_ttl.as_secs() as i64).filter(|ttl| *ttl > 0)
+}
+
+/// The same object in another version of its resource.
+///
+/// # Errors
+/// A 500 for versions between which nothing converts.
+pub fn convert(object: &dyn Object, to: &'static Row) -> Result<Box<dyn Object>, ApiError> {
+    event::convert(object, to).ok_or_else(|| {
+        let from = object.kind();
+        ApiError::internal(format!(
+            "{} {} does not convert to {}",
+            from.api_version, from.kind, to.kind.api_version
+        ))
+    })
+}

@@ -1,0 +1,66 @@
+//! managedFields on every write: the bridge from typed objects to the pure functions of
+//! `api_types::schema::managed_fields` (KEP-555).
+
+use api_types::codec::json;
+use api_types::kind::{Object, Row};
+use api_types::meta::v1::ManagedFieldsEntry;
+use api_types::schema::managed_fields::{self, Writer};
+use api_types::value::Time;
+use serde_json::Value;
+
+use super::Aspect;
+use crate::status::ApiError;
+
+/// Whose write it is.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    pub name: String,
+    pub now: Time,
+}
+
+/// An object as a JSON tree, without kind and apiVersion.
+pub fn tree(object: &dyn Object) -> Result<Value, ApiError> {
+    let bytes = json::value_to_vec(object.as_dyn_struct());
+    serde_json::from_slice(&bytes).map_err(ApiError::internal)
+}
+
+/// Records what a write that is no apply changed. `live` is `None` for a creation.
+///
+/// # Errors
+/// A 500 only, for objects that do not survive their own encoding.
+pub fn record(
+    row: &Row,
+    live: Option<&dyn Object>,
+    new: &mut dyn Object,
+    manager: &Manager,
+    aspect: &Aspect,
+) -> Result<(), ApiError> {
+    let given = std::mem::take(&mut new.meta_mut().managed_fields);
+    // COMPAT: a list of one empty entry takes all records away.
+    let reset = given.len() == 1 && given[0] == ManagedFieldsEntry::default();
+    let entries = match live {
+        _ if reset => Vec::new(),
+        Some(live) if given.is_empty() => live.meta().managed_fields.clone(),
+        _ => given,
+    };
+    let before = match live {
+        Some(live) => tree(live)?,
+        None => tree(&*(row.new)())?,
+    };
+    let after = tree(new)?;
+    let writer = writer(row, manager, aspect);
+    new.meta_mut().managed_fields =
+        managed_fields::update((row.schema)(), &before, &after, &entries, &writer);
+    Ok(())
+}
+
+/// The writer as the pure functions know it.
+pub fn writer<'a>(row: &Row, manager: &'a Manager, aspect: &Aspect) -> Writer<'a> {
+    Writer {
+        manager: &manager.name,
+        api_version: row.kind.api_version,
+        subresource: aspect.subresource,
+        now: manager.now,
+        ignored: aspect.ignored,
+    }
+}

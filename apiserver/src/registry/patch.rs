@@ -1,0 +1,297 @@
+//! PATCH: JSON patch, merge patch, strategic merge patch, apply (API docs "Update API Objects in
+//! Place Using kubectl patch", "Server-Side Apply").
+//!
+//! A patch is worked out on the JSON tree of the present object and read back strictly or not, as
+//! `fieldValidation` says; from there on it is an update.
+
+use api_types::codec::{json, yaml};
+use api_types::field::{Errors, Path};
+use api_types::kind::{Object, Row};
+use api_types::schema::{managed_fields, strategic_merge};
+use api_types::value::Time;
+use serde_json::Value;
+
+use super::decode::{self, FieldValidation};
+use super::manage::{self, Manager};
+use super::update::{self, Change};
+use super::{Aspect, create, fresh};
+use crate::answer::Answer;
+use crate::call::{Call, Target, invalid_options};
+use crate::negotiate;
+use crate::server::Server;
+use crate::status::ApiError;
+
+/// Operations that a JSON patch may have, as upstream limits it.
+const OPERATIONS: usize = 10_000;
+
+/// What the body says.
+enum Patch {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+    Apply { config: Value, force: bool },
+}
+
+/// Handles the request.
+///
+/// # Errors
+/// Everything that can be wrong with a patch.
+pub async fn patch(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    aspect: Aspect,
+    body: &[u8],
+) -> Result<Answer, ApiError> {
+    let patch = read(call, target, body)?;
+    let dry_run = call.dry_run("PatchOptions")?;
+    let validation = FieldValidation::of(call, "PatchOptions")?;
+    let manager = Manager { name: call.manager(), now: Time::whole(jiff::Timestamp::now()) };
+    let work = Work { call, target, aspect, patch, validation, manager };
+    match update::change(server, call, target, aspect, dry_run, &work).await {
+        Ok(entry) => Ok(Answer::stored(200, target.row, entry)),
+        Err(ApiError::NotFound { .. })
+            if matches!(work.patch, Patch::Apply { .. }) && aspect.subresource.is_empty() =>
+        {
+            let object = work.applied(None)?;
+            match create::create_object(server, call, target, object, dry_run).await {
+                // Someone else created it meanwhile: apply onto that.
+                Err(ApiError::AlreadyExists { .. }) => {
+                    fresh(super::collection(server, target.row)?, target).await?;
+                    let entry = update::change(server, call, target, aspect, dry_run, &work).await?;
+                    Ok(Answer::stored(200, target.row, entry))
+                }
+                answer => answer,
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read(call: &Call, target: &Target, body: &[u8]) -> Result<Patch, ApiError> {
+    let bad = |e: &dyn std::fmt::Display| ApiError::BadRequest(e.to_string());
+    let content_type = negotiate::content_type(&call.headers);
+    let force = call.query.flag_if_given("force");
+    let is_apply = content_type == "application/apply-patch+yaml";
+    let mut errors = Errors::default();
+    if !is_apply && force.is_some() {
+        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+    }
+    if is_apply && call.query.text("fieldManager").is_empty() {
+        errors.required(&Path::new("fieldManager"), "is required for apply patch");
+    }
+    let known = negotiate::PATCHES.contains(&content_type.as_str());
+    if known && !errors.is_empty() {
+        return Err(invalid_options("PatchOptions", errors));
+    }
+    Ok(match content_type.as_str() {
+        "application/json-patch+json" => {
+            let operations: json_patch::Patch =
+                serde_json::from_slice(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?;
+            if operations.0.len() > OPERATIONS {
+                return Err(ApiError::TooLarge(OPERATIONS as u64));
+            }
+            Patch::Json(operations)
+        }
+        "application/merge-patch+json" => {
+            Patch::Merge(tree(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?)
+        }
+        "application/strategic-merge-patch+json" => {
+            Patch::Strategic(tree(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?)
+        }
+        "application/apply-patch+yaml" => {
+            let text = std::str::from_utf8(body).map_err(|e| bad(&e))?;
+            let config = yaml::to_value(text).map_err(|e| bad(&format!("error decoding YAML: {e}")))?;
+            check_config(target.row, target, &config)?;
+            Patch::Apply { config, force: force.unwrap_or(false) }
+        }
+        _ => return Err(ApiError::UnsupportedMediaType(negotiate::PATCHES.to_vec())),
+    })
+}
+
+fn tree(body: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(body)
+}
+
+/// An applied configuration says what it is, and carries no managedFields.
+fn check_config(row: &Row, target: &Target, config: &Value) -> Result<(), ApiError> {
+    let said = |name: &str| config[name].as_str().unwrap_or_default();
+    if !config.is_object() {
+        return Err(ApiError::BadRequest("error decoding YAML: expected a map".into()));
+    }
+    if said("kind").is_empty() || said("apiVersion").is_empty() {
+        return Err(ApiError::BadRequest(format!(
+            "invalid object type: {}",
+            if said("kind").is_empty() {
+                "Object 'Kind' is missing"
+            } else {
+                "Object 'apiVersion' is missing"
+            }
+        )));
+    }
+    if said("kind") != row.kind.kind || said("apiVersion") != row.kind.api_version {
+        return Err(ApiError::BadRequest(format!(
+            "incorrect type specified in patch: {}/{} does not match {}/{}",
+            said("apiVersion"),
+            said("kind"),
+            row.kind.api_version,
+            row.kind.kind
+        )));
+    }
+    let meta = &config["metadata"];
+    if meta["managedFields"].as_array().is_some_and(|list| !list.is_empty()) {
+        return Err(ApiError::BadRequest("metadata.managedFields must be nil".into()));
+    }
+    if let Some(name) = meta["name"].as_str().filter(|name| *name != target.name) {
+        return Err(ApiError::BadRequest(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    Ok(())
+}
+
+/// A patch at work on one object.
+struct Work<'a> {
+    call: &'a Call,
+    target: &'a Target,
+    aspect: Aspect,
+    patch: Patch,
+    validation: FieldValidation,
+    manager: Manager,
+}
+
+impl Change for Work<'_> {
+    fn change(&self, old: &dyn Object) -> Result<Box<dyn Object>, ApiError> {
+        if matches!(self.patch, Patch::Apply { .. }) {
+            return self.applied(Some(old));
+        }
+        let original = manage::tree(old)?;
+        let patched = match &self.patch {
+            Patch::Json(operations) => {
+                let mut tree = original;
+                json_patch::patch(&mut tree, &operations.0).map_err(|e| unprocessable(&e))?;
+                tree
+            }
+            Patch::Merge(patch) => {
+                let mut tree = original;
+                json_patch::merge(&mut tree, patch);
+                tree
+            }
+            Patch::Strategic(patch) => {
+                strategic_merge::apply((self.target.row.schema)(), original, patch.clone())
+                    .map_err(|e| ApiError::BadRequest(e.to_string()))?
+            }
+            Patch::Apply { .. } => unreachable!("apply is handled before"),
+        };
+        let mut object = self.read_back(&patched)?;
+        if object.meta().name != self.target.name {
+            return Err(ApiError::BadRequest(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                object.meta().name,
+                self.target.name
+            )));
+        }
+        self.target.row.default(&mut *object);
+        Ok(object)
+    }
+
+    fn manages_fields(&self) -> bool {
+        matches!(self.patch, Patch::Apply { .. })
+    }
+}
+
+impl Work<'_> {
+    /// The object after an apply; onto nothing where there is none.
+    fn applied(&self, old: Option<&dyn Object>) -> Result<Box<dyn Object>, ApiError> {
+        let Patch::Apply { config, force } = &self.patch else {
+            return Err(ApiError::internal("not an apply"));
+        };
+        let row = self.target.row;
+        self.check_fields(config)?;
+        let zero = (row.new)();
+        let live = manage::tree(old.unwrap_or(&*zero))?;
+        let entries = old.map(|o| o.meta().managed_fields.clone()).unwrap_or_default();
+        let writer = manage::writer(row, &self.manager, &self.aspect);
+        let live = managed_fields::without_managed_fields(live);
+        let applied =
+            managed_fields::apply((row.schema)(), &live, old.is_some(), config, &entries, &writer, *force)
+                .map_err(|e| conflicts(&e))?;
+        let text = applied.object.to_string();
+        let mut object = (row.new)();
+        json::read(object.as_dyn_struct_mut(), text.as_bytes(), &mut None)
+            .map_err(|e| ApiError::BadRequest(e.to_string()))?;
+        row.default(&mut *object);
+        object.meta_mut().managed_fields = applied.entries;
+        object.meta_mut().name.clone_from(&self.target.name);
+        Ok(object)
+    }
+
+    /// Unknown fields of an applied configuration are told as for any other write.
+    fn check_fields(&self, config: &Value) -> Result<(), ApiError> {
+        let row = self.target.row;
+        let mut found = Some(Vec::new());
+        let mut probe = (row.new)();
+        json::read(probe.as_dyn_struct_mut(), config.to_string().as_bytes(), &mut found).map_err(|e| {
+            ApiError::BadRequest(format!(
+                "failed to create typed patch object ({}/{}; {}, Kind={}): {e}",
+                self.target.namespace, self.target.name, row.kind.api_version, row.kind.kind
+            ))
+        })?;
+        let found = found.unwrap_or_default();
+        match found.first() {
+            // COMPAT: apply works by schema and knows no lenient way.
+            Some(json::Strict::Unknown(path)) => Err(ApiError::Internal(format!(
+                "failed to create typed patch object ({}/{}; {}, Kind={}): .{path}: field not declared in schema",
+                self.target.namespace, self.target.name, row.kind.api_version, row.kind.kind
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The patched tree as an object, unknown fields told.
+    fn read_back(&self, patched: &Value) -> Result<Box<dyn Object>, ApiError> {
+        let text = patched.to_string();
+        let row = self.target.row;
+        let mut object = (row.new)();
+        let mut found = (self.validation != FieldValidation::Ignore).then(Vec::new);
+        json::read(object.as_dyn_struct_mut(), text.as_bytes(), &mut found)
+            .map_err(|e| invalid_patch(&text, &e.to_string()))?;
+        decode::report(self.call, self.validation, &found.unwrap_or_default(), |why| {
+            invalid_patch(&text, &why)
+        })?;
+        Ok(object)
+    }
+}
+
+fn invalid_patch(text: &str, why: &str) -> ApiError {
+    let mut errors = Errors::default();
+    errors.invalid(&Path::new("patch"), text, why);
+    ApiError::Invalid { group: String::new(), kind: String::new(), name: String::new(), errors }
+}
+
+/// A JSON patch that does not fit the object, a failed test among them.
+fn unprocessable(error: &json_patch::PatchError) -> ApiError {
+    use api_types::meta::v1::{CauseType, Status, StatusCause, StatusDetails, StatusReason};
+    let cause = StatusCause {
+        reason: CauseType::UnexpectedServerResponse,
+        message: error.to_string(),
+        field: String::new(),
+    };
+    ApiError::Said(Box::new(Status {
+        status: "Failure".into(),
+        message: "the server rejected our request due to an error in our request".into(),
+        reason: StatusReason::Invalid,
+        details: Some(Box::new(StatusDetails { causes: vec![cause], ..StatusDetails::default() })),
+        code: 422,
+        ..Status::default()
+    }))
+}
+
+fn conflicts(error: &managed_fields::Error) -> ApiError {
+    let managed_fields::Error::Conflicts(conflicts) = error;
+    ApiError::ApplyConflict {
+        message: error.to_string(),
+        causes: conflicts.iter().map(|c| (c.owner.clone(), c.field.clone())).collect(),
+    }
+}

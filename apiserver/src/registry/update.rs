@@ -1,0 +1,319 @@
+//! PUT, and the loop that every change of an existing object goes through: read, change, check,
+//! write under a guard, and once more from the start when someone else was faster.
+
+use std::sync::Arc;
+
+use api_types::field::{Errors, Path};
+use api_types::kind::Object;
+use api_types::value::Time;
+
+use super::admit::{self, Operation, Write};
+use super::manage::{self, Manager};
+use super::{
+    Aspect, collection, create, decode, entry_of, fresh, object_meta, relative_key, store_error,
+    stored_bytes, written_entry,
+};
+use crate::answer::{Answer, Served};
+use crate::call::{Call, Target};
+use crate::kinds;
+use crate::server::Server;
+use crate::status::ApiError;
+use crate::storage::Entry;
+use crate::storage::kv::{Guarded, Op};
+
+/// Lost races before a change gives up with a conflict; far more than contention explains.
+const ATTEMPTS: usize = 100;
+
+/// How a change is made out of the present object.
+pub trait Change: Sync {
+    /// The new object, defaulted. Called again with a newer object after a lost race.
+    ///
+    /// # Errors
+    /// What is wrong with the change.
+    fn change(&self, old: &dyn Object) -> Result<Box<dyn Object>, ApiError>;
+
+    /// Whether `change` has settled managedFields itself (apply).
+    fn manages_fields(&self) -> bool {
+        false
+    }
+}
+
+impl<F: Fn(&dyn Object) -> Result<Box<dyn Object>, ApiError> + Sync> Change for F {
+    fn change(&self, old: &dyn Object) -> Result<Box<dyn Object>, ApiError> {
+        self(old)
+    }
+}
+
+/// Handles a PUT.
+///
+/// # Errors
+/// Everything that can be wrong with an update.
+pub async fn update(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    aspect: Aspect,
+    body: &[u8],
+) -> Result<Answer, ApiError> {
+    let dry_run = call.dry_run("UpdateOptions")?;
+    let object = decode::object(call, target.row, body, "UpdateOptions")?;
+    update_object(server, call, target, aspect, object, dry_run).await
+}
+
+/// Replaces an object by one that is already read and defaulted.
+///
+/// # Errors
+/// As [`update`].
+pub async fn update_object(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    aspect: Aspect,
+    mut object: Box<dyn Object>,
+    dry_run: bool,
+) -> Result<Answer, ApiError> {
+    let row = target.row;
+    check_name(object.meta().name.as_str(), &target.name)?;
+    object.meta_mut().name.clone_from(&target.name);
+    decode::settle_namespace(row, object.meta_mut(), &target.namespace)?;
+    let create =
+        if row.create_on_update && aspect.subresource.is_empty() { Some(object.clone_boxed()) } else { None };
+    let result =
+        change(server, call, target, aspect, dry_run, &|_: &dyn Object| Ok(object.clone_boxed())).await;
+    match (result, create) {
+        (Err(ApiError::NotFound { .. }), Some(mut object)) => {
+            object.meta_mut().resource_version.clear();
+            create::create_object(server, call, target, object, dry_run).await
+        }
+        (result, _) => {
+            let entry = result?;
+            Ok(Answer::stored(200, row, entry))
+        }
+    }
+}
+
+fn check_name(given: &str, expected: &str) -> Result<(), ApiError> {
+    if given.is_empty() {
+        return Err(ApiError::BadRequest("name must be provided".into()));
+    }
+    if given != expected {
+        return Err(ApiError::BadRequest(format!(
+            "the name of the object ({given}) does not match the name on the URL ({expected})"
+        )));
+    }
+    Ok(())
+}
+
+/// Changes the object at `target`, trying again while others are faster.
+///
+/// # Errors
+/// 404, 409, 422, what admission says, what the change itself says.
+pub async fn change(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    aspect: Aspect,
+    dry_run: bool,
+    change: &dyn Change,
+) -> Result<Arc<Entry>, ApiError> {
+    let row = target.row;
+    let collection = collection(server, row)?;
+    let relative = relative_key(&target.namespace, &target.name);
+    // The cache may be behind; whatever fails against it is tried against the store.
+    let mut cached = true;
+    let mut present = collection.get(&relative);
+    if present.is_none() {
+        cached = false;
+        present = fresh(collection, target).await?;
+    }
+    for _ in 0..ATTEMPTS {
+        let Some(old) = present.clone() else {
+            return Err(ApiError::not_found(row.kind, &target.name));
+        };
+        match attempt(server, call, target, aspect, dry_run, change, &old).await {
+            Ok(Outcome::Done(entry)) => return Ok(entry),
+            Ok(Outcome::Lost(now)) => {
+                present = now;
+                cached = false;
+            }
+            Err(_) if cached => {
+                present = fresh(collection, target).await?;
+                cached = false;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ApiError::modified(row.kind, &target.name))
+}
+
+enum Outcome {
+    Done(Arc<Entry>),
+    Lost(Option<Arc<Entry>>),
+}
+
+async fn attempt(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    aspect: Aspect,
+    dry_run: bool,
+    change: &dyn Change,
+    old_entry: &Arc<Entry>,
+) -> Result<Outcome, ApiError> {
+    let row = target.row;
+    let served = Served::of(row);
+    let old = served.decode(old_entry)?;
+    let mut new = change.change(&*old)?;
+    check_version(target, &*new, &*old)?;
+
+    let manager = Manager { name: call.manager(), now: Time::whole(jiff::Timestamp::now()) };
+    if !change.manages_fields() {
+        manage::record(row, Some(&*old), &mut *new, &manager, &aspect)?;
+    }
+    let namespace = if row.kind.resource == "namespaces" { &target.name } else { &target.namespace };
+    let write = Write {
+        call,
+        row,
+        operation: Operation::Update,
+        namespace,
+        name: &target.name,
+        subresource: aspect.subresource,
+        dry_run,
+    };
+    admit::mutate(server, write, &mut *new, Some(&*old)).await?;
+    prepare(target, aspect, &mut *new, &*old)?;
+    for warning in (row.warnings)(&*new, Some(&*old)) {
+        call.warnings.add(warning);
+    }
+    admit::validate(server, write, Some(&*new), Some(&*old)).await?;
+
+    let collection = collection(server, row)?;
+    let relative = relative_key(&target.namespace, &target.name);
+    let key = collection.key(&target.namespace, &target.name);
+    if ends_now(row.kind.resource, &*new, &*old) {
+        if dry_run {
+            return Ok(Outcome::Done(written_entry(served, relative, &mut *new, old_entry.revision)?));
+        }
+        let mut ops = vec![Op::delete(&key, Some(old_entry.revision))];
+        ops.extend(kinds::companions(server, Some(&*new), None, dry_run).await?);
+        return match collection.kv.commit(ops).await.map_err(|e| store_error(row, "update", e))? {
+            Guarded::Done(revision) => {
+                Ok(Outcome::Done(written_entry(served, relative, &mut *new, revision)?))
+            }
+            Guarded::Lost(present) => lost(collection, present),
+        };
+    }
+    let companions = if aspect.subresource.is_empty() {
+        kinds::companions(server, Some(&*old), Some(&mut *new), dry_run).await?
+    } else {
+        Vec::new()
+    };
+    if dry_run {
+        return Ok(Outcome::Done(written_entry(served, relative, &mut *new, old_entry.revision)?));
+    }
+    let value = stored_bytes(served, &mut *new)?;
+    // A write that changes nothing is none.
+    new.meta_mut().resource_version = old_entry.revision.to_string();
+    let same = written_entry(served, relative.clone(), &mut *new, old_entry.revision)?;
+    if same.bytes == old_entry.bytes && companions.is_empty() {
+        return Ok(Outcome::Done(old_entry.clone()));
+    }
+    let lease = match kinds::time_to_live(server, row) {
+        Some(ttl) => collection.kv.lease(ttl).await.map_err(|e| store_error(row, "update", e))?,
+        None => 0,
+    };
+    let mut ops = vec![Op::put(&key, value, old_entry.revision).with_lease(lease)];
+    ops.extend(companions);
+    match collection.kv.commit(ops).await.map_err(|e| store_error(row, "update", e))? {
+        Guarded::Done(revision) => Ok(Outcome::Done(written_entry(served, relative, &mut *new, revision)?)),
+        Guarded::Lost(present) => lost(collection, present),
+    }
+}
+
+fn lost(
+    collection: &crate::storage::Collection,
+    present: Option<crate::storage::kv::Versioned>,
+) -> Result<Outcome, ApiError> {
+    Ok(Outcome::Lost(present.map(|stored| entry_of(collection, &stored)).transpose()?))
+}
+
+/// Whether the new object's resourceVersion and uid are those of the present one, where given.
+fn check_version(target: &Target, new: &dyn Object, old: &dyn Object) -> Result<(), ApiError> {
+    let row = target.row;
+    let (new, old) = (new.meta(), old.meta());
+    let given = new.resource_version.as_str();
+    if given.is_empty() || given == "0" {
+        if !row.unconditional_update {
+            let mut errors = Errors::default();
+            errors.invalid(
+                &Path::new("metadata").child("resourceVersion"),
+                given,
+                "must be specified for an update",
+            );
+            return Err(ApiError::invalid(row.kind, &target.name, errors));
+        }
+    } else if given != old.resource_version {
+        if given.parse::<u64>().is_err() {
+            let mut errors = Errors::default();
+            errors.invalid(
+                &Path::new("metadata").child("resourceVersion"),
+                given,
+                format!("strconv.ParseUint: parsing {given:?}: invalid syntax"),
+            );
+            return Err(ApiError::invalid(row.kind, &target.name, errors));
+        }
+        return Err(ApiError::modified(row.kind, &target.name));
+    }
+    if !new.uid.is_empty() && new.uid != old.uid {
+        return Err(ApiError::Conflict {
+            of: row.kind.into(),
+            name: target.name.clone(),
+            why: format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                new.uid, old.uid
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Keeps what an update may not touch, lets the kind prepare, and validates.
+fn prepare(target: &Target, aspect: Aspect, new: &mut dyn Object, old: &dyn Object) -> Result<(), ApiError> {
+    let row = target.row;
+    decode::settle_namespace(row, new.meta_mut(), &target.namespace)?;
+    new.meta_mut().generation = old.meta().generation;
+    (aspect.prepare)(row, new, old);
+    let before = old.meta();
+    let meta = new.meta_mut();
+    if meta.uid.is_empty() {
+        meta.uid.clone_from(&before.uid);
+    }
+    if before.creation_timestamp.is_some() {
+        meta.creation_timestamp = before.creation_timestamp;
+    }
+    if before.deletion_timestamp.is_some() {
+        meta.deletion_timestamp = before.deletion_timestamp;
+    }
+    if before.deletion_grace_period_seconds.is_some() && meta.deletion_grace_period_seconds.is_none() {
+        meta.deletion_grace_period_seconds = before.deletion_grace_period_seconds;
+    }
+    let mut errors = Errors::default();
+    object_meta::validate(row, new.meta(), true, &mut errors);
+    object_meta::validate_update(new.meta(), old.meta(), &mut errors);
+    (aspect.validate)(row, new, old, &mut errors);
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(row.kind, &target.name, errors)) }
+}
+
+/// Whether the update took away what alone kept a dying object.
+fn ends_now(resource: &str, new: &dyn Object, old: &dyn Object) -> bool {
+    let (meta, before) = (new.meta(), old.meta());
+    if meta.deletion_timestamp.is_none() || !meta.finalizers.is_empty() {
+        return false;
+    }
+    if resource == "namespaces" {
+        return kinds::namespace::may_end(new)
+            && (!before.finalizers.is_empty() || !kinds::namespace::may_end(old));
+    }
+    // COMPAT: only an object that had finalizers ends so; a pod in its grace period does not.
+    !before.finalizers.is_empty() && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
+}

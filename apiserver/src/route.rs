@@ -1,0 +1,178 @@
+//! From an authorized request to the code that answers it: resource paths by the table of kinds,
+//! the few others by name.
+
+use std::sync::Arc;
+
+use api_types::kind::Row;
+use api_types::kinds;
+use http::{Extensions, Method, Response};
+use hyper::body::Incoming;
+
+use crate::answer::Answer;
+use crate::body::{self, Body};
+use crate::call::{Call, Target};
+use crate::discovery;
+use crate::negotiate;
+use crate::registry::{self, OBJECT};
+use crate::server::Server;
+use crate::status::ApiError;
+use crate::subresource;
+
+/// Answers the request.
+///
+/// # Errors
+/// What the client is told.
+pub async fn route(
+    server: &Arc<Server>,
+    call: &Call,
+    extensions: &mut Extensions,
+    body: Incoming,
+) -> Result<Response<Body>, ApiError> {
+    if !call.info.is_resource {
+        return plain(server, call).await;
+    }
+    let (row, namespace) = find(call)?;
+    let target = Target { row, namespace, name: call.info.name.clone() };
+    if !call.info.subresource.is_empty() {
+        let answer = subresource::answer(server, call, &target, extensions, body).await?;
+        return finish(call, answer);
+    }
+    let answer = verb(server, call, &target, body).await?;
+    finish(call, answer)
+}
+
+fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
+    let tables = !matches!(answer, Answer::Raw(_) | Answer::Status { .. });
+    let accepted = negotiate::accepted(&call.headers, &call.query, tables)?;
+    answer.into_response(accepted, call.accepts_gzip())
+}
+
+/// The row of the path's resource, and the namespace that it is about.
+fn find(call: &Call) -> Result<(&'static Row, String), ApiError> {
+    let info = &call.info;
+    let row = kinds::by_resource(&info.group, &info.version, &info.resource).ok_or(ApiError::NoSuchPath)?;
+    if row.kind.namespaced {
+        if info.namespace.is_empty() && (!info.name.is_empty() && !named_by_selector(call)) {
+            return Err(ApiError::NoSuchPath);
+        }
+        return Ok((row, info.namespace.clone()));
+    }
+    // `namespaces/NS` has its name as its namespace; other cluster-wide kinds are in none.
+    if !info.namespace.is_empty() && row.kind.resource != "namespaces" {
+        return Err(ApiError::NoSuchPath);
+    }
+    Ok((row, String::new()))
+}
+
+/// COMPAT: a list or watch with `metadata.name=X` is authorized as one of X; its path has no name.
+fn named_by_selector(call: &Call) -> bool {
+    matches!(call.info.verb.as_str(), "list" | "watch" | "deletecollection")
+        && !call.info.path.ends_with(&format!("/{}", call.info.name))
+}
+
+async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> Result<Answer, ApiError> {
+    let verb = call.info.verb.as_str();
+    let collection = target.name.is_empty() || named_by_selector(call);
+    if !target.row.kind.verbs.contains(&verb) {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    if verb == "create" && target.row.kind.namespaced && target.namespace.is_empty() {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    if !target.row.kind.is_stored() {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    // Whether the method goes with the path.
+    let fits = match verb {
+        "create" | "list" | "deletecollection" => collection,
+        "watch" => true,
+        _ => !collection,
+    };
+    if !fits {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    match verb {
+        "get" => registry::get::get(server, call, target).await,
+        "list" => registry::list::list(server, call, &unnamed(target)).await,
+        "watch" => {
+            let target = if named_by_selector(call) { unnamed(target) } else { target.clone() };
+            registry::watch::watch(server, call, &target).await
+        }
+        "create" => registry::create::create(server, call, target, &body::read(body).await?).await,
+        "update" => registry::update::update(server, call, target, OBJECT, &body::read(body).await?).await,
+        "patch" => registry::patch::patch(server, call, target, OBJECT, &body::read(body).await?).await,
+        "delete" => registry::delete::delete(server, call, target, &body::read(body).await?).await,
+        "deletecollection" => {
+            registry::delete::delete_collection(server, call, &unnamed(target), &body::read(body).await?)
+                .await
+        }
+        _ => Err(ApiError::MethodNotAllowed),
+    }
+}
+
+fn unnamed(target: &Target) -> Target {
+    Target { name: String::new(), ..target.clone() }
+}
+
+/// Paths that are no resource.
+async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiError> {
+    let path = call.info.path.as_str();
+    if let Some(answer) = server.health.answer(path, call.uri.query()).await {
+        return Ok(body::text(answer.status.as_u16(), answer.body));
+    }
+    if let Some(document) = discovery::answer(path, &call.headers, &call.query, &server.address) {
+        only_get(call)?;
+        return document;
+    }
+    match path {
+        "/" | "" => {
+            let list = serde_json::json!({ "paths": paths(server) });
+            Ok(body::response(
+                200,
+                negotiate::JSON,
+                body::full(crate::answer::pretty(list.to_string().as_bytes())),
+            ))
+        }
+        "/version" | "/version/" => {
+            only_get(call)?;
+            let info = serde_json::to_vec_pretty(&daemon::version::info()).map_err(ApiError::internal)?;
+            Ok(body::response(200, negotiate::JSON, body::full(info)))
+        }
+        "/metrics" => {
+            only_get(call)?;
+            for collection in server.storage.collections() {
+                let name = collection.row.kind.qualified_resource();
+                server.metrics.stored(&name, collection.snapshot().0.len());
+            }
+            Ok(body::response(
+                200,
+                daemon::metrics::TEXT_FORMAT,
+                body::full(daemon::metrics::global().text()),
+            ))
+        }
+        _ => Err(ApiError::NoSuchPath),
+    }
+}
+
+fn only_get(call: &Call) -> Result<(), ApiError> {
+    if matches!(call.method, Method::GET | Method::HEAD) { Ok(()) } else { Err(ApiError::MethodNotAllowed) }
+}
+
+fn paths(_server: &Server) -> Vec<String> {
+    let mut paths: Vec<String> = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    for row in kinds::all() {
+        let kind = row.kind;
+        if kind.group.is_empty() {
+            paths.push(format!("/api/{}", kind.version));
+        } else {
+            paths.push(format!("/apis/{}", kind.group));
+            paths.push(format!("/apis/{}", kind.api_version));
+        }
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}

@@ -1,0 +1,36 @@
+//! What all requests share: the store, who may do what, limits, health.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::health::Health;
+use daemon::shutdown::Shutdown;
+use tokio::sync::Semaphore;
+
+use crate::authn::Authenticator;
+use crate::authz::Authorizer;
+use crate::metrics::Metrics;
+use crate::storage::Storage;
+
+/// The server's parts, made once in `main`.
+pub struct Server {
+    pub storage: Storage,
+    pub authenticator: Authenticator,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub health: Health,
+    pub metrics: Metrics,
+    /// `--max-requests-inflight`; `None` without a limit.
+    pub reading: Option<Semaphore>,
+    /// `--max-mutating-requests-inflight`
+    pub writing: Option<Semaphore>,
+    /// `--request-timeout`, for all but watches and connections.
+    pub request_timeout: Duration,
+    /// `--min-request-timeout`: watches last between this and twice this.
+    pub min_request_timeout: Duration,
+    /// `--event-ttl`
+    pub event_ttl: Duration,
+    /// HOST:PORT that discovery tells clients.
+    pub address: String,
+    /// Ends all watches, at shutdown.
+    pub watches_end: Shutdown,
+}

@@ -1,0 +1,190 @@
+//! Brings the server up in order, and down in reverse: store, caches, access control, listener,
+//! then what a fresh cluster needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use daemon::clock;
+use daemon::health::{Endpoints, Health};
+use daemon::shutdown::Shutdown;
+use daemon::tls::{ClientAuth, ClientCa, Pem, ServerTls, ServerTlsOptions};
+use tokio::sync::Semaphore;
+
+use crate::authn::{Authenticator, FrontProxy, X509};
+use crate::authz;
+use crate::flags::{Etcd, Flags};
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::server::Server;
+use crate::storage::kv::{Kv, KvOptions};
+use crate::storage::{Storage, compactor};
+
+/// How long a health check waits for the store.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run(flags: Flags) -> anyhow::Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    tracing::info!(version = daemon::version::GIT_VERSION, "Starting kube-apiserver");
+    let kv = Arc::new(Kv::connect(&store(&flags.etcd)?)?);
+    let tls = serving_tls(&flags)?;
+    let address = (flags.serving.bind_address, flags.serving.secure_port);
+    let listener = daemon::serve::bind(address.into()).await?;
+
+    let health = Health::new();
+    store_checks(&health, &kv);
+    let synced = health.condition(Endpoints::Readyz, "informer-sync", "watch caches are not filled yet");
+    let shutting_down = health.condition(Endpoints::Readyz, "shutdown", "");
+    shutting_down.ok();
+
+    // Caches and loops outlive the requests that are drained.
+    let background = Shutdown::new();
+    let watches_end = Shutdown::new();
+    let storage = Storage::new(kv.clone());
+    storage.spawn(&background);
+    tokio::spawn(learn_version(kv.clone()));
+    tokio::spawn(compactor::run(kv, flags.etcd.etcd_compaction_interval.0, background.clone()));
+
+    let server = Arc::new(Server {
+        storage,
+        authenticator: authenticator(&flags, &background)?,
+        authorizer: Arc::new(authz::Union::new(Vec::new())),
+        health,
+        metrics: Metrics::new(),
+        reading: places(flags.generic.max_requests_inflight),
+        writing: places(flags.generic.max_mutating_requests_inflight),
+        request_timeout: flags.generic.request_timeout.0,
+        min_request_timeout: Duration::from_secs(flags.generic.min_request_timeout),
+        event_ttl: flags.etcd.event_ttl.0,
+        address: advertised(&flags),
+        watches_end: watches_end.clone(),
+    });
+    tls.watch(background.clone());
+    let closing = Shutdown::new();
+    let serving = tokio::spawn(listener::serve(server.clone(), listener, tls, closing.clone()));
+    tracing::info!(address = %server.address, "Serving securely");
+
+    if shutdown.unless(server.storage.synced()).await.is_some() {
+        synced.ok();
+        tracing::info!("Watch caches are filled");
+    }
+
+    shutdown.wait().await;
+    tracing::info!("Shutting down");
+    shutting_down.failed("process is shutting down");
+    tokio::time::sleep(flags.generic.shutdown_delay_duration.0).await;
+    watches_end.trigger();
+    closing.trigger();
+    serving.await.context("the listener's task")?;
+    background.trigger();
+    Ok(())
+}
+
+fn store(flags: &Etcd) -> anyhow::Result<KvOptions> {
+    let read = |path: &Option<std::path::PathBuf>| -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(path) = path else { return Ok(None) };
+        Ok(Some(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
+    };
+    Ok(KvOptions {
+        servers: flags.etcd_servers.clone(),
+        ca: read(&flags.etcd_cafile)?,
+        cert: read(&flags.etcd_certfile)?,
+        key: read(&flags.etcd_keyfile)?,
+        prefix: flags.etcd_prefix.clone(),
+    })
+}
+
+fn serving_tls(flags: &Flags) -> anyhow::Result<Arc<ServerTls>> {
+    let cert = Pem::File(flags.serving.tls_cert_file.clone());
+    let key = Pem::File(flags.serving.tls_private_key_file.clone());
+    let client_auth = match &flags.authentication.client_ca_file {
+        Some(ca) => ClientAuth::Request(Pem::File(ca.clone())),
+        None => ClientAuth::Off,
+    };
+    let options = ServerTlsOptions {
+        client_auth,
+        min_version: flags.serving.tls_min_version.parse()?,
+        cipher_suites: flags.serving.tls_cipher_suites.clone(),
+        ..ServerTlsOptions::new(cert, key)
+    };
+    Ok(ServerTls::load(options)?)
+}
+
+fn authenticator(flags: &Flags, shutdown: &Shutdown) -> anyhow::Result<Authenticator> {
+    let flags = &flags.authentication;
+    let authority = |path: &std::path::PathBuf| -> anyhow::Result<Arc<ClientCa>> {
+        let ca = ClientCa::load(Pem::File(path.clone()))?;
+        ca.watch(shutdown.clone());
+        Ok(ca)
+    };
+    let clock = clock::System::shared();
+    let x509 = match &flags.client_ca_file {
+        Some(path) => Some(X509::new(authority(path)?, clock)),
+        None => None,
+    };
+    let front_proxy = match &flags.requestheader_client_ca_file {
+        Some(path) => Some(FrontProxy::new(
+            authority(path)?,
+            flags.requestheader_allowed_names.clone(),
+            &flags.requestheader_username_headers,
+            &flags.requestheader_uid_headers,
+            &flags.requestheader_group_headers,
+            &flags.requestheader_extra_headers_prefix,
+        )?),
+        None => None,
+    };
+    Ok(Authenticator {
+        front_proxy,
+        x509,
+        tokens: None,
+        anonymous: flags.anonymous_auth,
+        audiences: flags.api_audiences.clone(),
+    })
+}
+
+fn places(limit: usize) -> Option<Semaphore> {
+    (limit > 0).then(|| Semaphore::new(limit))
+}
+
+fn advertised(flags: &Flags) -> String {
+    let ip = flags.generic.advertise_address.unwrap_or(flags.serving.bind_address);
+    std::net::SocketAddr::new(ip, flags.serving.secure_port).to_string()
+}
+
+fn store_checks(health: &Health, kv: &Arc<Kv>) {
+    for (on, name) in [(Endpoints::All, "etcd"), (Endpoints::Readyz, "etcd-readiness")] {
+        let kv = kv.clone();
+        health.add(on, name, move || {
+            let kv = kv.clone();
+            async move {
+                match tokio::time::timeout(STORE_PATIENCE, kv.revision()).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err("the store did not answer in time".to_owned()),
+                }
+            }
+        });
+    }
+}
+
+/// Asks the store for its version until it says so.
+async fn learn_version(kv: Arc<Kv>) {
+    loop {
+        match kv.version().await {
+            Ok(version) => {
+                let progress = kv.progress_is_reliable();
+                tracing::info!(version, progress, "Connected to the store");
+                return;
+            }
+            Err(error) => {
+                tracing::info!(%error, "Waiting for the store");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
