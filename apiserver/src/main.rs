@@ -1,5 +1,6 @@
 //! kube-apiserver: the REST and watch front of the cluster; alone speaks to the store.
 
+mod admission;
 mod answer;
 mod authn;
 mod authz;

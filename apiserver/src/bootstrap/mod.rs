@@ -18,7 +18,7 @@ mod tests;
 pub use run::{Existing, Objects, ObjectsError, ensure_namespaces, ensure_policy, ensure_priority_classes};
 
 use api_types::core::v1::{Namespace, PreemptionPolicy};
-use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use api_types::scheduling::v1::PriorityClass;
 
 /// Names of the readiness checks that pass once these are in place.
@@ -61,6 +61,15 @@ pub fn policy() -> Policy {
             .flat_map(|(ns, _, rows)| rows.iter().map(|row| row.role_binding(ns)))
             .collect(),
     }
+}
+
+/// What every kubelet may do, as far as paths tell: the rules of the ClusterRole system:node.
+pub fn node_rules() -> Vec<PolicyRule> {
+    let row = cluster::ROLES
+        .iter()
+        .map(|row| row.cluster_role(""))
+        .find(|role| role.metadata.name == "system:node");
+    row.expect("the table has system:node").rules
 }
 
 /// system-node-critical and system-cluster-critical.
