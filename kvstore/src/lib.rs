@@ -15,6 +15,7 @@ pub mod lease;
 pub mod metrics;
 pub mod mvcc;
 pub mod raft;
+pub mod restore;
 pub mod server;
 pub mod snapshot;
 pub mod state;

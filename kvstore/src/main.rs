@@ -2,15 +2,20 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use daemon::flags::Parsed;
 use daemon::shutdown::Shutdown;
 use kvstore::flags::{self, Flags};
+use kvstore::restore::{self, SnapshotCommand};
 use kvstore::{api, server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "snapshot") {
+        return snapshot();
+    }
     let flags = match parse() {
         Ok(flags) => flags,
         Err(code) => return code,
@@ -22,6 +27,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "kvstore cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `kvstore snapshot …`: a tool, not a daemon.
+fn snapshot() -> ExitCode {
+    match restore::run(SnapshotCommand::parse_from(std::env::args_os().skip(1))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kvstore: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -116,6 +116,10 @@ fn open(data: &DataDir, snapshot_count: u64) -> anyhow::Result<(LogStore, Arc<Sh
          acknowledged are missing. Restore this member from a snapshot",
         data.wal().display(),
     );
+    // A process that restarts often must come to its snapshots as well.
+    let covered =
+        snapshots.current()?.and_then(|(header, _)| header.applied?.last()).map_or(0, |id| id.index);
+    shared.count(last.map_or(0, |last| last.index.saturating_sub(covered)), log.bytes_on_disk());
     Ok((log, shared))
 }
 

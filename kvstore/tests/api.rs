@@ -1,5 +1,7 @@
 //! The services, driven by a client over the wire.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 mod member;
 
 use etcd_protocol::etcdserverpb as pb;

@@ -1,5 +1,7 @@
 //! What was acknowledged stays, whatever happens to the process; what is damaged is noticed.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 mod member;
 
 use std::collections::BTreeMap;
@@ -171,4 +173,68 @@ async fn the_state_is_rebuilt_from_snapshot_and_log() {
     assert_eq!((lease.granted_ttl, lease.keys), (1000, vec!["leased".into()]));
     member.lease().lease_revoke(pb::LeaseRevokeRequest { id: 77 }).await.unwrap();
     assert!(member.kv().range(get("leased")).await.unwrap().into_inner().kvs.is_empty());
+}
+
+fn kvstore(arguments: &[&str]) -> (bool, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kvstore")).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_snapshot_makes_a_new_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let member = start(&folder.path().join("old"), &["--name", "old"]);
+    for n in 0..200 {
+        member.kv().put(put(format!("k{:02}", n % 50), n.to_string())).await.unwrap();
+    }
+    member.kv().compact(pb::CompactionRequest { revision: 100, physical: true }).await.unwrap();
+    member.lease().lease_grant(pb::LeaseGrantRequest { ttl: 500, id: 5 }).await.unwrap();
+    let request = pb::HashKvRequest { revision: 0 };
+    let hash = member.maintenance().hash_kv(request).await.unwrap().into_inner();
+
+    let mut saved = Vec::new();
+    let mut blobs = member.maintenance().snapshot(pb::SnapshotRequest {}).await.unwrap().into_inner();
+    while let Some(blob) = blobs.message().await.unwrap() {
+        saved.extend_from_slice(&blob.blob);
+    }
+    // What etcdctl looks for: whole sectors and a SHA-256.
+    assert_eq!(saved.len() % 512, 32);
+    std::fs::write(path("saved"), &saved).unwrap();
+    member.kv().put(put("after", "the snapshot")).await.unwrap();
+    drop(member);
+
+    let (ok, text) = kvstore(&["snapshot", "status", &path("saved")]);
+    assert!(ok && text.contains(", 201, "), "{text}");
+    let restore = ["snapshot", "restore", &path("saved"), "--data-dir", &path("new")];
+    let restore = [&restore[..], &["--initial-cluster-token", "another"]].concat();
+    let (ok, text) = kvstore(&restore);
+    assert!(ok, "{text}");
+    let (ok, text) = kvstore(&restore);
+    assert!(!ok && text.contains("exists"), "{text}");
+
+    for _ in 0..2 {
+        let member = start(&folder.path().join("new"), &["--name", "new"]);
+        let again = member.maintenance().hash_kv(request).await.unwrap().into_inner();
+        assert_eq!((again.hash, again.hash_revision, again.compact_revision), (hash.hash, 201, 100));
+        let (old, new) = (hash.header.unwrap(), again.header.unwrap());
+        assert!(old.cluster_id != new.cluster_id && old.member_id != new.member_id);
+        assert!(new.raft_term > old.raft_term);
+        let mut cluster = pb::cluster_client::ClusterClient::new(member.channel());
+        let members =
+            cluster.member_list(pb::MemberListRequest::default()).await.unwrap().into_inner().members;
+        assert_eq!((members.len(), members[0].name.as_str()), (1, "new"));
+        assert!(member.kv().range(get("after")).await.unwrap().into_inner().kvs.is_empty());
+        assert!(member.stop());
+    }
+    let member = start(&folder.path().join("new"), &[]);
+    assert_eq!(member.kv().put(put("k", "v")).await.unwrap().into_inner().header.unwrap().revision, 202);
+    drop(member);
+
+    saved[5000] ^= 1;
+    std::fs::write(path("saved"), &saved).unwrap();
+    let (ok, text) = kvstore(&["snapshot", "restore", &path("saved"), "--data-dir", &path("third")]);
+    assert!(!ok && text.contains("is damaged"), "{text}");
+    assert!(!folder.path().join("third").exists());
 }

@@ -3,6 +3,7 @@
 
 mod auth;
 mod cluster;
+mod health;
 pub mod http;
 mod kv;
 mod lease;
@@ -94,7 +95,13 @@ impl Context {
         let maintenance =
             pb::maintenance_server::MaintenanceServer::new(maintenance::Maintenance(self.clone()));
         let auth = pb::auth_server::AuthServer::new(auth::Auth(self.clone()));
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(etcd_protocol::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("the descriptors were made when this was built");
         Routes::new(kv)
+            .add_service(reflection)
+            .add_service(health::server(self.clone()))
             .add_service(watch)
             .add_service(lease)
             .add_service(cluster)

@@ -122,7 +122,7 @@ impl Shared {
 
     /// Counts what was applied. A snapshot is due after so many entries, once they weigh half of the state
     /// (writing it then at most triples what is written) or are more than a start should have to repeat.
-    fn count(&self, entries: u64, bytes: u64) {
+    pub fn count(&self, entries: u64, bytes: u64) {
         let mut since = self.since_snapshot.lock();
         since.0 += entries;
         since.1 += bytes;

@@ -4,7 +4,7 @@
 //! Entries that were just appended are also kept in memory: they are applied and sent from there. An
 //! entry can be read from the moment it is appended; openraft counts it only once it is on disk.
 
-mod hard_state;
+pub mod hard_state;
 pub mod segment;
 #[cfg(test)]
 mod tests;
@@ -90,6 +90,11 @@ impl LogStore {
             .spawn(move || writer.run(receiver))
             .map_err(io("start the thread that writes"))?;
         Ok(Self { shared, jobs })
+    }
+
+    /// Bytes of the records in the log's files.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.shared.inner.lock().segments.iter().map(StoredSegment::end).sum()
     }
 
     pub fn last_log_id(&self) -> Option<LogId> {

@@ -111,8 +111,8 @@ fn sample() -> (Vec<u8>, [usize; 4]) {
     let mut at = HEADER;
     let mut starts = [0; 4];
     let mut synced = HEADER;
-    for n in 0..3 {
-        starts[n] = at;
+    for (n, start) in starts.iter_mut().enumerate().take(3) {
+        *start = at;
         let mut record = Vec::new();
         frame(&mut record, &EntryRecord::from(&entry(5 + n as u64, 100)).encode_to_vec(), synced as u32);
         bytes[at..at + record.len()].copy_from_slice(&record);
