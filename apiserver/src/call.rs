@@ -21,6 +21,8 @@ pub struct Call {
     pub user: User,
     pub received: Instant,
     pub warnings: Warnings,
+    /// The server's own doing: admission is not asked.
+    pub own: bool,
 }
 
 impl Call {

@@ -1,5 +1,6 @@
 //! kube-apiserver: the REST and watch front of the cluster; alone speaks to the store.
 
+mod access;
 mod admission;
 mod answer;
 mod authn;
@@ -13,6 +14,8 @@ mod kinds;
 mod listener;
 mod metrics;
 mod negotiate;
+mod objects;
+mod openapi;
 mod path;
 mod pipeline;
 mod query;

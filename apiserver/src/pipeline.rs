@@ -153,6 +153,7 @@ async fn answer(
         user,
         received,
         warnings: Warnings::default(),
+        own: false,
     };
     let result = route::route(server, &call, &mut parts.extensions, body).await;
     // Warnings go with errors too.

@@ -13,6 +13,7 @@ use crate::body::{self, Body};
 use crate::call::{Call, Target};
 use crate::discovery;
 use crate::negotiate;
+use crate::openapi;
 use crate::registry::{self, OBJECT};
 use crate::server::Server;
 use crate::status::ApiError;
@@ -124,6 +125,10 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
         only_get(call)?;
         return document;
     }
+    if let Some(document) = openapi::answer(call) {
+        only_get(call)?;
+        return document;
+    }
     match path {
         "/" | "" => {
             let list = serde_json::json!({ "paths": paths(server) });
@@ -137,6 +142,14 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
             only_get(call)?;
             let info = serde_json::to_vec_pretty(&daemon::version::info()).map_err(ApiError::internal)?;
             Ok(body::response(200, negotiate::JSON, body::full(info)))
+        }
+        "/.well-known/openid-configuration" => {
+            let documents = server.open_id.as_ref().ok_or(ApiError::NoSuchPath)?;
+            Ok(body::response(200, negotiate::JSON, body::full(documents.configuration.clone())))
+        }
+        "/openid/v1/jwks" => {
+            let documents = server.open_id.as_ref().ok_or(ApiError::NoSuchPath)?;
+            Ok(body::response(200, "application/jwk-set+json", body::full(documents.keys.clone())))
         }
         "/metrics" => {
             only_get(call)?;
@@ -159,10 +172,20 @@ fn only_get(call: &Call) -> Result<(), ApiError> {
 }
 
 fn paths(_server: &Server) -> Vec<String> {
-    let mut paths: Vec<String> = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let mut paths: Vec<String> = [
+        "/api",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .collect();
     for row in kinds::all() {
         let kind = row.kind;
         if kind.group.is_empty() {

@@ -7,7 +7,9 @@ use daemon::health::Health;
 use daemon::shutdown::Shutdown;
 use tokio::sync::Semaphore;
 
+use crate::admission::Chain;
 use crate::authn::Authenticator;
+use crate::authn::service_account::OpenIdDocuments;
 use crate::authz::Authorizer;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
@@ -17,6 +19,9 @@ pub struct Server {
     pub storage: Storage,
     pub authenticator: Authenticator,
     pub authorizer: Arc<dyn Authorizer>,
+    pub admission: Chain,
+    /// /.well-known/openid-configuration and its keys; `None` where the issuer is no URL.
+    pub open_id: Option<OpenIdDocuments>,
     pub health: Health,
     pub metrics: Metrics,
     /// `--max-requests-inflight`; `None` without a limit.

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use daemon::clock;
-use daemon::health::{Endpoints, Health};
+use daemon::health::{Condition, Endpoints, Health};
 use daemon::shutdown::Shutdown;
-use daemon::tls::{ClientAuth, ClientCa, Pem, ServerTls, ServerTlsOptions};
+use daemon::tls::{ClientAuth, Pem, ServerTls, ServerTlsOptions};
 use tokio::sync::Semaphore;
 
-use crate::authn::{Authenticator, FrontProxy, X509};
-use crate::authz;
+use crate::access;
+use crate::bootstrap::{self, ObjectsError};
 use crate::flags::{Etcd, Flags};
 use crate::listener;
 use crate::metrics::Metrics;
+use crate::objects::Registry;
 use crate::server::Server;
 use crate::storage::kv::{Kv, KvOptions};
 use crate::storage::{Storage, compactor};
@@ -39,6 +39,11 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let health = Health::new();
     store_checks(&health, &kv);
     let synced = health.condition(Endpoints::Readyz, "informer-sync", "watch caches are not filled yet");
+    let fresh_cluster = Fresh {
+        namespaces: hook(&health, "start-system-namespaces-controller"),
+        policy: hook(&health, "rbac/bootstrap-roles"),
+        priorities: hook(&health, "scheduling/bootstrap-system-priority-classes"),
+    };
     let shutting_down = health.condition(Endpoints::Readyz, "shutdown", "");
     shutting_down.ok();
 
@@ -50,10 +55,13 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     tokio::spawn(learn_version(kv.clone()));
     tokio::spawn(compactor::run(kv, flags.etcd.etcd_compaction_interval.0, background.clone()));
 
+    let access = access::Access::new(&flags, &storage, &background)?;
     let server = Arc::new(Server {
         storage,
-        authenticator: authenticator(&flags, &background)?,
-        authorizer: Arc::new(authz::Union::new(Vec::new())),
+        authenticator: access.authenticator,
+        authorizer: access.authorizer,
+        admission: access.admission,
+        open_id: access.open_id,
         health,
         metrics: Metrics::new(),
         reading: places(flags.generic.max_requests_inflight),
@@ -69,9 +77,14 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let serving = tokio::spawn(listener::serve(server.clone(), listener, tls, closing.clone()));
     tracing::info!(address = %server.address, "Serving securely");
 
-    if shutdown.unless(server.storage.synced()).await.is_some() {
+    let filled = async {
+        server.storage.synced().await;
+        access.feed.synced().await;
+    };
+    if shutdown.unless(filled).await.is_some() {
         synced.ok();
         tracing::info!("Watch caches are filled");
+        shutdown.unless(bootstrap(&server, &fresh_cluster)).await;
     }
 
     shutdown.wait().await;
@@ -115,38 +128,6 @@ fn serving_tls(flags: &Flags) -> anyhow::Result<Arc<ServerTls>> {
     Ok(ServerTls::load(options)?)
 }
 
-fn authenticator(flags: &Flags, shutdown: &Shutdown) -> anyhow::Result<Authenticator> {
-    let flags = &flags.authentication;
-    let authority = |path: &std::path::PathBuf| -> anyhow::Result<Arc<ClientCa>> {
-        let ca = ClientCa::load(Pem::File(path.clone()))?;
-        ca.watch(shutdown.clone());
-        Ok(ca)
-    };
-    let clock = clock::System::shared();
-    let x509 = match &flags.client_ca_file {
-        Some(path) => Some(X509::new(authority(path)?, clock)),
-        None => None,
-    };
-    let front_proxy = match &flags.requestheader_client_ca_file {
-        Some(path) => Some(FrontProxy::new(
-            authority(path)?,
-            flags.requestheader_allowed_names.clone(),
-            &flags.requestheader_username_headers,
-            &flags.requestheader_uid_headers,
-            &flags.requestheader_group_headers,
-            &flags.requestheader_extra_headers_prefix,
-        )?),
-        None => None,
-    };
-    Ok(Authenticator {
-        front_proxy,
-        x509,
-        tokens: None,
-        anonymous: flags.anonymous_auth,
-        audiences: flags.api_audiences.clone(),
-    })
-}
-
 fn places(limit: usize) -> Option<Semaphore> {
     (limit > 0).then(|| Semaphore::new(limit))
 }
@@ -186,5 +167,35 @@ async fn learn_version(kv: Arc<Kv>) {
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+}
+
+/// What a cluster gets from its first server, as named health checks.
+struct Fresh {
+    namespaces: Condition,
+    policy: Condition,
+    priorities: Condition,
+}
+
+fn hook(health: &Health, name: &str) -> Condition {
+    health.condition(Endpoints::All, &format!("poststarthook/{name}"), "not finished")
+}
+
+/// Writes what every cluster has; repeats what fails until it is there.
+async fn bootstrap(server: &Arc<Server>, fresh: &Fresh) {
+    let objects = Registry(server.clone());
+    retried(|| bootstrap::ensure_namespaces(&objects)).await;
+    fresh.namespaces.ok();
+    retried(|| bootstrap::ensure_priority_classes(&objects)).await;
+    fresh.priorities.ok();
+    retried(|| bootstrap::ensure_policy(&objects)).await;
+    fresh.policy.ok();
+    tracing::info!("The cluster has what every cluster has");
+}
+
+async fn retried<F: Future<Output = Result<(), ObjectsError>>>(step: impl Fn() -> F) {
+    while let Err(error) = step().await {
+        tracing::warn!(%error, "Cannot write what every cluster has");
+        tokio::time::sleep(RETRY).await;
     }
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 
 use crate::body::{self, Body};
-use crate::negotiate::{Accepted, Encoding, Form};
+use crate::negotiate::{Accepted, Encoding};
 use crate::status::ApiError;
 use crate::storage::Entry;
 
@@ -88,12 +88,17 @@ fn finish(code: u16, bytes: Bytes, accepted: Accepted, gzip: bool) -> Result<Res
         _ => bytes,
     };
     if gzip && bytes.len() >= list::GZIP_FROM {
-        let chunks = list::gzipped(std::iter::once(bytes));
-        let mut response = body::response(code, accepted.encoding.media_type(), body::stream(chunks));
-        list::mark_gzipped(&mut response);
-        return Ok(response);
+        return Ok(gzip_response(code, accepted.encoding.media_type(), bytes));
     }
     Ok(body::response(code, accepted.encoding.media_type(), body::full(bytes)))
+}
+
+/// A response compressed as a whole.
+pub fn gzip_response(code: u16, media_type: &'static str, bytes: Bytes) -> Response<Body> {
+    let chunks = list::gzipped(std::iter::once(bytes));
+    let mut response = body::response(code, media_type, body::stream(chunks));
+    list::mark_gzipped(&mut response);
+    response
 }
 
 /// A `Status` in the client's encoding.
@@ -138,9 +143,4 @@ pub fn pretty(text: &[u8]) -> String {
 pub fn to_yaml(text: &[u8]) -> Result<String, ApiError> {
     let value: serde_json::Value = serde_json::from_slice(text).map_err(ApiError::internal)?;
     yaml::from_value(&value).map_err(ApiError::internal)
-}
-
-/// Whether an answer could be shown as a table or as metadata.
-pub fn has_forms(form: Form) -> bool {
-    form != Form::Whole
 }

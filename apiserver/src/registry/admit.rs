@@ -1,21 +1,13 @@
 //! Where the verbs call admission: mutating before an object is prepared, validating when it is
-//! about to be stored.
+//! about to be stored. What the server writes on its own account is not asked about.
 
 use api_types::kind::{Object, Row};
 
+pub use crate::admission::Operation;
+use crate::admission::{Payload, Request};
 use crate::call::Call;
 use crate::server::Server;
 use crate::status::ApiError;
-
-/// What is about to happen to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    Create,
-    Update,
-    Delete,
-    /// Opens a connection (exec, attach, portforward, proxy).
-    Connect,
-}
 
 /// The facts of a write that admission sees beside the objects.
 #[derive(Clone, Copy)]
@@ -30,6 +22,23 @@ pub struct Write<'a> {
     pub dry_run: bool,
 }
 
+impl<'a> Write<'a> {
+    fn request(self, object: Payload<'a>, old: Option<&'a dyn Object>) -> Request<'a> {
+        Request {
+            operation: self.operation,
+            kind: self.row.kind,
+            subresource: self.subresource,
+            namespace: self.namespace,
+            name: self.name,
+            user: &self.call.user,
+            info: &self.call.info,
+            object,
+            old,
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// Lets admission change the object.
 ///
 /// # Errors
@@ -37,11 +46,16 @@ pub struct Write<'a> {
 pub async fn mutate(
     server: &Server,
     write: Write<'_>,
-    object: &mut dyn Object,
+    object: Option<&mut dyn Object>,
     old: Option<&dyn Object>,
 ) -> Result<(), ApiError> {
-    let _ = (server, write, object, old);
-    Ok(())
+    if write.call.own {
+        return Ok(());
+    }
+    let mut request = write.request(object.map_or(Payload::None, Payload::Open), old);
+    let admitted = server.admission.admit(&mut request).await;
+    request.warnings.into_iter().for_each(|warning| write.call.warnings.add(warning));
+    admitted
 }
 
 /// Asks admission about what is to be stored; `object` is `None` for a deletion.
@@ -54,6 +68,11 @@ pub async fn validate(
     object: Option<&dyn Object>,
     old: Option<&dyn Object>,
 ) -> Result<(), ApiError> {
-    let _ = (server, write, object, old);
-    Ok(())
+    if write.call.own {
+        return Ok(());
+    }
+    let mut request = write.request(object.map_or(Payload::None, Payload::Complete), old);
+    let admitted = server.admission.validate(&mut request).await;
+    request.warnings.into_iter().for_each(|warning| write.call.warnings.add(warning));
+    admitted
 }

@@ -74,7 +74,7 @@ pub async fn create_object(
         subresource: "",
         dry_run,
     };
-    admit::mutate(server, write, &mut *object, None).await?;
+    admit::mutate(server, write, Some(&mut *object), None).await?;
 
     let generates = object.meta().name.is_empty() && !object.meta().generate_name.is_empty();
     let attempts = if generates { NAME_ATTEMPTS } else { 1 };

@@ -113,6 +113,7 @@ pub fn report(
     refused: impl FnOnce(String) -> ApiError,
 ) -> Result<(), ApiError> {
     match validation {
+        _ if found.is_empty() => Ok(()),
         FieldValidation::Ignore => Ok(()),
         FieldValidation::Warn => {
             found.iter().for_each(|finding| call.warnings.add(finding.to_string()));

@@ -198,6 +198,7 @@ async fn one(
                 subresource: "",
                 dry_run: is_dry,
             };
+            admit::mutate(server, write, None, Some(&*object)).await?;
             admit::validate(server, write, None, Some(&*object)).await
         };
         if let Err(error) = checked.await {

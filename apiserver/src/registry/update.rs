@@ -180,7 +180,7 @@ async fn attempt(
         subresource: aspect.subresource,
         dry_run,
     };
-    admit::mutate(server, write, &mut *new, Some(&*old)).await?;
+    admit::mutate(server, write, Some(&mut *new), Some(&*old)).await?;
     prepare(target, aspect, &mut *new, &*old)?;
     for warning in (row.warnings)(&*new, Some(&*old)) {
         call.warnings.add(warning);

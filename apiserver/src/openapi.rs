@@ -1,0 +1,141 @@
+//! /openapi/v2 and /openapi/v3: documents made by api-types from the table of kinds, each written at
+//! its first use and then kept as bytes with its hash (API doc "The Kubernetes API", OpenAPI).
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use api_types::schema::openapi;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use parking_lot::Mutex;
+use serde_json::json;
+use sha2::{Digest, Sha512};
+
+use crate::body::{self, Body};
+use crate::call::Call;
+use crate::negotiate::{self, JSON, media_ranges};
+use crate::status::ApiError;
+
+/// A document and its hash.
+#[derive(Clone)]
+struct Document {
+    bytes: Bytes,
+    hash: String,
+}
+
+impl Document {
+    fn new(value: &serde_json::Value) -> Self {
+        let bytes = Bytes::from(value.to_string());
+        let hash = hex::encode_upper(Sha512::digest(&bytes));
+        Self { bytes, hash }
+    }
+}
+
+static V2: OnceLock<Document> = OnceLock::new();
+static V3: Mutex<BTreeMap<String, Document>> = Mutex::new(BTreeMap::new());
+
+/// The answer of a path below /openapi; `None` for other paths.
+///
+/// # Errors
+/// 406 for protobuf, which is not served; 404 for versions that are not.
+pub fn answer(call: &Call) -> Option<Result<Response<Body>, ApiError>> {
+    let path = call.info.path.trim_end_matches('/');
+    match path {
+        "/openapi/v2" => Some(v2(call)),
+        "/openapi/v3" => Some(Ok(json_response(call, &root()))),
+        _ => path.strip_prefix("/openapi/v3/").map(|group_version| v3(call, group_version)),
+    }
+}
+
+fn v2(call: &Call) -> Result<Response<Body>, ApiError> {
+    if !accepts_json(call) {
+        return Err(ApiError::NotAcceptable(vec![JSON]));
+    }
+    let document = V2.get_or_init(|| Document::new(&openapi::v2(daemon::version::GIT_VERSION)));
+    Ok(json_response(call, document))
+}
+
+/// Gnostic's protobuf form of OpenAPI is not there; clients that list JSON too get that.
+fn accepts_json(call: &Call) -> bool {
+    let texts: Vec<&str> =
+        call.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let ranges = media_ranges(&texts.join(","));
+    ranges.is_empty()
+        || ranges
+            .iter()
+            .any(|range| matches!(range.media_type.as_str(), "*/*" | "application/*" | negotiate::JSON))
+}
+
+/// `api/v1`, `apis/apps/v1`
+fn path_of(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+fn document(group_version: &str) -> Option<Document> {
+    let (group, version) = openapi::v3_groups().into_iter().find(|(g, v)| path_of(g, v) == group_version)?;
+    if let Some(known) = V3.lock().get(group_version) {
+        return Some(known.clone());
+    }
+    let made = Document::new(&openapi::v3(group, version, daemon::version::GIT_VERSION)?);
+    V3.lock().insert(group_version.to_owned(), made.clone());
+    Some(made)
+}
+
+/// The list of documents, with their hashes in their addresses so that they can be kept for good.
+fn root() -> Document {
+    static ROOT: OnceLock<Document> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let paths: BTreeMap<String, serde_json::Value> = openapi::v3_groups()
+            .into_iter()
+            .filter_map(|(group, version)| {
+                let path = path_of(group, version);
+                let hash = document(&path)?.hash;
+                let url = format!("/openapi/v3/{path}?hash={hash}");
+                Some((path, json!({"serverRelativeURL": url})))
+            })
+            .collect();
+        Document::new(&json!({ "paths": paths }))
+    })
+    .clone()
+}
+
+fn v3(call: &Call, group_version: &str) -> Result<Response<Body>, ApiError> {
+    let document = document(group_version).ok_or(ApiError::NoSuchPath)?;
+    if !accepts_json(call) {
+        return Err(ApiError::NotAcceptable(vec![JSON]));
+    }
+    let asked = call.query.text("hash");
+    if !asked.is_empty() && asked != document.hash {
+        let mut response = body::response(301, JSON, body::empty());
+        let place = format!("/openapi/v3/{group_version}?hash={}", document.hash);
+        if let Ok(value) = HeaderValue::from_str(&place) {
+            response.headers_mut().insert(header::LOCATION, value);
+        }
+        return Ok(response);
+    }
+    let mut response = json_response(call, &document);
+    if !asked.is_empty() {
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    Ok(response)
+}
+
+fn json_response(call: &Call, document: &Document) -> Response<Body> {
+    let etag = format!("\"{}\"", document.hash);
+    let known = call.headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    let mut response = body::response(200, JSON, body::full(document.bytes.clone()));
+    if known == Some(etag.as_str()) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = body::empty();
+    } else if call.accepts_gzip() {
+        use crate::answer;
+        response = answer::gzip_response(200, JSON, document.bytes.clone());
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        headers.insert(header::ETAG, value);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    response
+}
