@@ -1,144 +1,140 @@
-//! Access control as the flags ask for it: who is who, who may do what, and the views that both
-//! decide from.
-
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use anyhow::Context;
-use daemon::clock;
-use daemon::shutdown::Shutdown;
-use daemon::tls::{ClientCa, Pem};
+//! Who may do what, put together from the command line: views, authenticator, authorizer, admission,
+//! the issuer of service account tokens.
 
 use crate::admission::{self, Chain};
-use crate::authn::service_account::{OpenIdDocuments, ServiceAccountTokens, VerifyingKeys};
+use crate::authn::service_account::{
+    IssueOptions, Issuer, OpenIdDocuments, ServiceAccountTokens, SigningKey, VerifyingKeys,
+};
 use crate::authn::{Authenticator, FrontProxy, TokenAuthenticator, TokenCache, X509};
-use crate::authz::{self, Authorizer, Mode, Union};
-use crate::flags::{self, Flags};
+use crate::authz::node::NodeAuthorizer;
+use crate::authz::rbac::Rbac;
+use crate::authz::{self, AlwaysAllow, AlwaysDeny, Authorizer, Mode, Union};
+use crate::bootstrap;
+use crate::flags::{Authentication, Flags};
 use crate::storage::Storage;
-use crate::views::{Feed, Views};
+use crate::views::{CatchUp, Feed, Views};
+use anyhow::{Context, bail};
+use daemon::clock::{self, SharedClock};
+use daemon::shutdown::Shutdown;
+use daemon::tls::{ClientCa, Pem};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// The parts, made and running.
+/// Everything that decides about access.
 pub struct Access {
-    pub views: Arc<Views>,
-    pub feed: Arc<Feed>,
     pub authenticator: Authenticator,
     pub authorizer: Arc<dyn Authorizer>,
     pub admission: Chain,
+    /// Answers `serviceaccounts/NAME/token`.
+    pub issuer: Issuer,
+    /// `None` when the issuer is no https URL: the documents are not served then.
     pub open_id: Option<OpenIdDocuments>,
+    pub feed: Arc<Feed>,
 }
 
 impl Access {
-    /// Reads files and starts the views.
+    /// Reads keys and certificates and starts following the store. `external` is HOST:PORT under which
+    /// others reach this server.
     ///
     /// # Errors
-    /// For flags and files that cannot be used.
-    pub fn new(flags: &Flags, storage: &Storage, background: &Shutdown) -> anyhow::Result<Self> {
+    /// When flags do not go together, or a file cannot be used.
+    pub fn new(
+        flags: &Flags,
+        storage: &Storage,
+        external: &str,
+        background: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let clock = clock::System::shared();
         let views = Arc::new(Views::default());
         let feed = Feed::spawn(storage, &views, background);
-        let keys = Arc::new(verifying_keys(&flags.authentication)?);
-        let open_id = open_id(flags, &keys)?;
-        let tokens = tokens(&flags.authentication, &keys, &views, &feed);
-        let modes = authz::parse_modes(&flags.authorization.authorization_mode)?;
-        let authorizer: Arc<dyn Authorizer> =
-            Arc::new(Union::new(modes.into_iter().map(|mode| authorizer(mode, &views)).collect()));
+        let fresh: Arc<dyn CatchUp> = feed.clone();
+
+        let (issuer, keys) = token_keys(&flags.authentication, &flags.serving.tls_private_key_file)?;
+        let keys_uri = flags.authentication.service_account_jwks_uri.as_deref().unwrap_or_default();
+        let open_id = OpenIdDocuments::new(&issuer.options.issuer, keys_uri, external, &keys)
+            .map_err(|error| tracing::warn!(%error, "OpenID discovery of service accounts is not served"))
+            .ok();
+        let tokens = ServiceAccountTokens {
+            issuers: flags.authentication.service_account_issuer.clone(),
+            keys: Arc::new(keys),
+            audiences: issuer.options.audiences.clone(),
+            views: views.clone(),
+            fresh: fresh.clone(),
+            clock: clock.clone(),
+        };
+        let audiences = issuer.options.audiences.clone();
+        let tokens = TokenCache::new(Arc::new(tokens), clock.clone());
+        let authenticator =
+            authenticator(&flags.authentication, audiences, Arc::new(tokens), &clock, background)?;
+        let authorizer = authorizer(&flags.authorization.authorization_mode, &views)?;
         let plugins = admission::chosen(
             &flags.admission.enable_admission_plugins,
             &flags.admission.disable_admission_plugins,
         )?;
-        let clock = clock::System::shared();
-        Ok(Self {
-            admission: Chain::new(plugins, views.clone(), feed.clone(), authorizer.clone(), clock),
-            authenticator: authenticator(&flags.authentication, tokens, background)?,
-            authorizer,
-            views,
-            feed,
-            open_id,
-        })
+        let admission = Chain::new(plugins, views, fresh, authorizer.clone(), clock);
+        Ok(Self { authenticator, authorizer, admission, issuer, open_id, feed })
     }
 }
 
-fn authorizer(mode: Mode, views: &Arc<Views>) -> Arc<dyn Authorizer> {
-    match mode {
-        Mode::Rbac => Arc::new(authz::rbac::Rbac::new(views.policy.clone())),
-        Mode::Node => Arc::new(authz::node::NodeAuthorizer::new(views.clone(), node_rules())),
-        Mode::AlwaysAllow => Arc::new(authz::AlwaysAllow),
-        Mode::AlwaysDeny => Arc::new(authz::AlwaysDeny),
-    }
-}
-
-/// The rules of the ClusterRole system:node.
-fn node_rules() -> Vec<api_types::rbac::v1::PolicyRule> {
-    crate::bootstrap::policy()
-        .cluster_roles
-        .into_iter()
-        .find(|role| role.metadata.name == "system:node")
-        .map(|role| role.rules)
-        .unwrap_or_default()
-}
-
-fn verifying_keys(flags: &flags::Authentication) -> anyhow::Result<VerifyingKeys> {
-    let mut paths: Vec<PathBuf> = flags.service_account_key_file.clone();
-    if paths.is_empty() {
-        paths.extend(flags.service_account_signing_key_file.clone());
-    }
-    VerifyingKeys::load(&paths).context("--service-account-key-file")
-}
-
-fn open_id(flags: &Flags, keys: &VerifyingKeys) -> anyhow::Result<Option<OpenIdDocuments>> {
-    let Some(issuer) = flags.authentication.service_account_issuer.first() else { return Ok(None) };
-    let ip = flags.generic.advertise_address.unwrap_or(flags.serving.bind_address);
-    let external = std::net::SocketAddr::new(ip, flags.serving.secure_port).to_string();
-    match OpenIdDocuments::new(issuer, "", &external, keys) {
-        Ok(documents) => Ok(Some(documents)),
-        Err(error) => {
-            tracing::warn!(%error, "OpenID discovery of service account tokens is off");
-            Ok(None)
+fn authorizer(modes: &[String], views: &Arc<Views>) -> anyhow::Result<Arc<dyn Authorizer>> {
+    let authorizers = authz::parse_modes(modes)?.into_iter().map(|mode| -> Arc<dyn Authorizer> {
+        match mode {
+            Mode::Node => Arc::new(NodeAuthorizer::new(views.clone(), bootstrap::node_rules())),
+            Mode::Rbac => Arc::new(Rbac::new(views.policy.clone())),
+            Mode::AlwaysAllow => Arc::new(AlwaysAllow),
+            Mode::AlwaysDeny => Arc::new(AlwaysDeny),
         }
-    }
+    });
+    Ok(Arc::new(Union::new(authorizers.collect())))
 }
 
-/// `--api-audiences`, or else the issuer.
-pub fn audiences(flags: &flags::Authentication) -> Vec<String> {
-    if flags.api_audiences.is_empty() {
-        flags.service_account_issuer.first().cloned().into_iter().collect()
-    } else {
-        flags.api_audiences.clone()
-    }
-}
-
-fn tokens(
-    flags: &flags::Authentication,
-    keys: &Arc<VerifyingKeys>,
-    views: &Arc<Views>,
-    feed: &Arc<Feed>,
-) -> Option<Arc<dyn TokenAuthenticator>> {
-    if flags.service_account_issuer.is_empty() {
-        return None;
-    }
-    let clock = clock::System::shared();
-    let tokens = ServiceAccountTokens {
-        issuers: flags.service_account_issuer.clone(),
-        keys: keys.clone(),
-        audiences: audiences(flags),
-        views: views.clone(),
-        fresh: feed.clone(),
-        clock: clock.clone(),
+/// What signs service account tokens, and what their signatures are checked with.
+fn token_keys(flags: &Authentication, serving_key: &Path) -> anyhow::Result<(Issuer, VerifyingKeys)> {
+    let Some(issuer) = flags.service_account_issuer.first().filter(|issuer| !issuer.is_empty()) else {
+        bail!("--service-account-issuer is a required flag");
     };
-    Some(Arc::new(TokenCache::new(Arc::new(tokens), clock)))
+    let Some(signing) = &flags.service_account_signing_key_file else {
+        bail!("--service-account-signing-key-file is a required flag");
+    };
+    let key = SigningKey::load(signing).context("failed to parse service-account-issuer-key-file")?;
+    // COMPAT: without keys of their own, tokens are checked with the serving key.
+    let own = [serving_key.to_owned()];
+    let files: &[PathBuf] = match flags.service_account_key_file.as_slice() {
+        [] => &own,
+        files => files,
+    };
+    let keys = VerifyingKeys::load(files).context("failed to parse service-account-key-file")?;
+    let max = flags.service_account_max_token_expiration.0.as_secs();
+    if max != 0 && !(3600..=1 << 32).contains(&max) {
+        bail!("the service-account-max-token-expiration must be between 1 hour and 2^32 seconds");
+    }
+    let audiences = match flags.api_audiences.as_slice() {
+        [] => flags.service_account_issuer.clone(),
+        audiences => audiences.to_vec(),
+    };
+    let options = IssueOptions {
+        issuer: issuer.clone(),
+        audiences,
+        max_lifetime: i64::try_from(max).unwrap_or(i64::MAX),
+        extend: flags.service_account_extend_token_expiration,
+    };
+    Ok((Issuer { key, options }, keys))
 }
 
 fn authenticator(
-    flags: &flags::Authentication,
-    tokens: Option<Arc<dyn TokenAuthenticator>>,
-    shutdown: &Shutdown,
+    flags: &Authentication,
+    audiences: Vec<String>,
+    tokens: Arc<dyn TokenAuthenticator>,
+    clock: &SharedClock,
+    background: &Shutdown,
 ) -> anyhow::Result<Authenticator> {
     let authority = |path: &PathBuf| -> anyhow::Result<Arc<ClientCa>> {
         let ca = ClientCa::load(Pem::File(path.clone()))?;
-        ca.watch(shutdown.clone());
+        ca.watch(background.clone());
         Ok(ca)
     };
     let x509 = match &flags.client_ca_file {
-        Some(path) => Some(X509::new(authority(path)?, clock::System::shared())),
+        Some(path) => Some(X509::new(authority(path)?, clock.clone())),
         None => None,
     };
     let front_proxy = match &flags.requestheader_client_ca_file {
@@ -152,11 +148,5 @@ fn authenticator(
         )?),
         None => None,
     };
-    Ok(Authenticator {
-        front_proxy,
-        x509,
-        tokens,
-        anonymous: flags.anonymous_auth,
-        audiences: audiences(flags),
-    })
+    Ok(Authenticator { front_proxy, x509, tokens: Some(tokens), anonymous: flags.anonymous_auth, audiences })
 }

@@ -154,6 +154,13 @@ pub struct Authentication {
     /// Path to the file that contains the current private key of the service account token issuer
     #[arg(long, value_name = "file")]
     pub service_account_signing_key_file: Option<PathBuf>,
+    /// Overrides the URI for the JSON Web Key Set in the discovery doc served at /.well-known/openid-configuration
+    #[arg(long, value_name = "string")]
+    pub service_account_jwks_uri: Option<String>,
+    /// Turns on projected service account expiration extension during token generation, which helps safe transition
+    /// from legacy token to bound service account token feature
+    #[arg(long, default_value_t = true)]
+    pub service_account_extend_token_expiration: bool,
     /// The maximum validity duration of a token created by the service account token issuer
     #[arg(long, value_name = "duration", default_value = "0s")]
     pub service_account_max_token_expiration: GoDuration,

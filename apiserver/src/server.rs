@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::Chain;
 use crate::authn::Authenticator;
-use crate::authn::service_account::OpenIdDocuments;
+use crate::authn::service_account::{Issuer, OpenIdDocuments};
 use crate::authz::Authorizer;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
@@ -22,6 +22,8 @@ pub struct Server {
     pub admission: Chain,
     /// /.well-known/openid-configuration and its keys; `None` where the issuer is no URL.
     pub open_id: Option<OpenIdDocuments>,
+    /// Makes the tokens of service accounts.
+    pub issuer: Issuer,
     pub health: Health,
     pub metrics: Metrics,
     /// `--max-requests-inflight`; `None` without a limit.

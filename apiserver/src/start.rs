@@ -55,13 +55,15 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     tokio::spawn(learn_version(kv.clone()));
     tokio::spawn(compactor::run(kv, flags.etcd.etcd_compaction_interval.0, background.clone()));
 
-    let access = access::Access::new(&flags, &storage, &background)?;
+    let advertised = advertised(&flags);
+    let access = access::Access::new(&flags, &storage, &advertised, &background)?;
     let server = Arc::new(Server {
         storage,
         authenticator: access.authenticator,
         authorizer: access.authorizer,
         admission: access.admission,
         open_id: access.open_id,
+        issuer: access.issuer,
         health,
         metrics: Metrics::new(),
         reading: places(flags.generic.max_requests_inflight),
@@ -69,7 +71,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         request_timeout: flags.generic.request_timeout.0,
         min_request_timeout: Duration::from_secs(flags.generic.min_request_timeout),
         event_ttl: flags.etcd.event_ttl.0,
-        address: advertised(&flags),
+        address: advertised,
         watches_end: watches_end.clone(),
     });
     tls.watch(background.clone());

@@ -113,6 +113,7 @@ fn apiserver_args(layout: &Layout, s: &Settings) -> Vec<String> {
         flag("authorization-mode", "Node,RBAC"),
         flag("bind-address", "0.0.0.0"),
         flag("client-ca-file", show(&layout.cert("ca"))),
+        flag("enable-admission-plugins", "NodeRestriction"),
         flag("etcd-cafile", show(&layout.cert("etcd/ca"))),
         flag("etcd-certfile", show(&layout.cert("apiserver-etcd-client"))),
         flag("etcd-keyfile", show(&layout.key("apiserver-etcd-client"))),
