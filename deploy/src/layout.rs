@@ -1,13 +1,13 @@
 //! Where everything of a cluster lies: one folder, laid out inside as /etc/kubernetes is by kubeadm
-//! (`pki/`, `*.conf`, `manifests/`), with state, logs and sockets beside it.
+//! (`pki/`, `*.conf`), with state, logs and sockets beside it.
 //!
 //! ```text
 //! DIR/cluster.json              settings           DIR/containerd/{config.toml,root}
 //!     pki/{ca,…}.{crt,key}      certificates       DIR/cni/net.d/10-pods.conflist
 //!     admin.conf, kubelet.conf  kubeconfigs        DIR/kubelet/{config.yaml,root}
-//!     manifests/                static pods        DIR/kube-proxy/config.yaml
-//!     run/                      sockets, pids      DIR/kvstore/       the cluster's data
-//!     logs/NAME.log             one per daemon     DIR/images/        archives made here
+//!     run/                      sockets, pids      DIR/kube-proxy/config.yaml
+//!     logs/NAME.log             one per daemon     DIR/kvstore/       the cluster's data
+//!     images/                   archives made here
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -74,7 +74,6 @@ impl Layout {
     pub fn folders(&self) -> Vec<PathBuf> {
         [
             "pki/etcd",
-            "manifests",
             "run",
             "logs",
             "containerd/root",

@@ -29,7 +29,6 @@ clusterDNS:
 clusterDomain: {domain}
 containerRuntimeEndpoint: unix://{socket}
 failSwapOn: false
-staticPodPath: {manifests}
 podLogsDir: {logs}
 ",
         port = settings.ports.kubelet,
@@ -41,7 +40,6 @@ podLogsDir: {logs}
         dns = settings.dns_ip(),
         domain = settings.cluster_domain,
         socket = layout.containerd_socket().display(),
-        manifests = layout.path("manifests").display(),
         logs = layout.path("kubelet/pod-logs").display(),
     )
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::mount::{UnmountFlags, unmount};
 
 /// The addresses of a cluster's two ends: out of 198.18.0.0/15, which is for such uses (RFC 2544), a
 /// /30 by the cluster's id.
@@ -38,14 +39,19 @@ pub fn inside(name: &str) -> bool {
     inode("/proc/self/ns/net".into()).is_some_and(|own| Some(own) == inode(path(name)))
 }
 
+/// Whether the name leads to a namespace. A file alone may be left of one.
 pub fn exists(name: &str) -> bool {
-    path(name).exists()
+    const NSFS_MAGIC: i64 = 0x6e73_6673;
+    #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+    rustix::fs::statfs(path(name)).is_ok_and(|s| s.f_type as i64 == NSFS_MAGIC)
 }
 
 /// Makes the namespace and the way into it, unless they are there.
 pub fn ensure(name: &str, id: &str) -> anyhow::Result<()> {
     let ends = Ends::of(id)?;
-    if !path(name).exists() {
+    if !exists(name) {
+        // Err means that nothing is left over.
+        let _ = std::fs::remove_file(path(name));
         ip(&["netns", "add", name])?;
     }
     let outer = format!("kf-{id}");
@@ -81,7 +87,9 @@ pub fn remove(name: &str) -> anyhow::Result<()> {
         // Taking our end away takes the other one too.
         ip(&["link", "delete", "eth0"])?;
     }
-    ip(&["netns", "delete", name])
+    // Not `ip netns delete`, which unmounts once: where mounts are shared there may be two.
+    while unmount(path(name), UnmountFlags::DETACH).is_ok() {}
+    std::fs::remove_file(path(name)).with_context(|| format!("cannot remove {}", path(name).display()))
 }
 
 fn ip(args: &[&str]) -> anyhow::Result<()> {
