@@ -1,7 +1,228 @@
 //! kube-controller-manager: the loops that move what is towards what is wanted.
+//!
+//! `table.rs` lists the controllers, `controllers/` has a folder for each, `cached/` what they keep
+//! of the cluster. `client::controller` has the one loop that runs them.
 
 mod adoption;
 mod cached;
 mod controllers;
+mod flags;
+mod identity;
+mod service_pods;
+mod table;
 
-fn main() {}
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use api_types::core::v1::ConfigMap;
+use client::delegated::DelegatedGate;
+use client::events::Recorder;
+use client::informer::Caches;
+use client::leader::{Elector, End, Settings};
+use client::{Client, Config};
+use daemon::clock::{SharedClock, System};
+use daemon::health::{Condition, Endpoints, Health};
+use daemon::serve::{StatusServer, bind};
+use daemon::shutdown::Shutdown;
+use daemon::tls::{ClientAuth, ClientCa, Pem};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use flags::Flags;
+use identity::Identities;
+use table::{Row, Start};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Upstream's port.
+const SECURE_PORT: u16 = 10257;
+/// How long controllers may take to end what is under way once they shall stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let flags: Flags = daemon::flags::parse();
+    flags.logging.init();
+    daemon::tls::install_default_provider();
+    match run(flags).await {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "kube-controller-manager failed");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flags: Flags) -> anyhow::Result<()> {
+    flags.check()?;
+    let rows = table::selected(&flags.controllers)?;
+    tracing::info!(version = daemon::version::line(), "Starting");
+    let (shutdown, clock) = (Shutdown::on_signals()?, System::shared());
+    let mut config = match &flags.kubeconfig {
+        Some(path) => Config::from_kubeconfig(path)?,
+        None => Config::in_cluster().context("no --kubeconfig was given, and this is not a pod")?,
+    };
+    if let Some(master) = &flags.master {
+        config.server.clone_from(master);
+    }
+    let config = config.with_limits(flags.kube_api_qps, flags.kube_api_burst);
+    let root = Client::new(config.clone().with_agent("kube-controller-manager", None))?;
+    root.watch_files(shutdown.clone());
+
+    let health = Health::new();
+    let leading = health.condition(Endpoints::HealthzReadyz, "leaderElection", "the lease was lost");
+    leading.ok();
+    let serving = serve(&flags, &root, health, &clock, &shutdown).await?;
+    let work = Work { flags: Arc::new(flags), rows, root, config, clock, leading };
+    let outcome = work.lead(&shutdown).await;
+    shutdown.trigger();
+    if let Some(serving) = serving {
+        serving.await?;
+    }
+    outcome
+}
+
+struct Work {
+    flags: Arc<Flags>,
+    rows: Vec<&'static Row>,
+    root: Client,
+    config: Config,
+    clock: SharedClock,
+    leading: Condition,
+}
+
+impl Work {
+    /// Runs the controllers, as long as this is the leader or there is no election.
+    async fn lead(self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let flags = &self.flags;
+        if !flags.leader_elect {
+            return self.control(shutdown.child()).await;
+        }
+        let agent = self.config.clone().with_agent("kube-controller-manager", Some("leader-election"));
+        let client = Client::new(agent)?;
+        let identity = format!("{}_{}", hostname(), uuid::Uuid::new_v4());
+        let settings = Settings {
+            lease_duration: flags.leader_elect_lease_duration.0,
+            renew_deadline: flags.leader_elect_renew_deadline.0,
+            retry_period: flags.leader_elect_retry_period.0,
+            ..Settings::new(
+                &flags.leader_elect_resource_namespace,
+                &flags.leader_elect_resource_name,
+                identity.clone(),
+            )
+        };
+        let (clock, leading) = (self.clock.clone(), self.leading.clone());
+        let recorder = Recorder::new(client.clone(), &identity, "", clock.clone(), shutdown.clone());
+        let mut elector = Elector::new(client, settings, recorder, clock);
+        if !elector.acquire(shutdown).await {
+            return Ok(());
+        }
+        let work = shutdown.child();
+        let mut working = tokio::spawn(self.control(work.clone()));
+        tokio::select! {
+            end = elector.renew(shutdown) => {
+                work.trigger();
+                if end == End::Lost {
+                    // Another may lead already: what is under way must not go on.
+                    leading.failed("the lease was lost");
+                    anyhow::bail!("leaderelection lost");
+                }
+                working.await??;
+            }
+            // They end by themselves only when one could not be started.
+            ended = &mut working => ended??,
+        }
+        elector.release().await;
+        Ok(())
+    }
+
+    /// Starts all controllers and waits until they have ended.
+    async fn control(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let caches = Caches::new(self.root.clone(), shutdown.clone());
+        let tasks = Arc::new(Mutex::new(JoinSet::new()));
+        let identities = Identities {
+            root: self.root.clone(),
+            config: self.config.clone(),
+            separate: self.flags.use_service_account_credentials,
+            clock: self.clock.clone(),
+            shutdown: shutdown.clone(),
+        };
+        for row in &self.rows {
+            let Ok(client) = identities.client(row.account).await else { break };
+            let recorder = Recorder::new(client.clone(), row.name, "", self.clock.clone(), shutdown.clone());
+            let start = Start {
+                flags: self.flags.clone(),
+                client,
+                caches: caches.clone(),
+                recorder,
+                clock: self.clock.clone(),
+                shutdown: shutdown.clone(),
+                tasks: tasks.clone(),
+            };
+            let started = (row.start)(&start).with_context(|| format!("cannot start {}", row.name))?;
+            let message = if started { "Started controller" } else { "The flags leave this controller off" };
+            tracing::info!(controller = row.name, message);
+        }
+        shutdown.wait().await;
+        let mut tasks = std::mem::take(&mut *tasks.lock());
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            tracing::warn!("Some controllers did not end in time");
+        }
+        Ok(())
+    }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+async fn serve(
+    flags: &Flags,
+    root: &Client,
+    health: Health,
+    clock: &SharedClock,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
+    let Some(address) = flags.serving.address(SECURE_PORT) else { return Ok(None) };
+    let other = |path: &Option<PathBuf>| -> anyhow::Result<Client> {
+        let Some(path) = path else { return Ok(root.clone()) };
+        Ok(Client::new(Config::from_kubeconfig(path)?.with_agent("kube-controller-manager", None))?)
+    };
+    let authentication = other(&flags.authentication_kubeconfig)?;
+    let authorization = other(&flags.authorization_kubeconfig)?;
+    let authority = match &flags.client_ca_file {
+        Some(path) => Some(Pem::File(path.clone())),
+        None if flags.authentication_skip_lookup => None,
+        None => cluster_authority(&authentication).await,
+    };
+    let client_auth = authority.clone().map_or(ClientAuth::Off, ClientAuth::Request);
+    let client_ca = authority.map(ClientCa::load).transpose()?;
+    if let Some(ca) = &client_ca {
+        ca.watch(shutdown.clone());
+    }
+    let gate = DelegatedGate::new(authentication, authorization, client_ca, clock.clone());
+    let tls = flags.serving.tls(client_auth)?;
+    let server = StatusServer::new(health, Arc::new(gate));
+    let listener = bind(address).await?;
+    Ok(Some(tokio::spawn(server.run(listener, Some(tls), shutdown.clone()))))
+}
+
+/// The authority of client certificates that the apiserver publishes in kube-system.
+async fn cluster_authority(client: &Client) -> Option<Pem> {
+    let maps = client.api::<ConfigMap>().namespace("kube-system");
+    match maps.get("extension-apiserver-authentication").await {
+        Ok(map) => map.data.get("client-ca-file").map(|pem| Pem::Data(pem.clone().into_bytes())),
+        Err(error) => {
+            tracing::warn!(
+                error = daemon::logging::error_chain(&error),
+                "Cannot look up the cluster's client authority: client certificates are not accepted here"
+            );
+            None
+        }
+    }
+}

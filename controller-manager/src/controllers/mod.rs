@@ -1,4 +1,8 @@
-//! The controllers, a folder each; `crate::table` says which run and with what rights.
+//! The controllers, a folder or file each; `crate::table` says which run and as whom.
 
 pub mod deployment;
+pub mod endpoint_slice;
+pub mod endpoints;
 pub mod replica_set;
+pub mod root_ca;
+pub mod service_account;

@@ -1,0 +1,198 @@
+//! The table of controllers: name, service account, and how each is started. What an account may do
+//! stands in the apiserver's bootstrap policy, under the same name.
+
+use std::sync::Arc;
+
+use client::Client;
+use client::controller::{Controller, Hands, run};
+use client::events::Recorder;
+use client::informer::Caches;
+use daemon::clock::SharedClock;
+use daemon::shutdown::Shutdown;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use crate::controllers::deployment::Deployments;
+use crate::controllers::endpoint_slice::EndpointSlices;
+use crate::controllers::endpoints::EndpointsController;
+use crate::controllers::replica_set::ReplicaSets;
+use crate::controllers::root_ca::RootCaPublisher;
+use crate::controllers::service_account::ServiceAccounts;
+use crate::flags::Flags;
+
+/// A controller.
+pub struct Row {
+    /// Upstream's name, as `--controllers` has it.
+    pub name: &'static str,
+    /// The service account in kube-system that it acts as.
+    pub account: &'static str,
+    /// Starts it; an error means that its flags cannot be used. `false`: the flags leave it off.
+    pub start: fn(&Start) -> anyhow::Result<bool>,
+}
+
+/// What a controller is started with.
+pub struct Start {
+    pub flags: Arc<Flags>,
+    /// Acts as the controller's own account.
+    pub client: Client,
+    pub caches: Caches,
+    pub recorder: Recorder,
+    pub clock: SharedClock,
+    pub shutdown: Shutdown,
+    /// Ended before the process gives up the lead.
+    pub tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Start {
+    pub fn hands(&self) -> Hands {
+        Hands::new(self.client.clone(), self.recorder.clone(), self.clock.clone())
+    }
+
+    /// Runs a controller in the one loop.
+    fn run<C: Controller>(&self, controller: C, workers: usize) -> anyhow::Result<bool> {
+        let running = run(controller, &self.caches, self.hands(), workers, self.shutdown.clone());
+        self.tasks.lock().spawn(running.ended());
+        Ok(true)
+    }
+}
+
+/// All controllers, in the order in which they are started.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "serviceaccount-controller",
+        account: "service-account-controller",
+        start: |s| s.run(ServiceAccounts, 1),
+    },
+    Row {
+        name: "root-ca-certificate-publisher-controller",
+        account: "root-ca-cert-publisher",
+        start: |s| match &s.flags.root_ca_file {
+            Some(file) => s.run(RootCaPublisher::new(file)?, 1),
+            None => Ok(false),
+        },
+    },
+    Row {
+        name: "endpoints-controller",
+        account: "endpoint-controller",
+        start: |s| s.run(EndpointsController, s.flags.concurrent_endpoint_syncs),
+    },
+    Row {
+        name: "endpointslice-controller",
+        account: "endpointslice-controller",
+        start: |s| {
+            let max_per_slice = usize::from(s.flags.max_endpoints_per_slice);
+            s.run(EndpointSlices { max_per_slice }, s.flags.concurrent_service_endpoint_syncs)
+        },
+    },
+    Row {
+        name: "deployment-controller",
+        account: "deployment-controller",
+        start: |s| s.run(Deployments, s.flags.concurrent_deployment_syncs),
+    },
+    Row {
+        name: "replicaset-controller",
+        account: "replicaset-controller",
+        start: |s| s.run(ReplicaSets, s.flags.concurrent_replicaset_syncs),
+    },
+];
+
+/// Upstream's controllers that do not exist here: they may be turned off, and not asked for.
+const ABSENT: &[&str] = &[
+    "bootstrap-signer-controller",
+    "cloud-node-lifecycle-controller",
+    "cronjob-controller",
+    "daemonset-controller",
+    "device-taint-eviction-controller",
+    "disruption-controller",
+    "ephemeral-volume-controller",
+    "horizontal-pod-autoscaler-controller",
+    "job-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+    "legacy-serviceaccount-token-cleaner-controller",
+    "node-route-controller",
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-expander-controller",
+    "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller",
+    "podcertificaterequest-cleaner-controller",
+    "podgroup-protection-controller",
+    "replicationcontroller-controller",
+    "resourceclaim-controller",
+    "resourcepoolstatusrequest-controller",
+    "resourcequota-controller",
+    "selinux-warning-controller",
+    "service-ca-certificate-publisher-controller",
+    "service-cidr-controller",
+    "service-lb-controller",
+    "serviceaccount-token-controller",
+    "statefulset-controller",
+    "storage-version-migrator-controller",
+    "storageversion-garbage-collector-controller",
+    "token-cleaner-controller",
+    "ttl-after-finished-controller",
+    "ttl-controller",
+    "validatingadmissionpolicy-status-controller",
+    "volumeattributesclass-protection-controller",
+];
+
+/// The rows that `--controllers` selects.
+///
+/// # Errors
+/// When a name is unknown, or is asked for and does not exist here.
+pub fn selected(controllers: &[String]) -> anyhow::Result<Vec<&'static Row>> {
+    for entry in controllers.iter().filter(|e| *e != "*") {
+        let name = entry.strip_prefix('-').unwrap_or(entry);
+        let known = ROWS.iter().any(|row| row.name == name);
+        anyhow::ensure!(
+            known || ABSENT.contains(&name),
+            "--controllers: {name:?} is not in the list of known controllers"
+        );
+        anyhow::ensure!(
+            known || entry.starts_with('-'),
+            "--controllers: {name:?} is not supported by this controller manager"
+        );
+    }
+    let says = |text: &str| controllers.iter().any(|e| e == text);
+    let wanted = |row: &&Row| !says(&format!("-{}", row.name)) && (says(row.name) || says("*"));
+    Ok(ROWS.iter().filter(wanted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(controllers: &str) -> Result<Vec<&'static str>, String> {
+        let controllers: Vec<String> = controllers.split(',').map(str::to_owned).collect();
+        selected(&controllers).map(|rows| rows.iter().map(|r| r.name).collect()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn controllers_are_selected_by_name() {
+        assert_eq!(names("*").unwrap().len(), ROWS.len());
+        assert_eq!(names("*,-deployment-controller").unwrap().len(), ROWS.len() - 1);
+        assert_eq!(names("replicaset-controller").unwrap(), ["replicaset-controller"]);
+        assert_eq!(names("*,-job-controller").unwrap().len(), ROWS.len());
+    }
+
+    #[test]
+    fn unknown_and_absent_ones_are_refused_by_name() {
+        assert_eq!(
+            names("*,foo").unwrap_err(),
+            "--controllers: \"foo\" is not in the list of known controllers"
+        );
+        assert_eq!(
+            names("job-controller").unwrap_err(),
+            "--controllers: \"job-controller\" is not supported by this controller manager"
+        );
+    }
+
+    #[test]
+    fn every_name_stands_once() {
+        let mut names: Vec<_> = ROWS.iter().map(|r| r.name).chain(ABSENT.iter().copied()).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}
