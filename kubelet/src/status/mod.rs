@@ -9,6 +9,9 @@ pub mod containers;
 pub mod phase;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use api_types::core::v1::{HostIP, Pod, PodIP, PodPhase, PodStatus};

@@ -139,6 +139,17 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
             return Ok(Outcome::Finished);
         }
         result?;
+        // What was started may be all that the next containers waited for.
+        let actions = plan::plan(&View { pod, observed: &observed, liveness: &liveness, startup: &startup });
+        let progress = actions.iter().any(|action| match action {
+            Action::Start { kind, index } => {
+                spec_at(pod, *kind, *index).is_some_and(|spec| observed.container(&spec.name).is_none())
+            }
+            _ => false,
+        });
+        if progress && next.0.is_none() {
+            return Ok(Outcome::Wait(Some(Duration::ZERO)));
+        }
     }
     for wake in [renewal, until_deadline(pod), Some(RESYNC.mul_f64(1.0 + fastrand::f64() / 2.0))] {
         next.sooner(wake);

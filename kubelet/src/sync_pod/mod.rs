@@ -12,3 +12,6 @@ pub mod plan;
 pub mod reasons;
 pub mod sandbox_config;
 pub mod start;
+
+#[cfg(test)]
+mod tests;
