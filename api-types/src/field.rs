@@ -234,6 +234,36 @@ impl Errors {
         self.push(Reason::TooMany, path, actual.to_string(), format!("must have at most {max} {unit}"));
     }
 
+    /// `Required` for an empty text in the field `name` below `path`.
+    pub fn need(&mut self, path: &Path, name: &str, value: &str) {
+        if value.is_empty() {
+            self.required(&path.child(name), "");
+        }
+    }
+
+    /// One `Invalid` for each text that a check of names gave.
+    pub fn wrong(&mut self, path: &Path, value: &str, texts: Vec<String>) {
+        for text in texts {
+            self.invalid(path, value, text);
+        }
+    }
+
+    /// `NotSupported` unless the value is one of those known.
+    pub fn choice(&mut self, path: &Path, value: &str, known: &[&str]) {
+        if !known.contains(&value) {
+            self.not_supported(path, value, known);
+        }
+    }
+
+    /// As `choice`, and `Required` for an empty text.
+    pub fn required_choice(&mut self, path: &Path, value: &str, known: &[&str]) {
+        if value.is_empty() {
+            self.required(path, "");
+        } else {
+            self.choice(path, value, known);
+        }
+    }
+
     pub fn internal(&mut self, path: &Path, detail: impl Into<String>) {
         self.push(Reason::Internal, path, String::new(), detail);
     }

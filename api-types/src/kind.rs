@@ -242,8 +242,12 @@ pub trait Strategy: Resource {
     /// As `prepare_for_update`, for a write to `/status`: keeps all but the status.
     fn prepare_for_status_update(&mut self, _old: &Self) {}
 
-    /// Everything about one object's content; metadata is checked by the registry.
+    /// Everything about one object's content; metadata is checked by the registry
+    /// (`meta::v1::validate` says how the checks follow each other).
     fn validate(&self, _errors: &mut field::Errors) {}
+
+    /// What holds for new objects only. `validate` has run.
+    fn validate_create(&self, _errors: &mut field::Errors) {}
 
     /// What an update may not change. `validate` has run on the new object.
     fn validate_update(&self, _old: &Self, _errors: &mut field::Errors) {}
@@ -316,6 +320,7 @@ pub struct Row {
     pub prepare_for_update: fn(&mut dyn Object, &dyn Object),
     pub prepare_for_status_update: fn(&mut dyn Object, &dyn Object),
     pub validate: fn(&dyn Object, &mut field::Errors),
+    pub validate_create: fn(&dyn Object, &mut field::Errors),
     pub validate_update: fn(&dyn Object, &dyn Object, &mut field::Errors),
     pub validate_status_update: fn(&dyn Object, &dyn Object, &mut field::Errors),
     pub warnings: fn(&dyn Object, Option<&dyn Object>) -> Vec<String>,
@@ -355,6 +360,7 @@ impl Row {
             prepare_for_update: |o, old| typed_mut::<T>(o).prepare_for_update(typed(old)),
             prepare_for_status_update: |o, old| typed_mut::<T>(o).prepare_for_status_update(typed(old)),
             validate: |o, errors| typed::<T>(o).validate(errors),
+            validate_create: |o, errors| typed::<T>(o).validate_create(errors),
             validate_update: |o, old, errors| typed::<T>(o).validate_update(typed(old), errors),
             validate_status_update: |o, old, errors| typed::<T>(o).validate_status_update(typed(old), errors),
             warnings: |o, old| typed::<T>(o).warnings(old.map(typed)),

@@ -5,6 +5,7 @@
 //! else. A struct declares each field once (`#[derive(Api)]`); everything that reads or writes
 //! objects walks the table made from that declaration (`schema.rs`, `value/`).
 
+pub mod addresses;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
@@ -15,6 +16,7 @@ pub mod columns;
 pub mod coordination;
 pub mod core;
 pub mod defaults;
+pub mod diff;
 pub mod discovery;
 pub mod events;
 pub mod field;

@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
 const SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+const UNDERSCORE: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+const UNDERSCORE_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
 const DNS1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const DNS1035_TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
@@ -36,6 +38,7 @@ macro_rules! pattern {
 }
 pattern!(LABEL_RE, LABEL);
 pattern!(SUBDOMAIN_RE, r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*");
+pattern!(UNDERSCORE_RE, r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*");
 pattern!(DNS1035_RE, DNS1035);
 pattern!(QUALIFIED_RE, QUALIFIED);
 pattern!(LABEL_VALUE_RE, LABEL_VALUE);
@@ -87,6 +90,28 @@ pub fn dns1123_subdomain(name: &str) -> Vec<String> {
         wrong.push(regex_text(SUBDOMAIN_TEXT, &pattern, &["example.com"]));
     }
     wrong
+}
+
+/// As `dns1123_subdomain`, with underscores (search domains).
+pub fn dns1123_subdomain_with_underscore(name: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if name.len() > 253 {
+        wrong.push(length_text(253));
+    }
+    if !UNDERSCORE_RE.is_match(name) {
+        let pattern = format!("{UNDERSCORE}(\\.{UNDERSCORE})*");
+        wrong.push(regex_text(UNDERSCORE_TEXT, &pattern, &["example.com"]));
+    }
+    wrong
+}
+
+/// Name of an HTTP header.
+pub fn http_header(name: &str) -> Vec<String> {
+    const TEXT: &str = "a valid HTTP header must consist of alphanumeric characters or '-'";
+    if !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Vec::new();
+    }
+    vec![regex_text(TEXT, "[-A-Za-z0-9]+", &["X-Header-Name"])]
 }
 
 /// DNS-1035 label, which starts with a letter.
@@ -204,6 +229,39 @@ pub fn port_name(name: &str) -> Vec<String> {
         wrong.push("must not begin or end with a hyphen".to_owned());
     }
     wrong
+}
+
+/// Name of a signer of certificates: `example.com/name`, at most 571 bytes.
+pub fn validate_signer(name: &str, path: &Path, errors: &mut Errors) {
+    /// A domain, `/`, a namespace, `.`, a name.
+    const LIMIT: usize = 253 + 1 + 63 + 1 + 253;
+    if name.is_empty() {
+        return errors.required(path, "");
+    }
+    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
+        let text = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        return errors.invalid(path, name, text);
+    };
+    if domain.len() > 253 {
+        errors.too_long(path, 253);
+    }
+    // The first bad part of either is enough: the others would read the same.
+    if let Some(label) = domain.split('.').find(|label| !dns1123_label(label).is_empty()) {
+        for wrong in dns1123_label(label) {
+            errors.invalid(path, domain, format!("validating label {label:?}: {wrong}"));
+        }
+    }
+    if !domain.contains('.') {
+        errors.invalid(path, domain, "should be a domain with at least two segments separated by dots");
+    }
+    if let Some(label) = rest.split('.').find(|label| !dns1123_subdomain(label).is_empty()) {
+        for wrong in dns1123_subdomain(label) {
+            errors.invalid(path, rest, format!("validating label {label:?}: {wrong}"));
+        }
+    }
+    if name.len() > LIMIT {
+        errors.too_long(path, LIMIT);
+    }
 }
 
 /// A port number.

@@ -3,6 +3,7 @@
 pub mod controller_revision;
 pub mod deployment;
 pub mod replica_set;
+mod workload;
 
 pub use controller_revision::*;
 pub use deployment::*;

@@ -2,7 +2,7 @@
 //!
 //! How the registry uses them, for kinds that are stored (`Kind::is_stored`; the metadata of
 //! reviews is the reviews' own affair). All errors of one request go into one list:
-//! - create: `create`, then the kind's `validate`. The name is generated before.
+//! - create: `create`, then the kind's `validate` and `validate_create`. The name is generated before.
 //! - update: `update`, `create`, then the kind's `validate` and `validate_update`.
 //! - update of `/status`: `update`, then the kind's `validate_status_update` alone.
 
@@ -82,10 +82,17 @@ pub fn create(meta: &ObjectMeta, kind: &Kind, rule: NameRule, errors: &mut Error
     managed_fields(&meta.managed_fields, &path.child("managedFields"), errors);
 }
 
-/// Metadata of a pod template: labels and annotations, and nothing that a template cannot have.
-pub(crate) fn template(meta: &ObjectMeta, path: &Path, errors: &mut Errors) {
-    names::validate_annotations(&meta.annotations, &path.child("annotations"), errors);
-    names::validate_labels(&meta.labels, &path.child("labels"), errors);
+impl ObjectMeta {
+    /// Puts back what writes to a subresource that is not about metadata may not change.
+    pub fn keep_for_status(&mut self, old: &Self) {
+        self.deletion_timestamp = old.deletion_timestamp;
+        self.generation = old.generation;
+        self.self_link = old.self_link.clone();
+        self.labels = old.labels.clone();
+        self.annotations = old.annotations.clone();
+        self.finalizers = old.finalizers.clone();
+        self.owner_references = old.owner_references.clone();
+    }
 }
 
 fn namespace(meta: &ObjectMeta, kind: &Kind, path: &Path, errors: &mut Errors) {
@@ -184,6 +191,12 @@ fn finalizers(finalizers: &Vec<String>, path: &Path, errors: &mut Errors) {
     for name in finalizers {
         for wrong in names::qualified_name(name) {
             errors.invalid(path, name, wrong);
+        }
+    }
+    for (place, name) in finalizers.iter().enumerate().filter(|(_, name)| !name.contains('/')) {
+        if ![finalizer::KUBERNETES, finalizer::ORPHAN, finalizer::FOREGROUND].contains(&name.as_str()) {
+            let text = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&path.index(place), name, text);
         }
     }
     let has = |name: &str| finalizers.iter().any(|f| f == name);

@@ -1,6 +1,9 @@
 //! Deployment: a number of equal pods, replaced step by step when the template changes.
 
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use crate::core::v1::PodTemplateSpec;
 use crate::kind::{Kind, Subresource, resource};

@@ -3,6 +3,7 @@
 use super::*;
 use crate::columns::{container_images, container_names, selector};
 use crate::core::v1::pod::defaults::template;
+use crate::field::Errors;
 use crate::kind::{Column, Strategy, set_generation};
 
 impl Strategy for Deployment {
@@ -38,6 +39,18 @@ impl Strategy for Deployment {
         self.spec = old.spec.clone();
         self.metadata.labels = old.metadata.labels.clone();
         self.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        validate::spec(&self.spec, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::update(self, old, errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        validate::status_update(&self.status, &old.status, errors);
     }
 
     fn columns() -> &'static [Column<Self>] {

@@ -1,9 +1,12 @@
 //! What happens to a ReplicaSet on its way to the store: defaults, generation, columns.
 
 use super::*;
+use crate::apps::v1::workload::{Counts, counts, selector_and_template};
 use crate::columns::{container_images, container_names, selector};
 use crate::core::v1::pod::defaults::template;
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Strategy, set_generation};
+use crate::meta::v1::validate::{immutable, not_negative};
 
 impl Strategy for ReplicaSet {
     fn set_defaults(&mut self) {
@@ -24,6 +27,32 @@ impl Strategy for ReplicaSet {
     fn prepare_for_status_update(&mut self, old: &Self) {
         self.spec = old.spec.clone();
         self.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        let path = Path::new("spec");
+        not_negative(self.spec.replicas.unwrap_or_default(), &path.child("replicas"), errors);
+        not_negative(self.spec.min_ready_seconds, &path.child("minReadySeconds"), errors);
+        selector_and_template(self.spec.selector.as_deref(), &self.spec.template, &path, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        immutable(&self.spec.selector, &old.spec.selector, &Path::new("spec").child("selector"), errors);
+    }
+
+    fn validate_status_update(&self, _old: &Self, errors: &mut Errors) {
+        let status = &self.status;
+        let own = Counts {
+            replicas: status.replicas,
+            parts: &[("fullyLabeledReplicas", status.fully_labeled_replicas)],
+            ready: status.ready_replicas,
+            available: status.available_replicas,
+            others: &[
+                ("observedGeneration", status.observed_generation),
+                ("terminatingReplicas", status.terminating_replicas.unwrap_or_default().into()),
+            ],
+        };
+        counts(&own, &Path::new("status"), errors);
     }
 
     fn columns() -> &'static [Column<Self>] {

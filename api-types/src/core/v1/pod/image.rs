@@ -10,8 +10,9 @@ pub fn tag(image: &str) -> Option<&str> {
         let part = "[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]";
         let host = format!(r"(?:(?:{part})(?:\.(?:{part}))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?");
         let path = "[a-z0-9]+(?:(?:[.]|_|__|[-]+)[a-z0-9]+)*";
-        let tag = r"[\w][\w.-]{0,127}";
-        let digest = "[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}";
+        // At most 128 characters, which is checked below.
+        let tag = "[A-Za-z0-9_][A-Za-z0-9_.-]*";
+        let digest = "[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]+";
         let pattern = format!("^(?:{host}/)?{path}(?:/{path})*(?::({tag}))?(?:@({digest}))?$");
         Regex::new(&pattern).expect("a constant pattern")
     });
@@ -20,6 +21,9 @@ pub fn tag(image: &str) -> Option<&str> {
         return None;
     }
     let found = REFERENCE.captures(image)?;
+    if found.get(1).is_some_and(|tag| tag.len() > 128) {
+        return None;
+    }
     match (found.get(1), found.get(2)) {
         (Some(tag), _) => Some(tag.as_str()),
         (None, Some(_)) => None,

@@ -16,6 +16,9 @@ mod security;
 mod signal;
 mod status;
 mod strategy;
+#[cfg(test)]
+mod tests;
+pub(crate) mod validate;
 mod volume;
 mod volume_claim;
 mod volume_cloud;

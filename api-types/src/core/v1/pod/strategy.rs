@@ -1,6 +1,7 @@
 //! What happens to a Pod on its way to the store.
 
 use super::*;
+use crate::field::Errors;
 use crate::kind::{Column, Strategy, set_generation};
 use crate::meta::v1::{ConditionStatus, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement};
 
@@ -39,6 +40,22 @@ impl Strategy for Pod {
         keep_observed_generations(&mut self.status, &old.status);
     }
 
+    fn validate(&self, errors: &mut Errors) {
+        validate::pod(self, errors);
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        validate::create(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::update(self, old, errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        validate::status_update(self, old, errors);
+    }
+
     fn selectable_names() -> &'static [&'static str] {
         // status.podIPs is taken as a name and has no value, as in upstream.
         &[
@@ -70,6 +87,22 @@ impl Strategy for Pod {
 
     fn columns() -> &'static [Column<Self>] {
         columns::COLUMNS
+    }
+}
+
+impl Pod {
+    /// What a write to `/ephemeralcontainers` may change: these containers.
+    pub fn prepare_for_ephemeral_containers(&mut self, old: &Self) {
+        let containers = std::mem::take(&mut self.spec.ephemeral_containers);
+        self.spec = PodSpec { ephemeral_containers: containers, ..old.spec.clone() };
+        self.status = old.status.clone();
+        self.metadata.keep_for_status(&old.metadata);
+        set_generation(&mut self.metadata, &old.metadata, self.spec != old.spec);
+    }
+
+    /// In place of `validate_update` for such a write; `validate` has run.
+    pub fn validate_ephemeral_containers(&self, old: &Self, errors: &mut Errors) {
+        validate::ephemeral_containers_update(self, old, errors);
     }
 }
 
