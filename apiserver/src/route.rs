@@ -12,6 +12,7 @@ use crate::answer::Answer;
 use crate::body::{self, Body};
 use crate::call::{Call, Target};
 use crate::discovery;
+use crate::kinds::review;
 use crate::negotiate;
 use crate::openapi;
 use crate::registry::{self, OBJECT};
@@ -79,6 +80,9 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
     }
     if verb == "create" && target.row.kind.namespaced && target.namespace.is_empty() {
         return Err(ApiError::MethodNotAllowed);
+    }
+    if verb == "create" && review::is_review(target.row.kind) {
+        return review::create(server, call, target, &body::read(body).await?).await;
     }
     if !target.row.kind.is_stored() {
         return Err(ApiError::MethodNotAllowed);

@@ -109,6 +109,16 @@ impl Authenticator {
         Ok(user)
     }
 
+    /// Whose token this is (TokenReview). It must name one of `audiences`.
+    ///
+    /// # Errors
+    /// When it is nobody's.
+    pub async fn of_token(&self, token: &str, audiences: &[String]) -> Result<Identity, AuthnError> {
+        let tokens = self.tokens.as_deref().ok_or(AuthnError::InvalidToken)?;
+        let identity = tokens.authenticate(token, audiences).await?.ok_or(AuthnError::InvalidToken)?;
+        Ok(Identity { user: with_authenticated(identity.user), ..identity })
+    }
+
     async fn identify(
         &self,
         headers: &mut HeaderMap,

@@ -4,6 +4,7 @@
 pub mod event;
 pub mod namespace;
 pub mod pod;
+pub mod review;
 
 use api_types::kind::{Object, Row};
 

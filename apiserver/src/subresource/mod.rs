@@ -1,5 +1,7 @@
 //! Paths below an object: status, scale, binding and so on. One function and one row each.
 
+mod token;
+
 use std::sync::Arc;
 
 use http::Extensions;
@@ -37,6 +39,7 @@ pub async fn answer(
     }
     match known.name {
         "status" => aspect(server, call, target, STATUS, body).await,
+        "token" => token::create(server, call, target, &body::read(body).await?).await,
         _ => Err(ApiError::NoSuchPath),
     }
 }

@@ -1,6 +1,6 @@
 //! TokenRequest: asks for a token of a service account.
 
-use crate::kind::{Kind, resource};
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::Time;
 use api_types_derive::Api;
@@ -72,3 +72,5 @@ resource!(
         ..Kind::namespaced("authentication.k8s.io/v1", "TokenRequest", "tokenrequests", "tokenrequest")
     }
 );
+
+impl Strategy for TokenRequest {}

@@ -14,7 +14,7 @@ mod tests;
 
 pub use check::ServiceAccountTokens;
 pub use discovery::{DiscoveryError, OpenIdDocuments};
-pub use issue::{IssueOptions, Issuer};
+pub use issue::{Bound, IssueOptions, Issuer, cannot_bind};
 pub use keys::{KeyError, SigningKey, VerifyingKeys};
 
 /// `system:serviceaccount:NAMESPACE:NAME`
