@@ -1,0 +1,3 @@
+//! How traffic is forwarded: one folder for each mode.
+
+pub mod nftables;
