@@ -210,7 +210,8 @@ async fn wait_for_containerd(cluster: &Cluster, progress: &Progress) -> anyhow::
 }
 
 fn say_what_next(cluster: &Cluster, progress: &Progress) {
-    let (dir, own) = (cluster.layout.dir().display(), cluster.settings.bin_dir.join("kubeforge"));
+    let dir = cluster.layout.dir().display();
+    let own = std::env::current_exe().unwrap_or_else(|_| "kubeforge".into());
     println!(
         "
 The cluster is up after {:.1} s. Next:
