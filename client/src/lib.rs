@@ -16,6 +16,7 @@ pub mod config;
 pub mod connection;
 pub mod controller;
 pub mod delegated;
+pub mod discovery;
 pub mod error;
 pub mod events;
 pub mod informer;

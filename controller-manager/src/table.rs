@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::controllers::deployment::Deployments;
 use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoints::EndpointsController;
+use crate::controllers::namespace::Namespaces;
 use crate::controllers::replica_set::ReplicaSets;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
@@ -83,6 +84,11 @@ pub const ROWS: &[Row] = &[
             let max_per_slice = usize::from(s.flags.max_endpoints_per_slice);
             s.run(EndpointSlices { max_per_slice }, s.flags.concurrent_service_endpoint_syncs)
         },
+    },
+    Row {
+        name: "namespace-controller",
+        account: "namespace-controller",
+        start: |s| s.run(Namespaces, s.flags.concurrent_namespace_syncs),
     },
     Row {
         name: "deployment-controller",

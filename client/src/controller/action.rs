@@ -242,6 +242,8 @@ pub struct Outcome {
     /// Actions done, deletes and patches included.
     pub done: usize,
     pub failures: Vec<Failure>,
+    /// When an action of the controller's own wants the key looked at again.
+    pub again: Option<Duration>,
 }
 
 impl std::fmt::Debug for Outcome {

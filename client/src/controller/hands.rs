@@ -128,7 +128,10 @@ impl Hands {
             let before = outcome.failures.len();
             match step {
                 Step::Own(own) => match controller.perform(own, self).await {
-                    Ok(()) => outcome.done += 1,
+                    Ok(again) => {
+                        outcome.done += 1;
+                        outcome.again = [outcome.again, again].into_iter().flatten().min();
+                    }
                     Err(failure) => outcome.failures.push(failure),
                 },
                 Step::Do(action) => self.together(vec![action], outcome).await,

@@ -15,6 +15,7 @@ pub use run::{Running, run};
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -50,9 +51,13 @@ pub trait Controller: Send + Sync + 'static {
         Plan::nothing()
     }
 
-    /// Performs an action of its own.
-    fn perform(&self, _own: Self::Own, _hands: &Hands) -> impl Future<Output = Result<(), Failure>> + Send {
-        async { Ok(()) }
+    /// Performs an action of its own; tells when the key should be looked at again, if it knows.
+    fn perform(
+        &self,
+        _own: Self::Own,
+        _hands: &Hands,
+    ) -> impl Future<Output = Result<Option<Duration>, Failure>> + Send {
+        async { Ok(None) }
     }
 }
 

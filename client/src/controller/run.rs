@@ -157,6 +157,7 @@ impl<C: Controller> Loop<C> {
         let last = C::conclude(&view, &outcome, hands.clock.now());
         again = [again, last.again].into_iter().flatten().min();
         hands.perform(&self.controller, last, &mut outcome).await;
+        again = [again, outcome.again].into_iter().flatten().min();
 
         let unseen = hands.take_unseen();
         if !unseen.is_empty() {

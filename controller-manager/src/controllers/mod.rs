@@ -3,6 +3,7 @@
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
+pub mod namespace;
 pub mod replica_set;
 pub mod root_ca;
 pub mod service_account;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, resource};
 use crate::open_enum::open_enum;
 use crate::value::{FieldsV1, Time};
 use api_types_derive::Api;
@@ -124,3 +125,13 @@ pub struct PartialObjectMetadata {
     #[api(1)]
     pub metadata: ObjectMeta,
 }
+
+resource!(
+    PartialObjectMetadata,
+    Kind::namespaced(
+        "meta.k8s.io/v1",
+        "PartialObjectMetadata",
+        "partialobjectmetadata",
+        "partialobjectmetadata"
+    )
+);

@@ -14,6 +14,8 @@ mod status;
 mod tests;
 mod view;
 
+use std::time::Duration;
+
 use api_types::apps::v1::{Deployment, DeploymentStrategyType, ReplicaSet};
 use client::Key;
 use client::controller::{Controller, Failure, Hands, Outcome, Plan, Wake};
@@ -55,8 +57,8 @@ impl Controller for Deployments {
         status::conclude(view, outcome, now)
     }
 
-    async fn perform(&self, own: Adoption, hands: &Hands) -> Result<(), Failure> {
-        adoption::perform::<Deployment, ReplicaSet>(own, hands).await
+    async fn perform(&self, own: Adoption, hands: &Hands) -> Result<Option<Duration>, Failure> {
+        adoption::perform::<Deployment, ReplicaSet>(own, hands).await.map(|()| None)
     }
 }
 

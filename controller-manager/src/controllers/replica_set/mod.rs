@@ -10,6 +10,7 @@ mod tests;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::apps::v1::ReplicaSet;
 use api_types::kind::Resource as _;
@@ -56,8 +57,8 @@ impl Controller for ReplicaSets {
         plan
     }
 
-    async fn perform(&self, own: Adoption, hands: &Hands) -> Result<(), Failure> {
-        adoption::perform::<ReplicaSet, api_types::core::v1::Pod>(own, hands).await
+    async fn perform(&self, own: Adoption, hands: &Hands) -> Result<Option<Duration>, Failure> {
+        adoption::perform::<ReplicaSet, api_types::core::v1::Pod>(own, hands).await.map(|()| None)
     }
 }
 
