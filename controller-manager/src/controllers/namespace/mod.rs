@@ -81,7 +81,7 @@ async fn purge(name: &str, hands: &Hands) -> Result<Option<Duration>, Failure> {
     if !is_ours_to_empty(&namespace) {
         return Ok(None);
     }
-    let found = content::delete_all(&namespace, hands).await;
+    let mut found = content::delete_all(&namespace, hands).await;
     let mut namespace = namespace;
     if status::update(&mut namespace.status, &found, hands.clock.now()) {
         match api.update_status(&namespace).await {
@@ -90,7 +90,8 @@ async fn purge(name: &str, hands: &Hands) -> Result<Option<Duration>, Failure> {
             Err(error) => tracing::warn!(namespace = name, %error, "Cannot update the conditions"),
         }
     }
-    if let Some((what, error)) = found.failures.into_iter().next() {
+    if !found.failures.is_empty() {
+        let (what, error) = found.failures.swap_remove(0);
         return Err(Failure::new(what, error));
     }
     if found.is_empty() {
