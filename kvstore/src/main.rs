@@ -1,4 +1,7 @@
 //! The kvstore daemon: flags, logging, signals; everything else is the library.
+//!
+//! The allocator is the system's: measured against mimalloc it is as quick here and holds a third of the
+//! memory (mimalloc touches what sled and openraft only reserve).
 
 use std::process::ExitCode;
 
@@ -8,9 +11,6 @@ use daemon::shutdown::Shutdown;
 use kvstore::flags::{self, Flags};
 use kvstore::restore::{self, SnapshotCommand};
 use kvstore::{api, server};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "snapshot") {

@@ -9,10 +9,11 @@
 //!
 //! Invariant: versions of a key ascend, and no two tombstones follow each other.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, Vector};
 use smallvec::SmallVec;
 
 use super::Revision;
@@ -42,43 +43,103 @@ impl Version {
 }
 
 /// All versions of one key that are still known, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    versions: SmallVec<[Version; 1]>,
+///
+/// Readers share histories with the writer, which copies one before adding to it: short ones as a whole,
+/// long ones (a key that changes all the time, uncompacted) as a tree of which a path is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum History {
+    Few(SmallVec<[Version; 1]>),
+    Many(Vector<Version>),
+}
+
+/// Versions above which a history is a tree.
+const FEW: usize = 24;
+
+impl Default for History {
+    fn default() -> Self {
+        History::Few(SmallVec::new())
+    }
 }
 
 impl History {
     pub fn push(&mut self, version: Version) {
-        debug_assert!(self.versions.last().is_none_or(|last| last.revision < version.revision));
-        self.versions.push(version);
+        debug_assert!(self.last().is_none_or(|last| last.revision < version.revision));
+        match self {
+            History::Few(versions) if versions.len() < FEW => versions.push(version),
+            History::Few(versions) => {
+                *self = History::Many(versions.iter().copied().chain([version]).collect());
+            }
+            History::Many(versions) => versions.push_back(version),
+        }
     }
 
     /// The version in force at `revision` (a main revision), unless the key is absent then.
     pub fn at(&self, revision: i64) -> Option<&Version> {
-        let after = self.versions.partition_point(|v| v.revision.main <= revision);
-        self.versions[..after].last().filter(|v| !v.is_tombstone())
+        let last = self.up_to(revision).checked_sub(1)?;
+        self.get(last).filter(|version| !version.is_tombstone())
     }
 
     pub fn latest(&self) -> Option<&Version> {
-        self.versions.last().filter(|v| !v.is_tombstone())
+        self.last().filter(|version| !version.is_tombstone())
     }
 
     /// Splits off what compaction at `revision` forgets: everything before the version in force then,
     /// and that version too if it is a tombstone older than `revision`. A tombstone at `revision` stays,
     /// for watchers that start there. Returns what is left (`None`: nothing) and what is dropped.
     pub fn compact(&self, revision: i64) -> Option<(Option<History>, Vec<Revision>)> {
-        let after = self.versions.partition_point(|v| v.revision.main <= revision);
-        let in_force = after.checked_sub(1)?;
-        let last = &self.versions[in_force];
+        let in_force = self.up_to(revision).checked_sub(1)?;
+        let last = self.get(in_force)?;
         let drop_it = last.is_tombstone() && last.revision.main < revision;
         let dropped = if drop_it { in_force + 1 } else { in_force };
         if dropped == 0 {
             return None;
         }
-        let gone = self.versions[..dropped].iter().map(|v| v.revision).collect();
-        let rest = &self.versions[dropped..];
-        let left = (!rest.is_empty()).then(|| History { versions: SmallVec::from_slice(rest) });
-        Some((left, gone))
+        let gone = self.iter().take(dropped).map(|version| version.revision).collect();
+        let mut left = History::default();
+        self.iter().skip(dropped).for_each(|version| left.push(*version));
+        Some(((left.len() > 0).then_some(left), gone))
+    }
+
+    /// How many versions were made at `revision` or before.
+    fn up_to(&self, revision: i64) -> usize {
+        match self {
+            History::Few(versions) => versions.partition_point(|v| v.revision.main <= revision),
+            // Nothing is equal: the search ends where it would be put.
+            History::Many(versions) => versions
+                .binary_search_by(|v| match v.revision.main <= revision {
+                    true => Ordering::Less,
+                    false => Ordering::Greater,
+                })
+                .unwrap_or_else(|place| place),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            History::Few(versions) => versions.len(),
+            History::Many(versions) => versions.len(),
+        }
+    }
+
+    fn get(&self, n: usize) -> Option<&Version> {
+        match self {
+            History::Few(versions) => versions.get(n),
+            History::Many(versions) => versions.get(n),
+        }
+    }
+
+    fn last(&self) -> Option<&Version> {
+        match self {
+            History::Few(versions) => versions.last(),
+            History::Many(versions) => versions.last(),
+        }
+    }
+
+    fn iter(&self) -> Box<dyn Iterator<Item = &Version> + '_> {
+        match self {
+            History::Few(versions) => Box::new(versions.iter()),
+            History::Many(versions) => Box::new(versions.iter()),
+        }
     }
 }
 
@@ -239,7 +300,7 @@ mod tests {
         let check = |revision, expected: Option<(Vec<i64>, Vec<i64>)>| {
             let index = example();
             let got = index.history(b"a").unwrap().compact(revision).map(|(left, gone)| {
-                let left = left.map(|h| h.versions.iter().map(|v| v.revision.main).collect());
+                let left = left.map(|h| h.iter().map(|v| v.revision.main).collect());
                 (left.unwrap_or_default(), gone.iter().map(|r| r.main).collect())
             });
             assert_eq!(got, expected, "compact({revision})");
@@ -250,6 +311,21 @@ mod tests {
         check(7, Some((vec![7, 9], vec![2, 4])));
         check(8, Some((vec![9], vec![2, 4, 7])));
         check(20, Some((vec![9], vec![2, 4, 7])));
+    }
+
+    #[test]
+    fn long_histories_are_as_short_ones() {
+        let mut history = History::default();
+        for main in 1..=100 {
+            history.push(put(main * 2, 2, main));
+        }
+        assert!(matches!(history, History::Many(_)));
+        assert_eq!(history.at(1), None);
+        assert_eq!(history.at(75).map(|v| v.revision.main), Some(74));
+        assert_eq!(history.latest().map(|v| v.version), Some(100));
+        let (left, gone) = history.compact(185).unwrap();
+        assert_eq!((left.as_ref().unwrap().len(), gone.len()), (9, 91));
+        assert!(matches!(left, Some(History::Few(_))));
     }
 
     #[test]

@@ -25,7 +25,7 @@ const PAIR: u8 = b'p';
 const PIECE: u8 = b'c';
 
 /// Memory that sled may use for pages.
-const CACHE_BYTES: u64 = 32 << 20;
+const CACHE_BYTES: u64 = 8 << 20;
 
 /// Pairs in a sled tree.
 pub struct DiskState {

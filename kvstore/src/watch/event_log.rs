@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::mvcc::{Change, Revision};
 
 /// Bytes of keys and values that the log keeps, roughly.
-const KEEP_BYTES: usize = 16 << 20;
+const KEEP_BYTES: usize = 4 << 20;
 /// What one change costs beside its key and value.
 const CHANGE_OVERHEAD: usize = 200;
 
@@ -49,7 +49,9 @@ impl EventLog {
         let mut recent = self.recent.write();
         recent.bytes += bytes;
         recent.revisions.push_back(Arc::new(RevisionEvents { main, changes, bytes }));
-        while recent.bytes > KEEP_BYTES && recent.revisions.len() > 1 {
+        // What is not announced is not in the state yet either: it can only be read here.
+        let announced = self.current();
+        while recent.bytes > KEEP_BYTES && recent.revisions.front().is_some_and(|r| r.main <= announced) {
             if let Some(oldest) = recent.revisions.pop_front() {
                 recent.bytes -= oldest.bytes;
             }
@@ -143,11 +145,15 @@ mod tests {
         let log = EventLog::new(1);
         for main in 2..102 {
             log.append(main, vec![change(main, 1 << 20)]);
+            assert!(log.record(Revision::new(main, 0)).is_some());
+            if main > 50 {
+                log.announce(main);
+            }
+            assert!(main > 50 || log.record(Revision::new(2, 0)).is_some());
         }
-        log.announce(101);
         assert!(log.since(2, 101, 1000).is_none());
-        let kept = log.since(95, 101, 1000).unwrap();
-        assert_eq!(kept.len(), 7);
+        let kept = log.since(99, 101, 1000).unwrap();
+        assert_eq!(kept.len(), 3);
         assert!(log.record(Revision::new(101, 0)).is_some());
         assert!(log.record(Revision::new(2, 0)).is_none());
     }

@@ -33,7 +33,7 @@ use segment::{LogError, Position};
 use writer::{Job, Writer};
 
 /// Bytes of recent entries kept in memory.
-const CACHE_BYTES: usize = 8 << 20;
+const CACHE_BYTES: usize = 2 << 20;
 /// What an entry costs in the cache beside its command.
 const ENTRY_OVERHEAD: usize = 128;
 
