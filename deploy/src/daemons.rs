@@ -165,6 +165,7 @@ fn scheduler_args(layout: &Layout, s: &Settings) -> Vec<String> {
         flag("authentication-kubeconfig", &kubeconfig),
         flag("authorization-kubeconfig", &kubeconfig),
         flag("bind-address", "127.0.0.1"),
+        flag("client-ca-file", show(&layout.cert("ca"))),
         flag("kubeconfig", &kubeconfig),
         flag("leader-elect", "true"),
         flag("secure-port", s.ports.scheduler),
