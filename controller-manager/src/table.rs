@@ -12,6 +12,7 @@ use daemon::shutdown::Shutdown;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::deployment::Deployments;
 use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoints::EndpointsController;
@@ -99,6 +100,26 @@ pub const ROWS: &[Row] = &[
         name: "replicaset-controller",
         account: "replicaset-controller",
         start: |s| s.run(ReplicaSets, s.flags.concurrent_replicaset_syncs),
+    },
+    Row {
+        name: "certificatesigningrequest-approving-controller",
+        account: "certificate-controller",
+        start: |s| s.run(Approving, 1),
+    },
+    Row {
+        name: "certificatesigningrequest-signing-controller",
+        account: "certificate-controller",
+        start: |s| match (&s.flags.cluster_signing_cert_file, &s.flags.cluster_signing_key_file) {
+            (Some(cert), Some(key)) => {
+                s.run(Signing::new(Authority::load(cert, key)?, s.flags.cluster_signing_duration.0), 1)
+            }
+            _ => Ok(false),
+        },
+    },
+    Row {
+        name: "certificatesigningrequest-cleaner-controller",
+        account: "certificate-controller",
+        start: |s| s.run(Cleaner, 1),
     },
 ];
 

@@ -1,5 +1,6 @@
 //! The controllers, a folder or file each; `crate::table` says which run and as whom.
 
+pub mod csr;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
