@@ -1,11 +1,12 @@
 //! Bodies: reading a request's up to the limit, and making a response's of one buffer or a stream.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Incoming;
 
 use crate::status::ApiError;
 
@@ -47,14 +48,24 @@ pub fn text(code: u16, text: impl Into<String>) -> Response<Body> {
 ///
 /// # Errors
 /// A 413 beyond [`LIMIT`]; a 400 when the client breaks off.
-pub async fn read<B>(body: B) -> Result<Bytes, ApiError>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    match Limited::new(body, LIMIT).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge(LIMIT as u64)),
-        Err(error) => Err(ApiError::BadRequest(format!("unable to read the request body: {error}"))),
+pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
+    collected(body.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync()).await
+}
+
+/// As `read`, for a body that is boxed already.
+///
+/// # Errors
+/// As `read`.
+pub async fn collected(mut body: Body) -> Result<Bytes, ApiError> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| ApiError::BadRequest(format!("unable to read the request body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if all.len() + data.len() > LIMIT {
+            return Err(ApiError::TooLarge(LIMIT as u64));
+        }
+        all.extend_from_slice(&data);
     }
+    Ok(all.freeze())
 }

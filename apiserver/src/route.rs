@@ -85,7 +85,7 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
         return review::create(server, call, target, &body::read(body).await?).await;
     }
     if !target.row.kind.is_stored() {
-        return Err(ApiError::MethodNotAllowed);
+        return answered(server, call, target, &body::read(body).await?).await;
     }
     // Whether the method goes with the path.
     let fits = match verb {
@@ -110,6 +110,18 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
         "deletecollection" => {
             registry::delete::delete_collection(server, call, &unnamed(target), &body::read(body).await?)
                 .await
+        }
+        _ => Err(ApiError::MethodNotAllowed),
+    }
+}
+
+/// Kinds that are answered and not stored.
+async fn answered(server: &Server, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, ApiError> {
+    let kind = target.row.kind;
+    match (kind.group, kind.resource) {
+        ("", "bindings") => {
+            let pods = kinds::by_resource("", "v1", "pods").ok_or(ApiError::NoSuchPath)?;
+            subresource::create_binding(server, call, pods, &target.namespace, body).await
         }
         _ => Err(ApiError::MethodNotAllowed),
     }

@@ -13,6 +13,7 @@ use crate::authn::service_account::{Issuer, OpenIdDocuments};
 use crate::authz::Authorizer;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
+use crate::subresource::Kubelets;
 
 /// The server's parts, made once in `main`.
 pub struct Server {
@@ -36,6 +37,9 @@ pub struct Server {
     pub min_request_timeout: Duration,
     /// `--event-ttl`
     pub event_ttl: Duration,
+    /// `--allow-privileged`
+    pub allow_privileged: bool,
+    pub kubelets: Kubelets,
     /// HOST:PORT that discovery tells clients.
     pub address: String,
     /// Ends all watches, at shutdown.

@@ -19,6 +19,7 @@ use crate::objects::Registry;
 use crate::server::Server;
 use crate::storage::kv::{Kv, KvOptions};
 use crate::storage::{Storage, compactor};
+use crate::subresource::Kubelets;
 
 /// How long a health check waits for the store.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
@@ -71,6 +72,8 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         request_timeout: flags.generic.request_timeout.0,
         min_request_timeout: Duration::from_secs(flags.generic.min_request_timeout),
         event_ttl: flags.etcd.event_ttl.0,
+        allow_privileged: flags.misc.allow_privileged,
+        kubelets: Kubelets::new(&flags.misc, &background)?,
         address: advertised,
         watches_end: watches_end.clone(),
     });

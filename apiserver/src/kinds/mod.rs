@@ -1,13 +1,21 @@
 //! What some kinds need from the server beyond their strategies: companions in the same transaction
 //! (service IPs and ports), times to live, conversions between versions.
 
+pub mod certificate;
 pub mod event;
 pub mod namespace;
 pub mod pod;
+<<<<<<< HEAD
 pub mod review;
+=======
+pub mod privileged;
+>>>>>>> 1149e75 (apiserver: scale, binding, eviction, finalize, approval, logs, exec, port-forward, proxies)
 
+use api_types::field::Errors;
 use api_types::kind::{Object, Row};
+use api_types::value::Time;
 
+use crate::request::User;
 use crate::server::Server;
 use crate::status::ApiError;
 use crate::storage::kv::Op;
@@ -25,6 +33,23 @@ pub async fn companions(
 ) -> Result<Vec<Op>, ApiError> {
     let _ = (server, old, new, dry_run);
     Ok(Vec::new())
+}
+
+/// What the server writes into a new object out of the request.
+pub fn settle(object: &mut dyn Object, user: &User) {
+    certificate::settle(object, user);
+}
+
+/// Times that the server gives to what changed.
+pub fn stamp(new: &mut dyn Object, old: &dyn Object, now: Time) {
+    certificate::stamp(new, old, now);
+}
+
+/// What this server's flags forbid.
+pub fn check(server: &Server, object: &dyn Object, errors: &mut Errors) {
+    if !server.allow_privileged {
+        privileged::forbid(object, errors);
+    }
 }
 
 /// Seconds after which objects of the kind vanish by themselves.

@@ -109,9 +109,11 @@ async fn attempt_create(
         meta.name = names::generated(&meta.generate_name);
     }
     (row.prepare_for_create)(&mut **object);
+    kinds::settle(&mut **object, &write.call.user);
     let mut errors = Errors::default();
     object_meta::validate(row, object.meta(), false, &mut errors);
     (row.validate)(&**object, &mut errors);
+    kinds::check(server, &**object, &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::invalid(row.kind, &object.meta().name, errors));
     }

@@ -39,6 +39,9 @@ pub struct Aspect {
     pub validate: fn(&Row, &dyn Object, &dyn Object, &mut field::Errors),
     /// Elements of the root that managers do not own through this path.
     pub ignored: &'static [&'static str],
+    /// The server's own change, in answer to a request about something else (a Binding): admission
+    /// was asked about that, and nobody owns what it sets.
+    pub internal: bool,
 }
 
 /// The object itself.
@@ -50,6 +53,7 @@ pub const OBJECT: Aspect = Aspect {
         (row.validate_update)(new, old, errors);
     },
     ignored: &["f:status"],
+    internal: false,
 };
 
 /// Its status.
@@ -58,6 +62,7 @@ pub const STATUS: Aspect = Aspect {
     prepare: |row, new, old| (row.prepare_for_status_update)(new, old),
     validate: |row, new, old, errors| (row.validate_status_update)(new, old, errors),
     ignored: &["f:spec"],
+    internal: false,
 };
 
 /// The collection behind a stored kind.

@@ -7,7 +7,7 @@
 use api_types::codec::{json, yaml};
 use api_types::field::{Errors, Path};
 use api_types::kind::{Object, Row};
-use api_types::schema::{managed_fields, strategic_merge};
+use api_types::schema::{StructType, managed_fields, strategic_merge};
 use api_types::value::Time;
 use serde_json::Value;
 
@@ -25,11 +25,33 @@ use crate::status::ApiError;
 const OPERATIONS: usize = 10_000;
 
 /// What the body says.
-enum Patch {
+pub enum Patch {
     Json(json_patch::Patch),
     Merge(Value),
     Strategic(Value),
     Apply { config: Value, force: bool },
+}
+
+impl Patch {
+    /// The tree after the patch. Apply is none of these: it needs to know who owns what.
+    ///
+    /// # Errors
+    /// For patches that do not fit the tree, and for apply.
+    pub fn onto(&self, table: &'static StructType, mut tree: Value) -> Result<Value, ApiError> {
+        match self {
+            Self::Json(operations) => {
+                json_patch::patch(&mut tree, &operations.0).map_err(|e| unprocessable(&e))?;
+                Ok(tree)
+            }
+            Self::Merge(patch) => {
+                json_patch::merge(&mut tree, patch);
+                Ok(tree)
+            }
+            Self::Strategic(patch) => strategic_merge::apply(table, tree, patch.clone())
+                .map_err(|e| ApiError::BadRequest(e.to_string())),
+            Self::Apply { .. } => Err(ApiError::UnsupportedMediaType(negotiate::PATCHES[..3].to_vec())),
+        }
+    }
 }
 
 /// Handles the request.
@@ -68,7 +90,11 @@ pub async fn patch(
     }
 }
 
-fn read(call: &Call, target: &Target, body: &[u8]) -> Result<Patch, ApiError> {
+/// Reads a patch; its media type says what it is.
+///
+/// # Errors
+/// 415 for other media types, 400 for what cannot be read, 422 for options that do not fit.
+pub fn read(call: &Call, target: &Target, body: &[u8]) -> Result<Patch, ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::BadRequest(e.to_string());
     let content_type = negotiate::content_type(&call.headers);
     let force = call.query.flag_if_given("force");
@@ -166,24 +192,7 @@ impl Change for Work<'_> {
         if matches!(self.patch, Patch::Apply { .. }) {
             return self.applied(Some(old));
         }
-        let original = manage::tree(old)?;
-        let patched = match &self.patch {
-            Patch::Json(operations) => {
-                let mut tree = original;
-                json_patch::patch(&mut tree, &operations.0).map_err(|e| unprocessable(&e))?;
-                tree
-            }
-            Patch::Merge(patch) => {
-                let mut tree = original;
-                json_patch::merge(&mut tree, patch);
-                tree
-            }
-            Patch::Strategic(patch) => {
-                strategic_merge::apply((self.target.row.schema)(), original, patch.clone())
-                    .map_err(|e| ApiError::BadRequest(e.to_string()))?
-            }
-            Patch::Apply { .. } => unreachable!("apply is handled before"),
-        };
+        let patched = self.patch.onto((self.target.row.schema)(), manage::tree(old)?)?;
         let mut object = self.read_back(&patched)?;
         if object.meta().name != self.target.name {
             return Err(ApiError::BadRequest(format!(

@@ -167,7 +167,7 @@ async fn attempt(
     check_version(target, &*new, &*old)?;
 
     let manager = Manager { name: call.manager(), now: Time::whole(jiff::Timestamp::now()) };
-    if !change.manages_fields() {
+    if !change.manages_fields() && !aspect.internal {
         manage::record(row, Some(&*old), &mut *new, &manager, &aspect)?;
     }
     let namespace = if row.kind.resource == "namespaces" { &target.name } else { &target.namespace };
@@ -180,12 +180,17 @@ async fn attempt(
         subresource: aspect.subresource,
         dry_run,
     };
-    admit::mutate(server, write, Some(&mut *new), Some(&*old)).await?;
-    prepare(target, aspect, &mut *new, &*old)?;
+    if !aspect.internal {
+        admit::mutate(server, write, Some(&mut *new), Some(&*old)).await?;
+    }
+    prepare(server, target, aspect, &mut *new, &*old)?;
+    kinds::stamp(&mut *new, &*old, manager.now);
     for warning in (row.warnings)(&*new, Some(&*old)) {
         call.warnings.add(warning);
     }
-    admit::validate(server, write, Some(&*new), Some(&*old)).await?;
+    if !aspect.internal {
+        admit::validate(server, write, Some(&*new), Some(&*old)).await?;
+    }
 
     let collection = collection(server, row)?;
     let relative = relative_key(&target.namespace, &target.name);
@@ -278,7 +283,13 @@ fn check_version(target: &Target, new: &dyn Object, old: &dyn Object) -> Result<
 }
 
 /// Keeps what an update may not touch, lets the kind prepare, and validates.
-fn prepare(target: &Target, aspect: Aspect, new: &mut dyn Object, old: &dyn Object) -> Result<(), ApiError> {
+fn prepare(
+    server: &Server,
+    target: &Target,
+    aspect: Aspect,
+    new: &mut dyn Object,
+    old: &dyn Object,
+) -> Result<(), ApiError> {
     let row = target.row;
     decode::settle_namespace(row, new.meta_mut(), &target.namespace)?;
     new.meta_mut().generation = old.meta().generation;
@@ -301,6 +312,7 @@ fn prepare(target: &Target, aspect: Aspect, new: &mut dyn Object, old: &dyn Obje
     object_meta::validate(row, new.meta(), true, &mut errors);
     object_meta::validate_update(new.meta(), old.meta(), &mut errors);
     (aspect.validate)(row, new, old, &mut errors);
+    kinds::check(server, new, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(row.kind, &target.name, errors)) }
 }
 

@@ -1,6 +1,14 @@
 //! Paths below an object: status, scale, binding and so on. One function and one row each.
 
+<<<<<<< HEAD
 mod token;
+=======
+mod aspects;
+mod binding;
+mod connect;
+mod eviction;
+mod scale;
+>>>>>>> 1149e75 (apiserver: scale, binding, eviction, finalize, approval, logs, exec, port-forward, proxies)
 
 use std::sync::Arc;
 
@@ -14,6 +22,9 @@ use crate::registry::{self, Aspect, STATUS};
 use crate::server::Server;
 use crate::status::ApiError;
 
+pub use binding::create_binding;
+pub use connect::Kubelets;
+
 /// Answers a request for a subresource.
 ///
 /// # Errors
@@ -25,21 +36,37 @@ pub async fn answer(
     extensions: &mut Extensions,
     body: Incoming,
 ) -> Result<Answer, ApiError> {
-    let _ = extensions;
     let info = &call.info;
-    let known = target
-        .row
-        .kind
-        .subresources
-        .iter()
-        .find(|s| s.name == info.subresource)
-        .ok_or(ApiError::NoSuchPath)?;
+    let kind = target.row.kind;
+    let known = kind.subresources.iter().find(|s| s.name == info.subresource).ok_or(ApiError::NoSuchPath)?;
+    if target.name.is_empty() {
+        return Err(ApiError::NoSuchPath);
+    }
     if !known.verbs.contains(&info.verb.as_str()) {
         return Err(ApiError::MethodNotAllowed);
     }
+<<<<<<< HEAD
     match known.name {
         "status" => aspect(server, call, target, STATUS, body).await,
         "token" => token::create(server, call, target, &body::read(body).await?).await,
+=======
+    match (kind.resource, known.name) {
+        (_, "status") => aspect(server, call, target, STATUS, body).await,
+        (_, "scale") => scale::answer(server, call, target, body).await,
+        ("namespaces", "finalize") => aspect(server, call, target, aspects::FINALIZE, body).await,
+        ("certificatesigningrequests", "approval") => {
+            aspect(server, call, target, aspects::APPROVAL, body).await
+        }
+        ("pods", "ephemeralcontainers") => {
+            aspect(server, call, target, aspects::EPHEMERAL_CONTAINERS, body).await
+        }
+        ("pods", "resize") => aspect(server, call, target, aspects::RESIZE, body).await,
+        ("pods", "binding") => binding::answer(server, call, target, body).await,
+        ("pods", "eviction") => eviction::answer(server, call, target, body).await,
+        ("pods" | "nodes" | "services", "log" | "exec" | "attach" | "portforward" | "proxy") => {
+            connect::answer(server, call, target, known.name, extensions, body).await
+        }
+>>>>>>> 1149e75 (apiserver: scale, binding, eviction, finalize, approval, logs, exec, port-forward, proxies)
         _ => Err(ApiError::NoSuchPath),
     }
 }

@@ -1,6 +1,6 @@
 //! Scale: the replica count of any scalable kind, behind its subresource.
 
-use crate::kind::{Kind, resource};
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
 
@@ -41,3 +41,5 @@ pub struct ScaleStatus {
 }
 
 resource!(Scale, Kind { verbs: &[], ..Kind::namespaced("autoscaling/v1", "Scale", "scales", "scale") });
+
+impl Strategy for Scale {}

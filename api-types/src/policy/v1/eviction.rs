@@ -1,6 +1,6 @@
 //! Eviction: asks to remove a pod as far as disruption budgets allow.
 
-use crate::kind::{Kind, resource};
+use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::{DeleteOptions, ObjectMeta};
 use api_types_derive::Api;
 
@@ -20,3 +20,5 @@ resource!(
     Eviction,
     Kind { verbs: &[], ..Kind::namespaced("policy/v1", "Eviction", "evictions", "eviction") }
 );
+
+impl Strategy for Eviction {}

@@ -1,0 +1,142 @@
+//! `scale` of Deployments and ReplicaSets: autoscaling/v1 Scale in and out, `spec.replicas` beneath.
+
+use std::sync::LazyLock;
+
+use api_types::apps::v1::{Deployment, ReplicaSet};
+use api_types::autoscaling::v1::Scale;
+use api_types::codec::json;
+use api_types::field::{Errors, Path};
+use api_types::kind::{Object, Row};
+use api_types::meta::v1::{LabelSelector, ObjectMeta};
+use api_types::selector::Labels;
+use hyper::body::Incoming;
+
+use crate::answer::{Answer, Served};
+use crate::body;
+use crate::call::{Call, Target};
+use crate::registry::patch::Patch;
+use crate::registry::{Aspect, collection, decode, fresh, manage, patch, update};
+use crate::server::Server;
+use crate::status::ApiError;
+
+static SCALE: LazyLock<Row> = LazyLock::new(Row::of::<Scale>);
+
+const ASPECT: Aspect = Aspect {
+    subresource: "scale",
+    prepare: |row, new, old| (row.prepare_for_update)(new, old),
+    validate: |_, _, _, _| {},
+    ignored: &["f:status"],
+    internal: false,
+};
+
+/// Handles GET, PUT and PATCH.
+///
+/// # Errors
+/// As for the object itself, in the name of its Scale.
+pub async fn answer(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    body: Incoming,
+) -> Result<Answer, ApiError> {
+    let wanted = match call.info.verb.as_str() {
+        "get" => {
+            let entry = fresh(collection(server, target.row)?, target).await?;
+            let entry = entry.ok_or_else(|| ApiError::not_found(target.row.kind, &target.name))?;
+            return made(&*Served::of(target.row).decode(&entry)?);
+        }
+        "update" => {
+            let object = decode::object(call, &SCALE, &body::read(body).await?, "UpdateOptions")?;
+            Wanted::Whole(scale_in(&*object)?)
+        }
+        "patch" => {
+            let of = Target { row: &SCALE, ..target.clone() };
+            Wanted::Patched(patch::read(call, &of, &body::read(body).await?)?)
+        }
+        _ => return Err(ApiError::MethodNotAllowed),
+    };
+    let dry_run = call.dry_run("UpdateOptions")?;
+    let change = |old: &dyn Object| changed(&wanted, target, old);
+    let entry = update::change(server, call, target, ASPECT, dry_run, &change).await?;
+    made(&*Served::of(target.row).decode(&entry)?)
+}
+
+enum Wanted {
+    Whole(Scale),
+    Patched(Patch),
+}
+
+fn made(object: &dyn Object) -> Result<Answer, ApiError> {
+    Ok(Answer::made(200, scale_of(object)?))
+}
+
+fn scale_in(object: &dyn Object) -> Result<Scale, ApiError> {
+    object.as_any().downcast_ref::<Scale>().cloned().ok_or_else(|| ApiError::internal("not a Scale"))
+}
+
+/// The object as its scale would have it.
+fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn Object>, ApiError> {
+    let present = scale_of(old)?;
+    let scale = match wanted {
+        Wanted::Whole(scale) => scale.clone(),
+        Wanted::Patched(patch) => {
+            let tree = patch.onto((SCALE.schema)(), manage::tree(&present)?)?;
+            json::from_slice(tree.to_string().as_bytes()).map_err(|e| ApiError::BadRequest(e.to_string()))?
+        }
+    };
+    if scale.metadata.name != target.name {
+        return Err(ApiError::BadRequest(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            scale.metadata.name, target.name
+        )));
+    }
+    let mut errors = Errors::default();
+    if scale.spec.replicas < 0 {
+        let path = Path::new("spec").child("replicas");
+        errors.invalid(&path, scale.spec.replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid(SCALE.kind, &target.name, errors));
+    }
+    let mut new = old.clone_boxed();
+    new.meta_mut().resource_version.clone_from(&scale.metadata.resource_version);
+    new.meta_mut().uid.clone_from(&scale.metadata.uid);
+    let any = new.as_any_mut();
+    if let Some(deployment) = any.downcast_mut::<Deployment>() {
+        deployment.spec.replicas = Some(scale.spec.replicas);
+    } else if let Some(set) = any.downcast_mut::<ReplicaSet>() {
+        set.spec.replicas = Some(scale.spec.replicas);
+    }
+    Ok(new)
+}
+
+fn scale_of(object: &dyn Object) -> Result<Scale, ApiError> {
+    let any = object.as_any();
+    if let Some(deployment) = any.downcast_ref::<Deployment>() {
+        let (spec, status) = (&deployment.spec, &deployment.status);
+        return scale(&deployment.metadata, spec.replicas, status.replicas, spec.selector.as_deref());
+    }
+    if let Some(set) = any.downcast_ref::<ReplicaSet>() {
+        return scale(&set.metadata, set.spec.replicas, set.status.replicas, set.spec.selector.as_deref());
+    }
+    Err(ApiError::NoSuchPath)
+}
+
+fn scale(
+    meta: &ObjectMeta,
+    wanted: Option<i32>,
+    seen: i32,
+    selector: Option<&LabelSelector>,
+) -> Result<Scale, ApiError> {
+    let mut scale = Scale::default();
+    scale.metadata = ObjectMeta {
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        creation_timestamp: meta.creation_timestamp,
+        ..ObjectMeta::default()
+    };
+    scale.spec.replicas = wanted.unwrap_or(0);
+    scale.status.replicas = seen;
+    scale.status.selector = Labels::from_spec(selector).map_err(ApiError::internal)?.to_string();
+    Ok(scale)
+}
