@@ -5,11 +5,8 @@ pub mod certificate;
 pub mod event;
 pub mod namespace;
 pub mod pod;
-<<<<<<< HEAD
-pub mod review;
-=======
 pub mod privileged;
->>>>>>> 1149e75 (apiserver: scale, binding, eviction, finalize, approval, logs, exec, port-forward, proxies)
+pub mod review;
 
 use api_types::field::Errors;
 use api_types::kind::{Object, Row};

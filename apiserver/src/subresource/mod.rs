@@ -1,14 +1,11 @@
 //! Paths below an object: status, scale, binding and so on. One function and one row each.
 
-<<<<<<< HEAD
-mod token;
-=======
 mod aspects;
 mod binding;
 mod connect;
 mod eviction;
 mod scale;
->>>>>>> 1149e75 (apiserver: scale, binding, eviction, finalize, approval, logs, exec, port-forward, proxies)
+mod token;
 
 use std::sync::Arc;
 
@@ -45,14 +42,10 @@ pub async fn answer(
     if !known.verbs.contains(&info.verb.as_str()) {
         return Err(ApiError::MethodNotAllowed);
     }
-<<<<<<< HEAD
-    match known.name {
-        "status" => aspect(server, call, target, STATUS, body).await,
-        "token" => token::create(server, call, target, &body::read(body).await?).await,
-=======
     match (kind.resource, known.name) {
         (_, "status") => aspect(server, call, target, STATUS, body).await,
         (_, "scale") => scale::answer(server, call, target, body).await,
+        ("serviceaccounts", "token") => token::create(server, call, target, &body::read(body).await?).await,
         ("namespaces", "finalize") => aspect(server, call, target, aspects::FINALIZE, body).await,
         ("certificatesigningrequests", "approval") => {
             aspect(server, call, target, aspects::APPROVAL, body).await
@@ -66,7 +59,6 @@ pub async fn answer(
         ("pods" | "nodes" | "services", "log" | "exec" | "attach" | "portforward" | "proxy") => {
             connect::answer(server, call, target, known.name, extensions, body).await
         }
->>>>>>> 1149e75 (apiserver: scale, binding, eviction, finalize, approval, logs, exec, port-forward, proxies)
         _ => Err(ApiError::NoSuchPath),
     }
 }
