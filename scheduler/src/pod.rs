@@ -130,6 +130,21 @@ impl PodView {
         !self.node_name.is_empty()
     }
 
+    /// Whether the other version asks for something else. What schedulers and kubelets report of a
+    /// pod, our own conditions among it, is no reason to try it again.
+    pub fn asks_otherwise(&self, other: &Self) -> bool {
+        let request = |pod: &Self| Self {
+            resource_version: String::new(),
+            generation: 0,
+            scheduled: None,
+            nominated_node: Arc::default(),
+            start_time: None,
+            terminating_by_preemption: false,
+            ..pod.clone()
+        };
+        request(self) != request(other)
+    }
+
     /// Whether preemption takes `other` before this one: higher priority first, then the longer running.
     pub fn more_important_than(&self, other: &Self) -> bool {
         let started = |p: &Self| p.start_time.unwrap_or(Timestamp::MAX);

@@ -42,7 +42,7 @@ impl Plugin for TaintToleration {
     fn wakes(&self, pod: &PodView, event: &ClusterEvent) -> bool {
         let fits = |taints| untolerated(&pod.tolerations, taints).is_none();
         match event {
-            ClusterEvent::PodUpdated { new, .. } => new.uid == pod.uid,
+            ClusterEvent::PodUpdated { old, new } => new.uid == pod.uid && old.tolerations != new.tolerations,
             _ => event
                 .node()
                 .is_some_and(|(old, new)| fits(&new.taints) && old.is_none_or(|o| !fits(&o.taints))),

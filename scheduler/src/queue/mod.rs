@@ -175,8 +175,11 @@ impl Queue {
             return;
         };
         if let Place::InFlight(_) = entry.place {
-            let old = entry.queued.pod.clone();
+            let old = entry.update.as_ref().unwrap_or(&entry.queued.pod).clone();
             entry.update = Some(pod.clone());
+            if !pod.asks_otherwise(&old) {
+                return;
+            }
             self.remember(ClusterEvent::PodUpdated { old, new: pod });
             return;
         }
@@ -186,6 +189,7 @@ impl Queue {
         match place {
             Place::Active(..) => self.enter(queued, "PodUpdate"),
             Place::Backoff { .. } => self.put(queued, place),
+            Place::Unschedulable if !pod.asks_otherwise(&old) => self.put(queued, place),
             Place::Unschedulable => {
                 let event = ClusterEvent::PodUpdated { old, new: pod };
                 self.retry_if_helped(queued, &event, now);

@@ -94,6 +94,26 @@ fn five_minutes_are_the_longest_wait() {
 }
 
 #[test]
+fn our_own_condition_is_no_reason_to_try_again() {
+    let (mut queue, p) = (queue(), pod("p"));
+    queue.add(p.shared(), at(0));
+    pop(&mut queue, 0);
+    let reported = p.clone().edit(|p| {
+        p.metadata.resource_version = "7".into();
+        p.status
+            .conditions
+            .push(api_types::core::v1::PodCondition { type_: "PodScheduled".into(), ..Default::default() });
+    });
+    // Neither while in flight nor later, also when no plugin in particular rejected the pod.
+    queue.update(reported.shared(), at(0));
+    fail(&mut queue, &p, Returned::Unschedulable { rejected_by: [].into(), pending: false }, 0);
+    queue.update(reported.edit(|p| p.metadata.resource_version = "8".into()).shared(), at(20));
+    assert_eq!(pop(&mut queue, 100), None);
+    queue.update(p.toleration("a", "Exists", "", "").shared(), at(100));
+    assert_eq!(pop(&mut queue, 100).as_deref(), Some("p"));
+}
+
+#[test]
 fn gated_pods_enter_when_the_gates_are_gone() {
     let mut queue = queue();
     let gated = pod("p").edit(|p| {
