@@ -1,6 +1,8 @@
 //! certificatesigningrequest-approving-controller: a node's request for its own client certificate
 //! is approved if the requester may create such requests.
 
+use std::time::Duration;
+
 use api_types::authorization::v1::{ResourceAttributes, SubjectAccessReview};
 use api_types::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, RequestConditionType,
@@ -54,7 +56,7 @@ impl Controller for Approving {
         plan
     }
 
-    async fn perform(&self, candidate: Candidate, hands: &Hands) -> Result<(), Failure> {
+    async fn perform(&self, candidate: Candidate, hands: &Hands) -> Result<Option<Duration>, Failure> {
         for (subresource, message) in candidate.rights {
             let review = review(&candidate.csr, subresource);
             let answer =
@@ -62,14 +64,14 @@ impl Controller for Approving {
             if answer.status.allowed {
                 let approved = approve(candidate.csr, message, hands.clock.now());
                 let outcome = hands.all(approval(approved)).await;
-                return outcome.failures.into_iter().next().map_or(Ok(()), Err);
+                return outcome.failures.into_iter().next().map_or(Ok(None), Err);
             }
         }
         tracing::debug!(
             key = candidate.csr.metadata.name,
             "recognized, but the requester may not ask for it"
         );
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -90,7 +90,7 @@ impl Controller for Signing {
         plan
     }
 
-    async fn perform(&self, sign: Box<Sign>, hands: &Hands) -> Result<(), Failure> {
+    async fn perform(&self, sign: Box<Sign>, hands: &Hands) -> Result<Option<Duration>, Failure> {
         let Sign { mut csr, request, seconds } = *sign;
         let now = hands.clock.now();
         let signed = self.authority.sign(&request, &csr.spec.usages, now, seconds);
@@ -100,7 +100,7 @@ impl Controller for Signing {
         }
         let mut plan = Plan::nothing();
         plan.act(Action::update_status(csr));
-        hands.all(plan).await.failures.into_iter().next().map_or(Ok(()), Err)
+        hands.all(plan).await.failures.into_iter().next().map_or(Ok(None), Err)
     }
 }
 
