@@ -71,6 +71,8 @@ pub struct Kubelet {
     pub images: Images,
     /// Crashed containers.
     pub crashes: Backoff,
+    /// Pods whose volumes could not be set up.
+    pub volume_failures: Backoff,
     /// Failed starts.
     pub reasons: Reasons,
     /// Probes.
@@ -120,6 +122,7 @@ impl Kubelet {
         let uid = &pod.metadata.uid;
         self.images.forget(uid);
         self.crashes.forget(&format!("{uid}_"));
+        self.volume_failures.forget(uid);
         self.reasons.forget(uid);
         self.probes.remove(uid);
         self.references.forget(uid);

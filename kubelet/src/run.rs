@@ -162,6 +162,8 @@ fn assemble(
         node_labels: flags.node_labels.0.clone(),
         images: Images::new(runtime.clone(), recorder.clone(), serial),
         crashes: Backoff::upstream(),
+        // COMPAT: upstream's for volumes: half a second to two minutes.
+        volume_failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(122)),
         reasons: Reasons::default(),
         references: References::new(client.clone(), Arc::new(wake)),
         services: Services::new(),

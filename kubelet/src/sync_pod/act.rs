@@ -27,8 +27,6 @@ use crate::{admission, cgroup, dns, resources};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
-/// First pause after a volume failed.
-const VOLUME_RETRY: Duration = Duration::from_secs(2);
 /// A pod at rest is looked at again that often, in case something was missed.
 const RESYNC: Duration = Duration::from_secs(300);
 
@@ -122,9 +120,15 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
         // Containers that run go on running without the change that failed.
         Err(error) => {
             tracing::warn!(pod = pod.metadata.name, error, "volumes are not ready");
-            return Ok(Outcome::Wait(Some(VOLUME_RETRY.mul_f64(1.0 + fastrand::f64() * 4.0))));
+            let now = Timestamp::now();
+            // A wake before its time is no new failure.
+            if kubelet.volume_failures.remaining_since_update(uid, now).is_none() {
+                kubelet.volume_failures.next(uid, now);
+            }
+            return Ok(Outcome::Wait(kubelet.volume_failures.remaining_since_update(uid, now)));
         }
     };
+    kubelet.volume_failures.forget(uid);
     kubelet.probes.add(pod);
     let liveness = |id: &str| kubelet.probes.verdict(id, Type::Liveness);
     let startup = |id: &str| kubelet.probes.verdict(id, Type::Startup);

@@ -177,9 +177,13 @@ async fn configure(
     })?;
     let spec = v1::ImageSpec { image: image.to_owned(), ..Default::default() };
     let known = kubelet.runtime.image(spec).await.map_err(|error| error.to_string())?;
-    let image_user = known
+    let mut image_user = known
         .map(|image| ImageUser { uid: image.uid.map(|uid| uid.value), name: image.username })
         .unwrap_or_default();
+    if image_user == ImageUser::default() {
+        // An image that names no user runs as root.
+        image_user.uid = Some(0);
+    }
     let seccomp_root = kubelet.root.join("seccomp").to_string_lossy().into_owned();
     let inputs = Inputs {
         restart_count,
