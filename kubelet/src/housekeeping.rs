@@ -34,7 +34,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
         }
         remove_orphaned_files(&kubelet).await;
         rotate_logs(&kubelet).await;
-        if round % COLLECT == 0
+        if round.is_multiple_of(COLLECT)
             && let Err(error) = collect(&kubelet).await
         {
             tracing::warn!(error, "cannot collect dead containers");
@@ -147,10 +147,12 @@ async fn collect(kubelet: &Arc<Kubelet>) -> Result<(), String> {
         let Some(identity) = Identity::from_labels(&sandbox.labels) else { continue };
         let dead = sandbox.state == v1::PodSandboxState::SandboxNotready as i32;
         let last = newest.get(&identity.uid) == Some(&sandbox.created_at);
-        if dead && !last && !used.contains(&sandbox.id) {
-            if let Err(error) = kubelet.runtime.remove_sandbox(&sandbox.id).await {
-                tracing::warn!(%error, sandbox = sandbox.id, "cannot remove a dead sandbox");
-            }
+        if dead
+            && !last
+            && !used.contains(&sandbox.id)
+            && let Err(error) = kubelet.runtime.remove_sandbox(&sandbox.id).await
+        {
+            tracing::warn!(%error, sandbox = sandbox.id, "cannot remove a dead sandbox");
         }
     }
     Ok(())

@@ -341,10 +341,10 @@ impl Worker {
         if starts {
             self.turn.stage = Stage::Terminating;
         }
-        if starts || (shorter && self.turn.stage == Stage::Terminating) {
-            if let Some(running) = &self.running {
-                running.cancel();
-            }
+        if (starts || (shorter && self.turn.stage == Stage::Terminating))
+            && let Some(running) = &self.running
+        {
+            running.cancel();
         }
     }
 }

@@ -9,6 +9,9 @@ pub mod changes;
 pub mod labels;
 pub mod observed;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

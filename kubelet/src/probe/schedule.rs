@@ -39,10 +39,13 @@ struct Entry {
     turn: u64,
 }
 
+/// When, which turn, whose.
+type Due = (Instant, u64, KeyOrder);
+
 #[derive(Default)]
 struct State {
     entries: HashMap<Key, Entry>,
-    queue: BinaryHeap<Reverse<(Instant, u64, KeyOrder)>>,
+    queue: BinaryHeap<Reverse<Due>>,
     /// Verdicts by container id.
     verdicts: HashMap<(String, Type), Verdict>,
     turns: u64,
@@ -64,6 +67,11 @@ impl Ord for KeyOrder {
     }
 }
 
+/// The status of the pod with a uid.
+pub type StatusOf = Box<dyn Fn(&str) -> Option<PodStatus> + Send + Sync>;
+/// Wakes the worker of the pod with a uid.
+pub type Wake = Box<dyn Fn(&str) + Send + Sync>;
+
 /// What the probes need from the kubelet.
 pub struct Surroundings {
     /// Runs exec probes.
@@ -71,9 +79,9 @@ pub struct Surroundings {
     /// Gets "Unhealthy" events.
     pub recorder: Recorder,
     /// The last computed status of a pod.
-    pub status: Box<dyn Fn(&str) -> Option<PodStatus> + Send + Sync>,
+    pub status: StatusOf,
     /// Wakes a pod's worker.
-    pub wake: Box<dyn Fn(&str) + Send + Sync>,
+    pub wake: Wake,
     /// When this kubelet started.
     pub started: Timestamp,
 }

@@ -24,7 +24,7 @@ struct Token {
 /// When a token issued then and expiring then is to be renewed.
 fn renewal(issued: Timestamp, expires: Timestamp) -> Timestamp {
     let life = expires.duration_since(issued).as_secs();
-    let after = (life - life / 5).min(LONGEST_USE).max(0);
+    let after = (life - life / 5).clamp(0, LONGEST_USE);
     issued.checked_add(jiff::SignedDuration::from_secs(after)).unwrap_or(expires)
 }
 

@@ -59,8 +59,13 @@ impl Statuses {
         let mut state = self.state.lock();
         let finished = state.entries.get(&uid).is_some_and(|entry| entry.finished);
         let known = state.entries.get(&uid).is_some_and(|entry| entry.status == status);
-        let new = !known || merged(pod, &status) != pod.status;
-        state.entries.insert(uid.clone(), Entry { pod: Arc::clone(pod), status, finished });
+        // What a write stored may be ahead of the watch, from which the caller's pod comes.
+        let pod = match state.entries.get(&uid) {
+            Some(entry) if revision(&entry.pod) > revision(pod) => Arc::clone(&entry.pod),
+            _ => Arc::clone(pod),
+        };
+        let new = !known || merged(&pod, &status) != pod.status;
+        state.entries.insert(uid.clone(), Entry { pod, status, finished });
         if new {
             state.dirty.insert(uid);
             drop(state);
@@ -74,7 +79,9 @@ impl Statuses {
         let mut state = self.state.lock();
         if let Some(entry) = state.entries.get_mut(&uid) {
             entry.finished = true;
-            entry.pod = Arc::clone(pod);
+            if revision(pod) > revision(&entry.pod) {
+                entry.pod = Arc::clone(pod);
+            }
             state.dirty.insert(uid);
             drop(state);
             self.changed.notify_one();
@@ -172,6 +179,11 @@ impl Statuses {
             entry.pod = Arc::new(stored.clone());
         }
     }
+}
+
+/// Revisions of one object are in order (KEP-5504).
+fn revision(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.parse().unwrap_or_default()
 }
 
 /// The computed status with what others own in the pod's.

@@ -94,10 +94,11 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     let pod = &turn.pod;
     let uid = &pod.metadata.uid;
     let observed = kubelet.observe(uid).await.map_err(text)?;
-    if !turn.admitted && !observed.may_run() {
-        if let Err(refusal) = admission::admit(kubelet, pod) {
-            return Ok(Outcome::Evict(refusal));
-        }
+    if !turn.admitted
+        && !observed.may_run()
+        && let Err(refusal) = admission::admit(kubelet, pod)
+    {
+        return Ok(Outcome::Evict(refusal));
     }
     if let Some(outcome) = deadline(kubelet, pod) {
         return Ok(outcome);

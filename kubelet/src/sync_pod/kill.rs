@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api_types::core::v1::{Container, Lifecycle, LifecycleHandler, Pod};
+use api_types::core::v1::{Container, LifecycleHandler, Pod};
 use futures::future::join_all;
 
 use super::plan::{KillReason, is_sidecar};
@@ -73,9 +73,7 @@ pub async fn stop_container(kubelet: &Arc<Kubelet>, target: Target<'_>) -> Resul
     kubelet.recorder.container(pod, &seen.name, "Normal", "Killing", message);
     let mut grace = grace.unwrap_or_else(|| grace_period(pod, spec, seen, reason));
     let hook: Option<&LifecycleHandler> = match spec {
-        Some(spec) => {
-            spec.lifecycle.as_ref().and_then(|lifecycle: &Box<Lifecycle>| lifecycle.pre_stop.as_deref())
-        }
+        Some(spec) => spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_deref()),
         None => seen.facts.pre_stop.as_ref(),
     };
     if let Some(hook) = hook.filter(|_| grace > 0) {
