@@ -28,7 +28,7 @@ pub(super) static SYSTEM_BINDINGS: &[BindingRow] = &[
         .users("system:kube-controller-manager system:kube-scheduler"),
     bind("system::leader-locking-kube-controller-manager")
         .users("system:kube-controller-manager")
-        .service_accounts("kube-system/kube-controller-manager"),
+        .service_accounts("kube-system/kube-controller-manager kube-system/leader-election-controller"),
     bind("system::leader-locking-kube-scheduler")
         .users("system:kube-scheduler")
         .service_accounts("kube-system/kube-scheduler"),

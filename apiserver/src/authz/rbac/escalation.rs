@@ -100,8 +100,8 @@ impl Check<'_> {
             return Ok(());
         }
         let rules = self.policy.rules_of_role(role, namespace).map_err(|_| match role.kind.as_str() {
-            "Role" => EscalationError::RoleNotFound { kind: "role", name: role.name.clone() },
-            "ClusterRole" => EscalationError::RoleNotFound { kind: "clusterrole", name: role.name.clone() },
+            "Role" => EscalationError::RoleNotFound { kind: "roles", name: role.name.clone() },
+            "ClusterRole" => EscalationError::RoleNotFound { kind: "clusterroles", name: role.name.clone() },
             other => EscalationError::UnknownRoleKind(other.to_owned()),
         })?;
         self.covered(&rules)

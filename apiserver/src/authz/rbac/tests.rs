@@ -256,6 +256,6 @@ fn bindings_are_checked_by_the_rules_of_their_role() {
     assert_eq!(write("carol", bind, info, &new, None), Ok(()));
 
     new.role_ref = role_ref("Role", "missing");
-    let missing = EscalationError::RoleNotFound { kind: "role", name: "missing".into() };
+    let missing = EscalationError::RoleNotFound { kind: "roles", name: "missing".into() };
     assert_eq!(write("carol", vec![], info, &new, None), Err(missing));
 }
