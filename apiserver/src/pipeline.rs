@@ -141,7 +141,7 @@ async fn answer(
     let user = impersonated(server, &requestor, &mut parts.headers)?;
 
     // Authorize.
-    authorize(server, &user, info)?;
+    authorize(server, &user, info).await?;
 
     // Route.
     let call = Call {
@@ -217,9 +217,15 @@ fn impersonated(server: &Server, requestor: &User, headers: &mut http::HeaderMap
     }
 }
 
-fn authorize(server: &Server, user: &User, info: &RequestInfo) -> Result<(), ApiError> {
+async fn authorize(server: &Server, user: &User, info: &RequestInfo) -> Result<(), ApiError> {
     let attributes = Attributes { user, info };
-    match server.authorizer.authorize(attributes) {
+    let mut decision = server.authorizer.authorize(attributes);
+    if !matches!(decision, Decision::Allow(_)) && authz::node::node_of(user).is_some() {
+        // A kubelet may ask for what its newest pod needs before the views have that pod.
+        server.fresh.catch_up().await;
+        decision = server.authorizer.authorize(attributes);
+    }
+    match decision {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) | Decision::NoOpinion(reason) => {
             tracing::debug!(user = user.name, path = info.path, reason, "Forbidden");

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use api_types::kind::Row;
 use api_types::kinds;
-use http::{Extensions, Method, Response};
+use http::{Extensions, HeaderValue, Method, Response, header};
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
+use crate::authn::service_account::discovery as open_id;
 use crate::body::{self, Body};
 use crate::call::{Call, Target};
 use crate::discovery;
@@ -159,13 +160,15 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
             let info = serde_json::to_vec_pretty(&daemon::version::info()).map_err(ApiError::internal)?;
             Ok(body::response(200, negotiate::JSON, body::full(info)))
         }
-        "/.well-known/openid-configuration" => {
+        open_id::CONFIGURATION_PATH => {
+            only_get(call)?;
             let documents = server.open_id.as_ref().ok_or(ApiError::NoSuchPath)?;
-            Ok(body::response(200, negotiate::JSON, body::full(documents.configuration.clone())))
+            Ok(public(negotiate::JSON, &documents.configuration))
         }
-        "/openid/v1/jwks" => {
+        open_id::KEYS_PATH => {
+            only_get(call)?;
             let documents = server.open_id.as_ref().ok_or(ApiError::NoSuchPath)?;
-            Ok(body::response(200, "application/jwk-set+json", body::full(documents.keys.clone())))
+            Ok(public(open_id::KEYS_MEDIA_TYPE, &documents.keys))
         }
         "/metrics" => {
             only_get(call)?;
@@ -181,6 +184,13 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
         }
         _ => Err(ApiError::NoSuchPath),
     }
+}
+
+/// A document that anybody may keep for a while.
+fn public(media_type: &'static str, document: &[u8]) -> Response<Body> {
+    let mut response = body::response(200, media_type, body::full(document.to_vec()));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(open_id::CACHE_CONTROL));
+    response
 }
 
 fn only_get(call: &Call) -> Result<(), ApiError> {

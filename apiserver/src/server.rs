@@ -14,12 +14,15 @@ use crate::authz::Authorizer;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
 use crate::subresource::Kubelets;
+use crate::views::CatchUp;
 
 /// The server's parts, made once in `main`.
 pub struct Server {
     pub storage: Storage,
     pub authenticator: Authenticator,
     pub authorizer: Arc<dyn Authorizer>,
+    /// Lets what access is decided from reach the store's state.
+    pub fresh: Arc<dyn CatchUp>,
     pub admission: Chain,
     /// /.well-known/openid-configuration and its keys; `None` where the issuer is no URL.
     pub open_id: Option<OpenIdDocuments>,

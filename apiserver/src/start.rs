@@ -62,6 +62,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         storage,
         authenticator: access.authenticator,
         authorizer: access.authorizer,
+        fresh: access.feed.clone(),
         admission: access.admission,
         open_id: access.open_id,
         issuer: access.issuer,

@@ -23,7 +23,7 @@ mod taint_nodes_by_condition;
 mod tests;
 
 pub use chain::Chain;
-pub use table::{FlagError, chosen};
+pub use table::chosen;
 
 use crate::authz::Authorizer;
 use crate::authz::rbac::Policy;

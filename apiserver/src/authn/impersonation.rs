@@ -4,9 +4,8 @@
 //! `impersonate`; all must be allowed. The headers are removed once they have been honoured.
 
 use super::front_proxy::{remove_prefixed, text, unescape};
-use crate::authz::{Authorizer, forbidden};
+use crate::authz::Authorizer;
 use crate::request::{Attributes, Decision, RequestInfo, User};
-use crate::status::ApiError;
 use http::HeaderMap;
 use std::collections::BTreeMap;
 
@@ -25,18 +24,6 @@ pub enum ImpersonationError {
     /// A 403 about `info`, which is what the user would have had to be allowed.
     #[error("impersonation is not allowed: {reason}")]
     Forbidden { info: Box<RequestInfo>, reason: String },
-}
-
-impl ImpersonationError {
-    /// What the client is told.
-    pub fn into_api_error(self, requestor: &User) -> ApiError {
-        match self {
-            Self::NoUser(_) => ApiError::BadRequest(self.to_string()),
-            Self::Forbidden { info, reason } => {
-                forbidden(Attributes { user: requestor, info: &info }, &reason)
-            }
-        }
-    }
 }
 
 /// The user to go on with; `None` when the headers ask for nothing. Removes the headers.

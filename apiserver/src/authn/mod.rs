@@ -14,7 +14,7 @@ mod tests;
 mod token_cache;
 mod x509;
 
-pub use front_proxy::{FrontProxy, FrontProxyError};
+pub use front_proxy::FrontProxy;
 pub use token_cache::TokenCache;
 pub use x509::{ConnectionIdentity, X509};
 

@@ -14,7 +14,7 @@ mod union;
 
 pub use fixed::{AlwaysAllow, AlwaysDeny};
 pub use forbidden::forbidden;
-pub use union::{Mode, ModeError, Union, parse_modes};
+pub use union::{Mode, Union, parse_modes};
 
 use crate::request::{Attributes, Decision, User};
 use api_types::authorization::v1::{NonResourceRule, ResourceRule};

@@ -21,11 +21,6 @@ use api_types::core::v1::{Namespace, PreemptionPolicy};
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use api_types::scheduling::v1::PriorityClass;
 
-/// Names of the readiness checks that pass once these are in place.
-pub const POLICY_HOOK: &str = "poststarthook/rbac/bootstrap-roles";
-pub const PRIORITY_CLASSES_HOOK: &str = "poststarthook/scheduling/bootstrap-system-priority-classes";
-pub const NAMESPACES_HOOK: &str = "poststarthook/start-system-namespaces-controller";
-
 /// Namespaces that always exist.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
 

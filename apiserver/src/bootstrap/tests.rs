@@ -11,10 +11,12 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+type Key = (&'static str, String, String);
+
 /// A store in memory.
 #[derive(Default)]
 struct Memory {
-    objects: Mutex<BTreeMap<(&'static str, String, String), Box<dyn Object>>>,
+    objects: Mutex<BTreeMap<Key, Box<dyn Object>>>,
     writes: Mutex<u32>,
 }
 

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+type ByName<T> = BTreeMap<Box<str>, Arc<T>>;
+
 /// The objects of one kind. Cluster-wide kinds use the empty namespace.
 #[derive(Debug)]
 pub struct Lister<T> {
-    by_namespace: RwLock<HashMap<Box<str>, BTreeMap<Box<str>, Arc<T>>>>,
+    by_namespace: RwLock<HashMap<Box<str>, ByName<T>>>,
 }
 
 impl<T> Default for Lister<T> {
@@ -22,15 +24,6 @@ impl<T> Default for Lister<T> {
 impl<T> Lister<T> {
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
         self.by_namespace.read().get(namespace)?.get(name).cloned()
-    }
-
-    /// All objects of a namespace, ordered by name.
-    pub fn list(&self, namespace: &str) -> Vec<Arc<T>> {
-        self.by_namespace
-            .read()
-            .get(namespace)
-            .map(|objects| objects.values().cloned().collect())
-            .unwrap_or_default()
     }
 
     /// Walks a namespace in order of names until `visit` breaks.

@@ -6,16 +6,16 @@
 
 mod check;
 mod claims;
-mod discovery;
+pub mod discovery;
 mod issue;
 mod keys;
 #[cfg(test)]
 mod tests;
 
 pub use check::ServiceAccountTokens;
-pub use discovery::{DiscoveryError, OpenIdDocuments};
+pub use discovery::OpenIdDocuments;
 pub use issue::{Bound, IssueOptions, Issuer, cannot_bind};
-pub use keys::{KeyError, SigningKey, VerifyingKeys};
+pub use keys::{SigningKey, VerifyingKeys};
 
 /// `system:serviceaccount:NAMESPACE:NAME`
 pub fn user_name(namespace: &str, name: &str) -> String {

@@ -1,5 +1,6 @@
 //! Tokens from request to refusal: keys, claims, binding, expiry, discovery.
 
+use super::discovery::DiscoveryError;
 use super::issue::Bound;
 use super::*;
 use crate::authn::{AuthnError, TokenAuthenticator};
@@ -199,7 +200,7 @@ async fn tokens_end_with_what_they_are_bound_to() {
     };
     type Change = fn(&Views);
     let cases: [(Bound, Change, &str); 7] = [
-        (pod(), |v| drop(v.pods.remove("web", "pod")), "service account token has been invalidated"),
+        (pod(), |v| v.pods.remove("web", "pod"), "service account token has been invalidated"),
         (
             pod(),
             |v| {

@@ -9,7 +9,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use policy::{Policy, Source};
+pub use policy::Policy;
 pub use rules::rule_allows;
 
 use super::{Authorizer, Rules};

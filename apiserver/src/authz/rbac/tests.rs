@@ -234,9 +234,8 @@ fn nobody_grants_what_they_do_not_have() {
 
 #[test]
 fn aggregation_takes_everything() {
-    let mut role = ClusterRole::default();
-    role.aggregation_rule =
-        Some(Box::new(AggregationRule { cluster_role_selectors: vec![Default::default()] }));
+    let everything = AggregationRule { cluster_role_selectors: vec![Default::default()] };
+    let role = ClusterRole { aggregation_rule: Some(Box::new(everything)), ..ClusterRole::default() };
     let info = "create rbac.authorization.k8s.io clusterroles all";
     let text = "must have cluster-admin privileges to use the aggregationRule";
     let some = vec![rule("get list create", "*", "*", "")];

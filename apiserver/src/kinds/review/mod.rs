@@ -9,13 +9,13 @@ use api_types::authorization::v1::{
     LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
     SubjectRulesReviewStatus,
 };
-use api_types::field::{Errors, Path};
+use api_types::field::Errors;
 use api_types::kind::{Kind, Object};
 use api_types::meta::Time;
 use api_types::value::StringList;
 
 use crate::answer::Answer;
-use crate::authn::{Authenticator, AuthnError};
+use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::call::{Call, Target};
 use crate::registry::admit::{self, Operation, Write};

@@ -1,6 +1,7 @@
 //! Reviews against a small authorizer: what is asked, what is refused, what is answered.
 
 use super::*;
+use crate::authn::AuthnError;
 use crate::authz::Rules;
 use crate::request::{Attributes, Decision};
 use api_types::authorization::v1::{
