@@ -17,6 +17,8 @@ use crate::controllers::deployment::Deployments;
 use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoints::EndpointsController;
 use crate::controllers::namespace::Namespaces;
+use crate::controllers::node_ipam::NodeIpam;
+use crate::controllers::pod_gc::PodGc;
 use crate::controllers::replica_set::ReplicaSets;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
@@ -120,6 +122,21 @@ pub const ROWS: &[Row] = &[
         name: "certificatesigningrequest-cleaner-controller",
         account: "certificate-controller",
         start: |s| s.run(Cleaner, 1),
+    },
+    Row {
+        name: "pod-garbage-collector-controller",
+        account: "pod-garbage-collector",
+        start: |s| s.run(PodGc::new(s.flags.terminated_pod_gc_threshold), 2),
+    },
+    Row {
+        name: "node-ipam-controller",
+        account: "node-controller",
+        start: |s| {
+            if !s.flags.allocate_node_cidrs {
+                return Ok(false);
+            }
+            s.run(NodeIpam::new(&s.flags)?, 1)
+        },
     },
 ];
 

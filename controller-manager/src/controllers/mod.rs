@@ -5,6 +5,8 @@ pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod namespace;
+pub mod node_ipam;
+pub mod pod_gc;
 pub mod replica_set;
 pub mod root_ca;
 pub mod service_account;
