@@ -16,6 +16,7 @@ use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::deployment::Deployments;
 use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoints::EndpointsController;
+use crate::controllers::garbage_collector;
 use crate::controllers::namespace::Namespaces;
 use crate::controllers::node_ipam::NodeIpam;
 use crate::controllers::pod_gc::PodGc;
@@ -92,6 +93,16 @@ pub const ROWS: &[Row] = &[
         name: "namespace-controller",
         account: "namespace-controller",
         start: |s| s.run(Namespaces, s.flags.concurrent_namespace_syncs),
+    },
+    Row {
+        name: "garbage-collector-controller",
+        account: "generic-garbage-collector",
+        start: |s| {
+            if s.flags.enable_garbage_collector {
+                garbage_collector::start(s);
+            }
+            Ok(s.flags.enable_garbage_collector)
+        },
     },
     Row {
         name: "deployment-controller",

@@ -4,6 +4,7 @@ pub mod csr;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
+pub mod garbage_collector;
 pub mod namespace;
 pub mod node_ipam;
 pub mod pod_gc;
