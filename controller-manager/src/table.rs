@@ -19,10 +19,12 @@ use crate::controllers::endpoints::EndpointsController;
 use crate::controllers::garbage_collector;
 use crate::controllers::namespace::Namespaces;
 use crate::controllers::node_ipam::NodeIpam;
+use crate::controllers::node_lifecycle::{Limits, NodeLifecycle};
 use crate::controllers::pod_gc::PodGc;
 use crate::controllers::replica_set::ReplicaSets;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
+use crate::controllers::taint_eviction::TaintEviction;
 use crate::flags::Flags;
 
 /// A controller.
@@ -148,6 +150,16 @@ pub const ROWS: &[Row] = &[
             }
             s.run(NodeIpam::new(&s.flags)?, 1)
         },
+    },
+    Row {
+        name: "node-lifecycle-controller",
+        account: "node-controller",
+        start: |s| s.run(NodeLifecycle::new(Limits::from(&*s.flags), s.clock.clone()), 1),
+    },
+    Row {
+        name: "taint-eviction-controller",
+        account: "node-controller",
+        start: |s| s.run(TaintEviction::new(s.clock.clone()), 2),
     },
 ];
 
