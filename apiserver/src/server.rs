@@ -11,6 +11,7 @@ use crate::admission::Chain;
 use crate::authn::Authenticator;
 use crate::authn::service_account::{Issuer, OpenIdDocuments};
 use crate::authz::Authorizer;
+use crate::kinds::service::ServiceRanges;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
 use crate::subresource::Kubelets;
@@ -43,6 +44,7 @@ pub struct Server {
     /// `--allow-privileged`
     pub allow_privileged: bool,
     pub kubelets: Kubelets,
+    pub service_ranges: ServiceRanges,
     /// HOST:PORT that discovery tells clients.
     pub address: String,
     /// Ends all watches, at shutdown.

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::access;
 use crate::bootstrap::{self, ObjectsError};
 use crate::flags::{Etcd, Flags};
+use crate::kinds::service::{self, ServiceRanges};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::objects::Registry;
@@ -75,6 +76,10 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         event_ttl: flags.etcd.event_ttl.0,
         allow_privileged: flags.misc.allow_privileged,
         kubelets: Kubelets::new(&flags.misc, &background)?,
+        service_ranges: ServiceRanges {
+            ips: flags.misc.service_cluster_ip_range.parse().context("--service-cluster-ip-range")?,
+            ports: flags.misc.service_node_port_range.parse().context("--service-node-port-range")?,
+        },
         address: advertised,
         watches_end: watches_end.clone(),
     });
@@ -92,6 +97,10 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         tracing::info!("Watch caches are filled");
         shutdown.unless(bootstrap(&server, &fresh_cluster)).await;
     }
+    // Shut down with the requests: its last act needs the store only.
+    let leaving = shutdown.child();
+    let own = service::Own { ip: own_ip(&flags), port: flags.serving.secure_port };
+    let advertising = tokio::spawn(service::reconcile(server.clone(), own, leaving));
 
     shutdown.wait().await;
     tracing::info!("Shutting down");
@@ -100,6 +109,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     watches_end.trigger();
     closing.trigger();
     serving.await.context("the listener's task")?;
+    advertising.await.context("the kubernetes service's task")?;
     background.trigger();
     Ok(())
 }
@@ -139,8 +149,21 @@ fn places(limit: usize) -> Option<Semaphore> {
 }
 
 fn advertised(flags: &Flags) -> String {
-    let ip = flags.generic.advertise_address.unwrap_or(flags.serving.bind_address);
-    std::net::SocketAddr::new(ip, flags.serving.secure_port).to_string()
+    std::net::SocketAddr::new(own_ip(flags), flags.serving.secure_port).to_string()
+}
+
+/// The address at which the cluster reaches this server. Loopback and "all" are none: then it is
+/// that of the interface with the default route.
+fn own_ip(flags: &Flags) -> std::net::IpAddr {
+    let given = flags.generic.advertise_address.unwrap_or(flags.serving.bind_address);
+    if !given.is_unspecified() && !given.is_loopback() {
+        return given;
+    }
+    // Connecting a datagram socket sends nothing; it only chooses the interface.
+    let chosen = std::net::UdpSocket::bind("0.0.0.0:0")
+        .and_then(|socket| socket.connect("192.0.2.1:9").map(|()| socket))
+        .and_then(|socket| socket.local_addr());
+    chosen.map_or(given, |address| address.ip())
 }
 
 fn store_checks(health: &Health, kv: &Arc<Kv>) {

@@ -7,7 +7,9 @@ pub mod namespace;
 pub mod pod;
 pub mod privileged;
 pub mod review;
+pub mod service;
 
+use api_types::core::v1::Service;
 use api_types::field::Errors;
 use api_types::kind::{Object, Row};
 use api_types::value::Time;
@@ -28,8 +30,16 @@ pub async fn companions(
     new: Option<&mut dyn Object>,
     dry_run: bool,
 ) -> Result<Vec<Op>, ApiError> {
-    let _ = (server, old, new, dry_run);
-    Ok(Vec::new())
+    let _ = dry_run;
+    let old = old.and_then(service::of);
+    match new {
+        Some(new) => match new.as_any_mut().downcast_mut::<Service>() {
+            Some(new) => service::companions(server, old, Some(new)).await,
+            None => Ok(Vec::new()),
+        },
+        None if old.is_some() => service::companions(server, old, None).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// What the server writes into a new object out of the request.

@@ -4,6 +4,7 @@
 //! side gets the present value in the same answer. Concurrent questions for the store's current
 //! revision share one request. A value is bytes; keys are relative to the registry prefix.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -188,13 +189,12 @@ pub struct Kv {
     /// Set once the store's version is known; see [`progress_is_reliable`].
     reliable_progress: AtomicBool,
     latency: metrics::HistogramVec,
-    /// A lease of recent making, shared by the keys of about the same lifetime, as upstream does.
-    recent_lease: tokio::sync::Mutex<Option<SharedLease>>,
+    /// Leases of recent making by time to live, shared by keys of about the same end, as upstream does.
+    recent_leases: tokio::sync::Mutex<HashMap<i64, SharedLease>>,
 }
 
 struct SharedLease {
     id: i64,
-    ttl: i64,
     made: Instant,
     uses: u32,
 }
@@ -263,7 +263,7 @@ impl Kv {
                     8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
                 ],
             ),
-            recent_lease: tokio::sync::Mutex::new(None),
+            recent_leases: tokio::sync::Mutex::default(),
         })
     }
 
@@ -398,20 +398,19 @@ impl Kv {
 
     /// A lease on which keys with this time to live may hang.
     pub async fn lease(&self, ttl: i64) -> Result<i64, KvError> {
-        let mut recent = self.recent_lease.lock().await;
-        if let Some(lease) = recent.as_mut().filter(|l| {
-            l.ttl == ttl
-                && l.uses < LEASE_KEYS
-                && l.made.elapsed() < LEASE_REUSE.min(Duration::from_secs(ttl as u64 / 10))
-        }) {
+        let mut recent = self.recent_leases.lock().await;
+        // The last key to join must still live its whole time.
+        let reuse = (LEASE_REUSE.as_secs() as i64).min(ttl / 10);
+        if let Some(lease) = recent
+            .get_mut(&ttl)
+            .filter(|lease| lease.uses < LEASE_KEYS && (lease.made.elapsed().as_secs() as i64) < reuse)
+        {
             lease.uses += 1;
             return Ok(lease.id);
         }
-        // The last key to join must still live its whole time.
-        let reuse = (LEASE_REUSE.as_secs() as i64).min(ttl / 10);
-        let answer =
-            self.lease.clone().lease_grant(LeaseGrantRequest { ttl: ttl + reuse, id: 0 }).await?.into_inner();
-        *recent = Some(SharedLease { id: answer.id, ttl, made: Instant::now(), uses: 1 });
+        let request = LeaseGrantRequest { ttl: ttl + reuse, id: 0 };
+        let answer = self.lease.clone().lease_grant(request).await?.into_inner();
+        recent.insert(ttl, SharedLease { id: answer.id, made: Instant::now(), uses: 1 });
         Ok(answer.id)
     }
 
