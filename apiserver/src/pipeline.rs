@@ -219,12 +219,14 @@ fn impersonated(server: &Server, requestor: &User, headers: &mut http::HeaderMap
 
 async fn authorize(server: &Server, user: &User, info: &RequestInfo) -> Result<(), ApiError> {
     let attributes = Attributes { user, info };
+    let started = Instant::now();
     let mut decision = server.authorizer.authorize(attributes);
     if !matches!(decision, Decision::Allow(_)) && authz::node::node_of(user).is_some() {
         // A kubelet may ask for what its newest pod needs before the views have that pod.
         server.fresh.catch_up().await;
         decision = server.authorizer.authorize(attributes);
     }
+    authz::metrics::decided(&decision, started.elapsed().as_secs_f64());
     match decision {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) | Decision::NoOpinion(reason) => {

@@ -1,19 +1,20 @@
 //! Runs the plugins, one after another.
 
-use super::{Context, Operation, Plugin, Refusal, Request, escalation::Escalation};
+use super::table::Chosen;
+use super::{Context, Operation, Plugin, Refusal, Request, escalation::Escalation, metrics};
 use crate::authz::Authorizer;
 use crate::status::ApiError;
 use crate::views::{CatchUp, Views};
 use daemon::clock::SharedClock;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at something that somebody is about to make.
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// The plugins that are on, and what they decide from.
 pub struct Chain {
-    plugins: Vec<Box<dyn Plugin>>,
+    plugins: Vec<Chosen>,
     views: Arc<Views>,
     fresh: Arc<dyn CatchUp>,
     authorizer: Arc<dyn Authorizer>,
@@ -23,14 +24,14 @@ pub struct Chain {
 impl Chain {
     /// `plugins` in their order, as [`super::chosen`] gives them.
     pub fn new(
-        mut plugins: Vec<Box<dyn Plugin>>,
+        mut plugins: Vec<Chosen>,
         views: Arc<Views>,
         fresh: Arc<dyn CatchUp>,
         authorizer: Arc<dyn Authorizer>,
         clock: SharedClock,
     ) -> Self {
         // Upstream has it in the storage of its kinds: no flag turns it off.
-        plugins.insert(0, Box::new(Escalation));
+        plugins.insert(0, ("RoleEscalation", Box::new(Escalation)));
         Self { plugins, views, fresh, authorizer, clock }
     }
 
@@ -39,14 +40,7 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, request: &mut Request<'_>) -> Result<(), ApiError> {
-        for plugin in self.interested(request.operation) {
-            let mut attempt = 0;
-            while let Err(refusal) = plugin.admit(request, self.context()) {
-                self.again(refusal, attempt).await?;
-                attempt += 1;
-            }
-        }
-        Ok(())
+        self.run("admit", request, |plugin, request, context| plugin.admit(request, context)).await
     }
 
     /// Lets the plugins check the object as it will be stored. Adds warnings to the request.
@@ -54,24 +48,50 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn validate(&self, request: &mut Request<'_>) -> Result<(), ApiError> {
-        for plugin in self.interested(request.operation) {
+        self.run("validate", request, |plugin, request, context| {
+            plugin.validate(request, context)?;
+            let warnings = plugin.warnings(request, context);
+            request.warnings.extend(warnings);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn run(
+        &self,
+        phase: &str,
+        request: &mut Request<'_>,
+        part: fn(&dyn Plugin, &mut Request<'_>, Context<'_>) -> Result<(), Refusal>,
+    ) -> Result<(), ApiError> {
+        let operation = request.operation;
+        let step = Instant::now();
+        let mut result = Ok(());
+        for (name, plugin) in self.interested(operation) {
+            let started = Instant::now();
             let mut attempt = 0;
-            while let Err(refusal) = plugin.validate(request, self.context()) {
-                self.again(refusal, attempt).await?;
+            while let Err(refusal) = part(plugin, request, self.context()) {
+                result = self.again(refusal, attempt).await;
+                if result.is_err() {
+                    break;
+                }
                 attempt += 1;
             }
-            let warnings = plugin.warnings(request, self.context());
-            request.warnings.extend(warnings);
+            metrics::plugin(name, phase, operation, result.is_err(), started.elapsed().as_secs_f64());
+            if result.is_err() {
+                break;
+            }
         }
-        Ok(())
+        metrics::step(phase, operation, result.is_err(), step.elapsed().as_secs_f64());
+        result
     }
 
     fn context(&self) -> Context<'_> {
         Context { views: &self.views, policy: &self.views.policy, authorizer: &*self.authorizer }
     }
 
-    fn interested(&self, operation: Operation) -> impl Iterator<Item = &dyn Plugin> {
-        self.plugins.iter().map(|plugin| &**plugin).filter(move |plugin| plugin.handles(operation))
+    fn interested(&self, operation: Operation) -> impl Iterator<Item = (&'static str, &dyn Plugin)> {
+        let all = self.plugins.iter().map(|(name, plugin)| (*name, &**plugin));
+        all.filter(move |(_, plugin)| plugin.handles(operation))
     }
 
     /// Returns when it makes sense to ask again, after `attempt` repeats.

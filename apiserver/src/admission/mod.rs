@@ -12,6 +12,7 @@ mod certificate_subject_restriction;
 mod chain;
 mod default_toleration_seconds;
 mod escalation;
+mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;

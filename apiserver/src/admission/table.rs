@@ -82,6 +82,9 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("AlwaysDeny", OFF, Here(|| Box::new(always::AlwaysDeny))),
 ];
 
+/// A plugin and its name.
+pub type Chosen = (&'static str, Box<dyn Plugin>);
+
 /// What is wrong with the flags.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FlagError {
@@ -97,7 +100,7 @@ pub enum FlagError {
 ///
 /// # Errors
 /// For names that are unknown, in both flags, or not supported yet.
-pub fn chosen(enable: &[String], disable: &[String]) -> Result<Vec<Box<dyn Plugin>>, FlagError> {
+pub fn chosen(enable: &[String], disable: &[String]) -> Result<Vec<Chosen>, FlagError> {
     for (flag, names) in [("enable-admission-plugins", enable), ("disable-admission-plugins", disable)] {
         if let Some(name) = names.iter().find(|name| !PLUGINS.iter().any(|(known, ..)| known == name)) {
             return Err(FlagError::Unknown { flag, name: name.clone() });
@@ -114,7 +117,7 @@ pub fn chosen(enable: &[String], disable: &[String]) -> Result<Vec<Box<dyn Plugi
             continue;
         }
         match row {
-            Here(make) => plugins.push(make()),
+            Here(make) => plugins.push((*name, make())),
             Idle => {}
             Unsupported => return Err(FlagError::Unsupported((*name).to_owned())),
         }

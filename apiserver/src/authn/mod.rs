@@ -8,6 +8,7 @@
 mod bearer;
 mod front_proxy;
 pub mod impersonation;
+mod metrics;
 pub mod service_account;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use x509::{ConnectionIdentity, X509};
 use crate::request::User;
 use http::{HeaderMap, header};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Why a credential was refused. Goes to the log only: the client sees `Unauthorized`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -84,6 +86,17 @@ impl Authenticator {
     /// # Errors
     /// When a credential is bad, or there is none and anonymous requests are off: a 401.
     pub async fn authenticate(
+        &self,
+        headers: &mut HeaderMap,
+        connection: &ConnectionIdentity,
+    ) -> Result<User, AuthnError> {
+        let started = Instant::now();
+        let result = self.recognize(headers, connection).await;
+        metrics::attempted(&result, started.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn recognize(
         &self,
         headers: &mut HeaderMap,
         connection: &ConnectionIdentity,

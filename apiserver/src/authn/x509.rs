@@ -5,7 +5,7 @@
 //! authority and still good is asked here. That costs signatures, so a connection remembers the
 //! answer for a few seconds: expiry, and a change of authorities, take effect within them.
 
-use super::AuthnError;
+use super::{AuthnError, metrics};
 use crate::request::User;
 use daemon::clock::SharedClock;
 use daemon::tls::ClientCa;
@@ -30,7 +30,16 @@ type Verdict = Result<Option<User>, String>;
 pub struct ConnectionIdentity {
     /// The client's certificate first; empty without one.
     chain: Vec<CertificateDer<'static>>,
-    remembered: Mutex<Option<(Duration, Verdict)>>,
+    remembered: Mutex<Option<Remembered>>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    /// On the monotonic clock.
+    at: Duration,
+    /// The certificate's last second, if it can be read.
+    expires: Option<i64>,
+    verdict: Verdict,
 }
 
 impl ConnectionIdentity {
@@ -63,17 +72,21 @@ impl X509 {
         let Some(leaf) = connection.chain.first() else { return Ok(None) };
         let now = self.clock.monotonic();
         let mut remembered = connection.remembered.lock();
-        let verdict = match &*remembered {
-            Some((at, verdict)) if now.saturating_sub(*at) < REMEMBERED => verdict.clone(),
+        let known = match remembered.take() {
+            Some(known) if now.saturating_sub(known.at) < REMEMBERED => known,
             _ => {
                 let verdict = match self.ca.verify(&connection.chain) {
                     Ok(()) => user_of(leaf),
                     Err(error) => Err(error.to_string()),
                 };
-                *remembered = Some((now, verdict.clone()));
-                verdict
+                Remembered { at: now, expires: last_second(leaf), verdict }
             }
         };
+        if let Some(expires) = known.expires {
+            metrics::certificate((expires - self.clock.now().as_second()) as f64);
+        }
+        let verdict = known.verdict.clone();
+        *remembered = Some(known);
         verdict.map_err(|reason| AuthnError::Untrusted { certificate: identifier(leaf), reason })
     }
 }
@@ -104,6 +117,11 @@ fn user_of(leaf: &CertificateDer<'_>) -> Verdict {
     let credential = format!("X509SHA256={}", hex::encode(Sha256::digest(leaf)));
     let extra = [(CREDENTIAL_ID.to_owned(), vec![credential])].into();
     Ok(Some(User { name, uid, groups, extra }))
+}
+
+/// When a certificate ends, in seconds since 1970.
+fn last_second(leaf: &CertificateDer<'_>) -> Option<i64> {
+    X509Certificate::from_der(leaf).ok().map(|(_, certificate)| certificate.validity().not_after.timestamp())
 }
 
 /// The common name of a certificate, for the front proxy's list of names.

@@ -6,6 +6,7 @@
 
 mod fixed;
 mod forbidden;
+pub mod metrics;
 pub mod node;
 pub mod rbac;
 #[cfg(test)]
