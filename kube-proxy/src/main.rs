@@ -70,14 +70,18 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let fixed = fixed(&config, node.clone())?;
     let health = health::Health::new(changes.clone(), clock.clone(), 2 * fixed.sync_period);
     serve(&config, &health, &shutdown).await?;
-    follow_node(&client, &node, &changes, &clock, &shutdown);
+    let own_node = follow_node(&client, &node, &changes, &clock, &shutdown);
     let caches = Caches::new(client, shutdown.clone());
     let it = changes.clone();
     caches.store::<ServiceView>().subscribe(move |c| it.service_changed(c));
     let it = changes.clone();
     caches.store::<SliceView>().subscribe(move |c| it.slice_changed(c));
     // Half of the picture would cut off what works.
-    if shutdown.unless(caches.wait_synced()).await.is_some() {
+    let all = async {
+        caches.wait_synced().await;
+        own_node.wait_synced().await;
+    };
+    if shutdown.unless(all).await.is_some() {
         Proxy::new(fixed, changes, health, clock).run(shutdown).await;
     }
     Ok(())
@@ -175,20 +179,21 @@ fn follow_node(
     changes: &Arc<Changes>,
     clock: &SharedClock,
     shutdown: &Shutdown,
-) {
+) -> Arc<Store<NodeView>> {
     let store = Arc::new(Store::<NodeView>::default());
     let changes = changes.clone();
     store.subscribe(move |change| changes.node_changed(change.new.map(|n| (**n).clone())));
     let selection = ListOptions { field_selector: format!("metadata.name={name}"), ..ListOptions::default() };
     let reflector = Reflector::new(
         client.api::<Node>(),
-        store,
+        store.clone(),
         selection,
         NodeView::project,
         "nodes".into(),
         clock.clone(),
     );
     tokio::spawn(reflector.run(shutdown.clone()));
+    store
 }
 
 impl Projection for NodeView {
