@@ -201,7 +201,7 @@ impl<T: Typed + Default> Value for BTreeMap<String, T> {
         while let Some(key) = input.next_key(first)? {
             first = false;
             let key = key.into_owned();
-            input.enter_field(&key);
+            input.enter_key(&key);
             let mut value = T::default();
             value.read_json(input)?;
             if self.insert(key, value).is_some() {

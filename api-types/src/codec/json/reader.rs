@@ -22,6 +22,8 @@ pub enum Token<'a> {
 
 enum Step {
     Field(String),
+    /// A map's key: part of strict findings' paths, not of type errors'.
+    Key(String),
     Item(usize),
 }
 
@@ -125,6 +127,11 @@ impl<'a> Reader<'a> {
         self.path.push(Step::Field(name.to_owned()));
     }
 
+    /// As `enter_field`, for a map's key.
+    pub fn enter_key(&mut self, key: &str) {
+        self.path.push(Step::Key(key.to_owned()));
+    }
+
     pub fn leave_field(&mut self) {
         self.path.pop();
     }
@@ -220,13 +227,13 @@ impl<'a> Reader<'a> {
     }
 
     fn type_error(&self, value: String, go_type: &str) -> Error {
-        // COMPAT: Go leaves list places out of this path; strict findings have them.
+        // COMPAT: Go leaves list places and map keys out of this path; strict findings have them.
         let names: Vec<&str> = self
             .path
             .iter()
             .filter_map(|step| match step {
                 Step::Field(name) => Some(name.as_str()),
-                Step::Item(_) => None,
+                Step::Key(_) | Step::Item(_) => None,
             })
             .collect();
         Error::Type {
@@ -241,7 +248,7 @@ impl<'a> Reader<'a> {
         let mut path = String::new();
         for step in &self.path {
             match step {
-                Step::Field(name) => {
+                Step::Field(name) | Step::Key(name) => {
                     if !path.is_empty() {
                         path.push('.');
                     }

@@ -41,6 +41,10 @@ fn a_wrong_type_is_named_as_go_names_it() {
         "json: cannot unmarshal string into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64"
     );
     assert_eq!(
+        refused(r#"{"metadata":{"labels":{"a":1}}}"#),
+        "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"
+    );
+    assert_eq!(
         refused(r#"{"spec":{"containers":{}}}"#),
         "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"
     );
