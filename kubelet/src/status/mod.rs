@@ -6,6 +6,7 @@
 
 pub mod conditions;
 pub mod containers;
+pub mod finish;
 pub mod phase;
 pub mod writer;
 

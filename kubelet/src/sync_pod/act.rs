@@ -61,23 +61,37 @@ pub async fn turn(kubelet: &Arc<Kubelet>, turn: &Turn, cancel: &CancellationToke
     })
 }
 
+/// How much of a pod's life is left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It runs, or will.
+    Lives,
+    /// Its containers were stopped.
+    Stopped,
+    /// Nothing will happen to it any more.
+    Over,
+}
+
 /// Computes the status and hands it to the writer.
-fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, terminal: bool) -> PodStatus {
+fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, life: Life) -> PodStatus {
     let pod = &turn.pod;
     let uid = &pod.metadata.uid;
     let old = kubelet.statuses.get(uid).unwrap_or_else(|| pod.status.clone());
-    let status = status::compute(&status::View {
+    let mut status = status::compute(&status::View {
         pod,
         observed,
         old: &old,
         start_errors: &kubelet.reasons.of(uid),
         probes: &*kubelet.probes,
-        terminal,
+        terminal: life != Life::Lives,
         eviction: turn.eviction.as_ref(),
         host_ips: &kubelet.node_ips,
         runtime_name: &kubelet.runtime_name(),
         now: Timestamp::now(),
     });
+    if life == Life::Over {
+        status::finish::finish(pod, &mut status);
+    }
     // An orphan has no object to write to.
     if !turn.orphan {
         kubelet.statuses.set(pod, status.clone());
@@ -103,7 +117,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     if let Some(outcome) = deadline(kubelet, pod) {
         return Ok(outcome);
     }
-    let status = report(kubelet, turn, &observed, false);
+    let status = report(kubelet, turn, &observed, Life::Lives);
     if matches!(status.phase, PodPhase::Failed | PodPhase::Succeeded) {
         return Ok(Outcome::Finished);
     }
@@ -139,7 +153,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
         tracing::debug!(pod = pod.metadata.name, ?actions, "sync");
         let result = perform(kubelet, pod, observed, actions, &volumes, &objects, &mut next).await;
         let observed = kubelet.observe(uid).await.map_err(text)?;
-        let status = report(kubelet, turn, &observed, false);
+        let status = report(kubelet, turn, &observed, Life::Lives);
         if matches!(status.phase, PodPhase::Failed | PodPhase::Succeeded) {
             return Ok(Outcome::Finished);
         }
@@ -499,7 +513,7 @@ async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Strin
     kubelet.probes.stop_liveness_and_startup(uid);
     let observed = kubelet.observe(uid).await.map_err(text)?;
     if !turn.orphan {
-        report(kubelet, turn, &observed, false);
+        report(kubelet, turn, &observed, Life::Lives);
         // A readiness probe follows the pod to its end.
         if observed.may_run() && pod.metadata.deletion_timestamp.is_some() {
             kubelet.probes.add(pod);
@@ -515,7 +529,7 @@ async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Strin
     }
     kubelet.probes.remove(uid);
     if !turn.orphan {
-        report(kubelet, turn, &observed, true);
+        report(kubelet, turn, &observed, Life::Stopped);
     }
     Ok(Outcome::Stopped)
 }
@@ -527,7 +541,7 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     let deleted = turn.gone || pod.metadata.deletion_timestamp.is_some();
     let observed = kubelet.observe(uid).await.map_err(text)?;
     if !turn.orphan {
-        report(kubelet, turn, &observed, true);
+        report(kubelet, turn, &observed, Life::Over);
     }
     let dir = kubelet.pod_dir(uid);
     let removed = tokio::task::spawn_blocking(move || {
