@@ -1,7 +1,7 @@
 //! The kvstore daemon: flags, logging, signals; everything else is the library.
 //!
-//! The allocator is the system's: measured against mimalloc it is as quick here and holds a third of the
-//! memory (mimalloc touches what sled and openraft only reserve).
+//! The allocator is jemalloc, measured: mimalloc touches what sled only reserves (30 MB more when idle),
+//! and in the system's, each key that stays pins the buffers of the request that brought it.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,9 @@ use daemon::shutdown::Shutdown;
 use kvstore::flags::{self, Flags};
 use kvstore::restore::{self, SnapshotCommand};
 use kvstore::{api, server};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "snapshot") {
