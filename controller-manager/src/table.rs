@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::deployment::Deployments;
 use crate::controllers::endpoint_slice::EndpointSlices;
+use crate::controllers::endpoint_slice_mirroring::Mirroring;
 use crate::controllers::endpoints::EndpointsController;
 use crate::controllers::garbage_collector;
 use crate::controllers::namespace::Namespaces;
@@ -22,6 +23,7 @@ use crate::controllers::node_ipam::NodeIpam;
 use crate::controllers::node_lifecycle::{Limits, NodeLifecycle};
 use crate::controllers::pod_gc::PodGc;
 use crate::controllers::replica_set::ReplicaSets;
+use crate::controllers::role_aggregation::RoleAggregation;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
 use crate::controllers::taint_eviction::TaintEviction;
@@ -90,6 +92,19 @@ pub const ROWS: &[Row] = &[
             let max_per_slice = usize::from(s.flags.max_endpoints_per_slice);
             s.run(EndpointSlices { max_per_slice }, s.flags.concurrent_service_endpoint_syncs)
         },
+    },
+    Row {
+        name: "endpointslice-mirroring-controller",
+        account: "endpointslicemirroring-controller",
+        start: |s| {
+            let max_per_subset = usize::from(s.flags.mirroring_max_endpoints_per_subset);
+            s.run(Mirroring { max_per_subset }, s.flags.mirroring_concurrent_service_endpoint_syncs)
+        },
+    },
+    Row {
+        name: "clusterrole-aggregation-controller",
+        account: "clusterrole-aggregation-controller",
+        start: |s| s.run(RoleAggregation, 5),
     },
     Row {
         name: "namespace-controller",

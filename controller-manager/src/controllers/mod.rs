@@ -3,6 +3,7 @@
 pub mod csr;
 pub mod deployment;
 pub mod endpoint_slice;
+pub mod endpoint_slice_mirroring;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
@@ -10,6 +11,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replica_set;
+pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;
 pub mod taint_eviction;
