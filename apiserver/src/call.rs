@@ -1,8 +1,6 @@
 //! One request on its way through the pipeline: what it asks for, who asks, and what it is told
 //! beside its answer (warnings).
 
-use std::time::Instant;
-
 use api_types::kind::Row;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use parking_lot::Mutex;
@@ -19,7 +17,6 @@ pub struct Call {
     pub query: Query,
     pub info: RequestInfo,
     pub user: User,
-    pub received: Instant,
     pub warnings: Warnings,
     /// The server's own doing: admission is not asked.
     pub own: bool,

@@ -2,7 +2,6 @@
 //! registry as anyone's write does, without admission.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use api_types::kind::{Kind, Object, Row};
 use api_types::kinds;
@@ -33,7 +32,6 @@ pub fn own_call() -> Call {
         query: Query::default(),
         info: RequestInfo::default(),
         user: User { name: NAME.into(), groups: vec![User::MASTERS.into()], ..User::default() },
-        received: Instant::now(),
         warnings: Warnings::default(),
         own: true,
     }

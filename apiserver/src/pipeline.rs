@@ -41,8 +41,7 @@ pub async fn handle(
     let content_type = negotiate::content_type(request.headers());
     let head = request.method() == Method::HEAD;
     let dry_run = query.get("dryRun").is_some();
-    let guarded =
-        AssertUnwindSafe(within_deadline(&server, &identity, remote, request, query, &info, received));
+    let guarded = AssertUnwindSafe(within_deadline(&server, &identity, remote, request, query, &info));
     let mut response = match guarded.catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
@@ -79,16 +78,16 @@ async fn within_deadline(
     request: Request<Incoming>,
     query: Query,
     info: &RequestInfo,
-    received: Instant,
 ) -> Response<Body> {
     // How errors are written; a header that accepts nothing of ours is told so further down.
     let accepted = negotiate::accepted(request.headers(), &query, true)
         .map(|accepted| Accepted { form: negotiate::Form::Whole, ..accepted })
         .unwrap_or_default();
     let lasting = lasts(info, &query);
-    let answered = answer(server, identity, remote, request, query, info, received);
+    let answered = answer(server, identity, remote, request, query, info);
     let result = if lasting {
-        let _counted = server.metrics.lasting(info);
+        // A watch counts itself until its stream ends.
+        let _counted = (info.verb != "watch").then(|| server.metrics.lasting(info));
         answered.await
     } else {
         match tokio::time::timeout(server.request_timeout, answered).await {
@@ -121,7 +120,6 @@ async fn answer(
     request: Request<Incoming>,
     query: Query,
     info: &RequestInfo,
-    received: Instant,
 ) -> Result<Response<Body>, ApiError> {
     // Health is asked by probes that must not be queued behind clients; it shows nothing secret, and
     // authorization below still applies to it.
@@ -151,7 +149,6 @@ async fn answer(
         query,
         info: info.clone(),
         user,
-        received,
         warnings: Warnings::default(),
         own: false,
     };

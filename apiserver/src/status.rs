@@ -90,11 +90,6 @@ pub enum ApiError {
         current: i64,
     },
     MethodNotAllowed,
-    /// The kind does not support this verb.
-    VerbNotSupported {
-        of: Qualified,
-        verb: String,
-    },
     NotAcceptable(Vec<&'static str>),
     UnsupportedMediaType(Vec<&'static str>),
     /// The body is larger than this many bytes.
@@ -120,10 +115,6 @@ impl ApiError {
         Self::NotFound { of: kind.into(), name: name.to_owned() }
     }
 
-    pub fn forbidden(kind: &Kind, name: &str, why: impl Into<String>) -> Self {
-        Self::Forbidden { of: kind.into(), name: name.to_owned(), why: why.into() }
-    }
-
     /// The object changed between reading and writing.
     pub fn modified(kind: &Kind, name: &str) -> Self {
         Self::Conflict {
@@ -146,11 +137,6 @@ impl ApiError {
 
     pub fn internal(message: impl std::fmt::Display) -> Self {
         Self::Internal(message.to_string())
-    }
-
-    /// The HTTP code.
-    pub fn code(&self) -> u16 {
-        u16::try_from(self.status().code).unwrap_or(500)
     }
 
     /// What the client gets to see.
@@ -251,12 +237,6 @@ impl ApiError {
                 Reason::MethodNotAllowed,
                 "the server does not allow this method on the requested resource".into(),
                 Some(none()),
-            ),
-            Self::VerbNotSupported { of: what, verb } => failure(
-                405,
-                Reason::MethodNotAllowed,
-                format!("{verb} is not supported on resources of kind \"{what}\""),
-                Some(of(what, "")),
             ),
             Self::NotAcceptable(types) => failure(
                 406,

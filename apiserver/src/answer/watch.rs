@@ -20,6 +20,7 @@ use super::form::{self, Served};
 use super::list::Filter;
 use super::{status_json, table};
 use crate::body::{self, Body, BoxError};
+use crate::metrics::GaugeGuard;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::status::ApiError;
 use crate::storage::log::{Batch, Cursor, Event};
@@ -82,8 +83,8 @@ pub struct Watch {
     pub bookmarks: bool,
     pub ends: Instant,
     pub shutdown: Shutdown,
-    /// Held while the watch runs; counts it.
-    pub guard: Option<Box<dyn std::any::Any + Send>>,
+    /// Counts the watch while it runs.
+    pub _counted: GaugeGuard,
 }
 
 impl Watch {

@@ -61,7 +61,7 @@ pub fn check(server: &Server, object: &dyn Object, errors: &mut Errors) {
 
 /// Seconds after which objects of the kind vanish by themselves.
 pub fn time_to_live(server: &Server, row: &Row) -> Option<i64> {
-    event::is_event(row.kind).then(|| server.event_ttl.as_secs() as i64).filter(|ttl| *ttl > 0)
+    event::is_event(row.kind).then_some(server.event_ttl.as_secs() as i64).filter(|ttl| *ttl > 0)
 }
 
 /// The same object in another version of its resource.

@@ -79,7 +79,7 @@ pub async fn watch(server: &Server, call: &Call, target: &Target) -> Result<Answ
         bookmarks,
         ends: Instant::now() + lasts,
         shutdown: server.watches_end.clone(),
-        guard: None,
+        _counted: server.metrics.lasting(&call.info),
     })))
 }
 

@@ -135,14 +135,6 @@ impl Entry {
     pub fn typed<T: api_types::Resource>(&self) -> Result<T, json::Error> {
         json::from_slice(&self.bytes)
     }
-
-    /// The object in protobuf, in its envelope.
-    ///
-    /// # Errors
-    /// Never for bytes that `read` made.
-    pub fn protobuf(&self, row: &Row) -> Result<Bytes, json::Error> {
-        Ok(Bytes::from(protobuf::to_envelope(&*self.decode(row)?)))
-    }
 }
 
 /// Reads JSON into a new object of the row's kind, leniently.

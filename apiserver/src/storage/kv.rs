@@ -294,11 +294,6 @@ impl Kv {
         self.commit(vec![Op::put(key, value, expected).with_lease(lease)]).await
     }
 
-    /// Deletes a key that must have been last written at `expected`.
-    pub async fn delete(&self, key: &str, expected: i64) -> Result<Guarded, KvError> {
-        self.commit(vec![Op::delete(key, Some(expected))]).await
-    }
-
     /// Does all of `ops`, or none if a guard does not hold. The first one is the object written and
     /// gives the metric its name; a lost race answers with the present value of its key.
     pub async fn commit(&self, ops: Vec<Op>) -> Result<Guarded, KvError> {

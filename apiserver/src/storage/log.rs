@@ -111,12 +111,6 @@ impl Log {
         self.appended.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Whether a cursor could start after `revision`, without making one.
-    pub fn reaches(&self, revision: i64) -> bool {
-        let inner = self.inner.read();
-        !inner.broken && revision >= inner.floor
-    }
-
     /// A cursor at the first event after `revision`.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ mod spdy;
 mod tunnel;
 mod websocket;
 
-pub use backend::{Backend, Trust};
+pub use backend::Backend;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};

@@ -47,7 +47,7 @@ pub async fn answer(
         }
         "update" => {
             let object = decode::object(call, &SCALE, &body::read(body).await?, "UpdateOptions")?;
-            Wanted::Whole(scale_in(&*object)?)
+            Wanted::Whole(Box::new(scale_in(&*object)?))
         }
         "patch" => {
             let of = Target { row: &SCALE, ..target.clone() };
@@ -62,7 +62,7 @@ pub async fn answer(
 }
 
 enum Wanted {
-    Whole(Scale),
+    Whole(Box<Scale>),
     Patched(Patch),
 }
 
@@ -78,7 +78,7 @@ fn scale_in(object: &dyn Object) -> Result<Scale, ApiError> {
 fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn Object>, ApiError> {
     let present = scale_of(old)?;
     let scale = match wanted {
-        Wanted::Whole(scale) => scale.clone(),
+        Wanted::Whole(scale) => (**scale).clone(),
         Wanted::Patched(patch) => {
             let tree = patch.onto((SCALE.schema)(), manage::tree(&present)?)?;
             json::from_slice(tree.to_string().as_bytes()).map_err(|e| ApiError::BadRequest(e.to_string()))?
@@ -126,8 +126,7 @@ fn scale(
     seen: i32,
     selector: Option<&LabelSelector>,
 ) -> Result<Scale, ApiError> {
-    let mut scale = Scale::default();
-    scale.metadata = ObjectMeta {
+    let metadata = ObjectMeta {
         name: meta.name.clone(),
         namespace: meta.namespace.clone(),
         uid: meta.uid.clone(),
@@ -135,6 +134,7 @@ fn scale(
         creation_timestamp: meta.creation_timestamp,
         ..ObjectMeta::default()
     };
+    let mut scale = Scale { metadata, ..Scale::default() };
     scale.spec.replicas = wanted.unwrap_or(0);
     scale.status.replicas = seen;
     scale.status.selector = Labels::from_spec(selector).map_err(ApiError::internal)?.to_string();
