@@ -1,7 +1,9 @@
 //! ControllerRevision: a saved state of a DaemonSet or StatefulSet.
 
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::meta::v1::validate::{immutable, not_negative};
 use crate::value::RawExtension;
 use api_types_derive::Api;
 
@@ -26,6 +28,25 @@ resource!(
 );
 
 impl Strategy for ControllerRevision {
+    fn validate(&self, errors: &mut Errors) {
+        not_negative(self.revision, &Path::new("revision"), errors);
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        let path = Path::new("data");
+        match serde_json::from_slice(self.data.as_bytes()) {
+            Ok(serde_json::Value::Object(_)) => {}
+            Ok(serde_json::Value::Null) => errors.required(&path, "data is mandatory"),
+            Err(_) if self.data.as_bytes().is_empty() => errors.required(&path, "data is mandatory"),
+            Ok(_) => errors.required(&path, "data must be a valid JSON object"),
+            Err(e) => errors.invalid(&path, "<value omitted>", format!("error parsing data: {e}")),
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        immutable(&self.data, &old.data, &Path::new("data"), errors);
+    }
+
     fn columns() -> &'static [Column<Self>] {
         const {
             &[

@@ -114,4 +114,8 @@ resource!(
     }
 );
 
-impl Strategy for TokenReview {}
+impl Strategy for TokenReview {
+    fn prepare_for_create(&mut self) {
+        self.status = TokenReviewStatus::default();
+    }
+}

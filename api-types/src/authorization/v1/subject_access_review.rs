@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::field::{Errors, Path};
 use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::{FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta};
-use crate::value::StringList;
+use crate::value::{StringList, Value};
 use api_types_derive::Api;
 
 /// Asks whether a user may do something.
@@ -175,6 +176,70 @@ pub struct LabelSelectorAttributes {
     pub requirements: Vec<LabelSelectorRequirement>,
 }
 
+impl SubjectAccessReviewSpec {
+    fn validate(&self, errors: &mut Errors) {
+        attributes(self.resource_attributes.as_deref(), self.non_resource_attributes.as_deref(), errors);
+        if self.user.is_empty() && self.groups.is_empty() {
+            let path = Path::new("spec").child("user");
+            errors.invalid(&path, &self.user, "at least one of user or group must be specified");
+        }
+        if let Some(resource) = &self.resource_attributes {
+            resource.validate(errors);
+        }
+    }
+}
+
+/// A question is about a resource or about a URL.
+fn attributes(
+    resource: Option<&ResourceAttributes>,
+    other: Option<&NonResourceAttributes>,
+    errors: &mut Errors,
+) {
+    let path = Path::new("spec");
+    match (resource, other) {
+        (Some(_), Some(other)) => errors.invalid(
+            &path.child("nonResourceAttributes"),
+            other as &dyn Value,
+            "cannot be specified in combination with resourceAttributes",
+        ),
+        (None, None) => errors.invalid(
+            &path.child("resourceAttributes"),
+            &None::<String> as &dyn Value,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        _ => {}
+    }
+}
+
+impl ResourceAttributes {
+    fn validate(&self, errors: &mut Errors) {
+        let fields = self.field_selector.as_ref().map(|s| (&s.raw_selector, s.requirements.is_empty()));
+        let labels = self.label_selector.as_ref().map(|s| (&s.raw_selector, s.requirements.is_empty()));
+        for (name, selector) in [("fieldSelector", fields), ("labelSelector", labels)] {
+            let Some((raw, no_requirements)) = selector else { continue };
+            let path = Path::new("spec.resourceAttributes").child(name);
+            match (raw.is_empty(), no_requirements) {
+                (false, false) => {
+                    let text = "may not specified at the same time as requirements";
+                    errors.invalid(&path.child("rawSelector"), raw, text);
+                }
+                (true, true) => {
+                    let text = format!("when {path} is specified, requirements or rawSelector is required");
+                    errors.required(&path.child("requirements"), text);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Reviews are answered and not stored; a name would mean nothing.
+fn must_be_empty(meta: &ObjectMeta, text: &str, errors: &mut Errors) {
+    if (ObjectMeta { managed_fields: Vec::new(), ..meta.clone() }) != ObjectMeta::default() {
+        errors.invalid(&Path::new("metadata"), meta as &dyn Value, text);
+    }
+}
+
 resource!(
     LocalSubjectAccessReview,
     Kind {
@@ -188,7 +253,23 @@ resource!(
     }
 );
 
-impl Strategy for LocalSubjectAccessReview {}
+impl Strategy for LocalSubjectAccessReview {
+    fn validate(&self, errors: &mut Errors) {
+        self.spec.validate(errors);
+        let rest = ObjectMeta { namespace: String::new(), ..self.metadata.clone() };
+        must_be_empty(&rest, "must be empty except for namespace", errors);
+        if let Some(resource) = &self.spec.resource_attributes
+            && resource.namespace != self.metadata.namespace
+        {
+            let path = Path::new("spec.resourceAttributes.namespace");
+            errors.invalid(&path, &resource.namespace, "must match metadata.namespace");
+        }
+        if let Some(other) = &self.spec.non_resource_attributes {
+            let path = Path::new("spec.nonResourceAttributes");
+            errors.invalid(&path, &**other as &dyn Value, "disallowed on this kind of request");
+        }
+    }
+}
 
 resource!(
     SelfSubjectAccessReview,
@@ -203,7 +284,16 @@ resource!(
     }
 );
 
-impl Strategy for SelfSubjectAccessReview {}
+impl Strategy for SelfSubjectAccessReview {
+    fn validate(&self, errors: &mut Errors) {
+        let SelfSubjectAccessReviewSpec { resource_attributes, non_resource_attributes } = &self.spec;
+        attributes(resource_attributes.as_deref(), non_resource_attributes.as_deref(), errors);
+        if let Some(resource) = resource_attributes {
+            resource.validate(errors);
+        }
+        must_be_empty(&self.metadata, "must be empty", errors);
+    }
+}
 
 resource!(
     SubjectAccessReview,
@@ -218,4 +308,9 @@ resource!(
     }
 );
 
-impl Strategy for SubjectAccessReview {}
+impl Strategy for SubjectAccessReview {
+    fn validate(&self, errors: &mut Errors) {
+        self.spec.validate(errors);
+        must_be_empty(&self.metadata, "must be empty", errors);
+    }
+}

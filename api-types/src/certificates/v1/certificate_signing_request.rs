@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::columns::{human_duration, or};
+use crate::diff::unified;
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
+use crate::names;
 use crate::open_enum::open_enum;
-use crate::value::{ByteString, StringList, Time};
+use crate::value::{ByteString, StringList, Time, Value};
 use api_types_derive::Api;
 
 /// Asks a signer for an X.509 certificate, after somebody approved.
@@ -175,6 +178,41 @@ impl Strategy for CertificateSigningRequest {
         }
     }
 
+    fn validate(&self, errors: &mut Errors) {
+        let path = Path::new("spec");
+        if !is_pem(&self.spec.request, "CERTIFICATE REQUEST") {
+            errors.invalid(
+                &path.child("request"),
+                &self.spec.request as &dyn Value,
+                "PEM block type must be CERTIFICATE REQUEST",
+            );
+        }
+        self.validate_usages(&path.child("usages"), errors);
+        let signer = path.child("signerName");
+        if self.spec.signer_name == "kubernetes.io/legacy-unknown" {
+            let text = "the legacy signerName is not allowed via this API version";
+            errors.invalid(&signer, &self.spec.signer_name, text);
+        } else {
+            names::validate_signer(&self.spec.signer_name, &signer, errors);
+        }
+        if let Some(seconds) = self.spec.expiration_seconds
+            && seconds < 600
+        {
+            let text = "may not specify a duration less than 600 seconds (10 minutes)";
+            errors.invalid(&path.child("expirationSeconds"), seconds, text);
+        }
+        self.status.validate(errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        self.validate_change(old, Writer::Anyone, errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        self.validate(errors);
+        self.validate_change(old, Writer::Signer, errors);
+    }
+
     fn selectable_names() -> &'static [&'static str] {
         &["spec.signerName"]
     }
@@ -206,7 +244,81 @@ impl Strategy for CertificateSigningRequest {
     }
 }
 
+/// Through which door a change comes.
+#[derive(Clone, Copy, PartialEq)]
+enum Writer {
+    Anyone,
+    /// `/status`
+    Signer,
+    /// `/approval`
+    Approver,
+}
+
+/// Whether bytes are PEM of the given type. Signature and content are for the server to check.
+fn is_pem(bytes: &[u8], type_: &str) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let begin = format!("-----BEGIN {type_}-----");
+    let body = text.find("-----BEGIN ").filter(|at| text[*at..].starts_with(&begin));
+    body.is_some_and(|at| text[at..].contains(&format!("-----END {type_}-----")))
+}
+
 impl CertificateSigningRequest {
+    fn validate_usages(&self, path: &Path, errors: &mut Errors) {
+        if self.spec.usages.is_empty() {
+            errors.required(path, "");
+        }
+        let mut known = KeyUsage::KNOWN.to_vec();
+        known.sort_unstable();
+        for (place, usage) in self.spec.usages.iter().enumerate() {
+            errors.choice(&path.index(place), usage.as_str(), &known);
+        }
+        for (place, usage) in self.spec.usages.iter().enumerate() {
+            if self.spec.usages[..place].contains(usage) {
+                errors.duplicate(&path.index(place), usage.as_str());
+            }
+        }
+    }
+
+    /// In place of `validate_update` for a write to `/approval`; `validate` has run.
+    pub fn validate_approval(&self, old: &Self, errors: &mut Errors) {
+        self.validate_change(old, Writer::Approver, errors);
+    }
+
+    fn validate_change(&self, old: &Self, writer: Writer, errors: &mut Errors) {
+        let path = Path::new("status").child("conditions");
+        let of = |csr: &Self, type_: &RequestConditionType| -> Vec<CertificateSigningRequestCondition> {
+            csr.status.conditions.iter().filter(|c| c.type_ == *type_).cloned().collect()
+        };
+        let [approved, denied, failed] =
+            [RequestConditionType::Approved, RequestConditionType::Denied, RequestConditionType::Failed];
+        for type_ in [&approved, &denied, &failed] {
+            if of(self, type_).len() < of(old, type_).len() {
+                let text = format!("updates may not remove a condition of type \"{type_}\"");
+                errors.forbidden(&path, text);
+            }
+        }
+        if writer != Writer::Approver {
+            for type_ in [&approved, &denied] {
+                let (new, before) = (of(self, type_), of(old, type_));
+                if new.len() > before.len() {
+                    errors.forbidden(&path, format!("updates may not add a condition of type \"{type_}\""));
+                } else if new.len() == before.len() && new != before {
+                    let diff = unified(&before, &new);
+                    let text = format!("updates may not modify a condition of type \"{type_}\"\n{diff}");
+                    errors.forbidden(&path, text);
+                }
+            }
+        }
+        if self.status.certificate != old.status.certificate {
+            let path = Path::new("status").child("certificate");
+            if writer != Writer::Signer {
+                errors.forbidden(&path, "updates may not set certificate content");
+            } else if !old.status.certificate.is_empty() {
+                errors.forbidden(&path, "updates may not modify existing certificate content");
+            }
+        }
+    }
+
     /// What a write to `/approval` may change: the conditions.
     pub fn prepare_for_approval(&mut self, old: &Self) {
         let conditions = std::mem::take(&mut self.status.conditions);
@@ -232,6 +344,37 @@ impl CertificateSigningRequest {
 }
 
 impl CertificateSigningRequestStatus {
+    fn validate(&self, errors: &mut Errors) {
+        let path = Path::new("status").child("conditions");
+        let mut seen: Vec<&RequestConditionType> = Vec::new();
+        for (place, condition) in self.conditions.iter().enumerate() {
+            let here = path.index(place);
+            let type_ = &condition.type_;
+            errors.need(&here, "type", type_.as_str());
+            let only_true = !matches!(type_, RequestConditionType::Unset | RequestConditionType::Other(_));
+            let known: &[&str] = if only_true { &["True"] } else { &["False", "True", "Unknown"] };
+            errors.required_choice(&here.child("status"), condition.status.as_str(), known);
+            let opposite = match type_ {
+                RequestConditionType::Approved => Some(RequestConditionType::Denied),
+                RequestConditionType::Denied => Some(RequestConditionType::Approved),
+                _ => None,
+            };
+            if opposite.is_some_and(|opposite| seen.contains(&&opposite)) {
+                let text = "Approved and Denied conditions are mutually exclusive";
+                errors.invalid(&path, type_.as_str(), text);
+            }
+            if seen.contains(&type_) {
+                errors.duplicate(&here.child("type"), type_.as_str());
+            }
+            seen.push(type_);
+        }
+        if !self.certificate.is_empty() && !is_pem(&self.certificate, "CERTIFICATE") {
+            let path = Path::new("status").child("certificate");
+            let text = "must contain at least one CERTIFICATE PEM block";
+            errors.invalid(&path, "<certificate data>", text);
+        }
+    }
+
     /// Puts back the old conditions of a type, unless some were added or removed: that is for
     /// validation to refuse.
     fn keep_conditions(&mut self, old: &Self, type_: &RequestConditionType) {

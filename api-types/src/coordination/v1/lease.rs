@@ -1,7 +1,9 @@
 //! Lease: who leads, or that a node is alive.
 
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::meta::v1::validate::not_negative;
 use crate::open_enum::open_enum;
 use crate::value::MicroTime;
 use api_types_derive::Api;
@@ -70,6 +72,16 @@ impl Strategy for Lease {
         }
         if old.spec.preferred_holder.is_none() {
             self.spec.preferred_holder = None;
+        }
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        let path = Path::new("spec");
+        if let Some(seconds @ ..=0) = self.spec.lease_duration_seconds {
+            errors.invalid(&path.child("leaseDurationSeconds"), seconds, "must be greater than 0");
+        }
+        if let Some(transitions) = self.spec.lease_transitions {
+            not_negative(transitions, &path.child("leaseTransitions"), errors);
         }
     }
 

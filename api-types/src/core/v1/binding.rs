@@ -1,6 +1,7 @@
 //! Binding: the write by which the scheduler gives a pod its node.
 
 use crate::core::v1::ObjectReference;
+use crate::field::{Errors, Path};
 use crate::kind::{Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
 use api_types_derive::Api;
@@ -22,4 +23,12 @@ resource!(
     Kind { verbs: Kind::CREATE_ONLY, ..Kind::namespaced("v1", "Binding", "bindings", "binding") }
 );
 
-impl Strategy for Binding {}
+impl Strategy for Binding {
+    fn validate(&self, errors: &mut Errors) {
+        let path = Path::new("target");
+        if !matches!(self.target.kind.as_str(), "" | "Node") {
+            errors.not_supported(&path.child("kind"), &self.target.kind, &["Node", "<empty>"]);
+        }
+        errors.need(&path, "name", &self.target.name);
+    }
+}

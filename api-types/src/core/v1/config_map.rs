@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::names;
 use crate::value::ByteString;
 use api_types_derive::Api;
 
@@ -30,7 +32,46 @@ resource!(
     Kind { short_names: &["cm"], ..Kind::namespaced("v1", "ConfigMap", "configmaps", "configmap") }
 );
 
+/// All values of a ConfigMap or Secret together.
+pub const MAX_DATA_BYTES: usize = 1024 * 1024;
+
+pub(super) const IMMUTABLE_WHEN_SET: &str = "field is immutable when `immutable` is set";
+
 impl Strategy for ConfigMap {
+    fn validate(&self, errors: &mut Errors) {
+        let (data, binary) = (Path::new("data"), Path::new("binaryData"));
+        for key in self.data.keys() {
+            errors.wrong(&data.key(key), key, names::config_key(key));
+            if self.binary_data.contains_key(key) {
+                errors.invalid(&data.key(key), key, "duplicate of key present in binaryData");
+            }
+        }
+        for key in self.binary_data.keys() {
+            errors.wrong(&binary.key(key), key, names::config_key(key));
+        }
+        let size: usize = self.data.values().map(String::len).sum();
+        let binary_size: usize = self.binary_data.values().map(|bytes| bytes.len()).sum();
+        if size + binary_size > MAX_DATA_BYTES {
+            // COMPAT: the empty path means the whole object.
+            errors.too_long(&Path::new(""), MAX_DATA_BYTES);
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        if old.immutable != Some(true) {
+            return;
+        }
+        for (changed, name) in [
+            (self.immutable != Some(true), "immutable"),
+            (self.data != old.data, "data"),
+            (self.binary_data != old.binary_data, "binaryData"),
+        ] {
+            if changed {
+                errors.forbidden(&Path::new(name), IMMUTABLE_WHEN_SET);
+            }
+        }
+    }
+
     fn columns() -> &'static [Column<Self>] {
         const {
             &[

@@ -1,9 +1,12 @@
 //! Endpoints: the addresses behind a Service, in one object.
 
+use crate::addresses;
 use crate::columns::first_of;
 use crate::core::v1::{ObjectReference, Protocol};
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::names;
 use api_types_derive::Api;
 
 /// Addresses that answer for a Service; EndpointSlice has taken its place.
@@ -74,6 +77,56 @@ resource!(
     Kind { short_names: &["ep"], ..Kind::namespaced("v1", "Endpoints", "endpoints", "endpoints") }
 );
 
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+
+impl EndpointSubset {
+    fn validate(&self, path: &Path, errors: &mut Errors) {
+        if self.addresses.is_empty() && self.not_ready_addresses.is_empty() {
+            errors.required(path, "must specify `addresses` or `notReadyAddresses`");
+        }
+        for (name, list) in [("addresses", &self.addresses), ("notReadyAddresses", &self.not_ready_addresses)]
+        {
+            for (place, address) in list.iter().enumerate() {
+                address.validate(&path.child(name).index(place), errors);
+            }
+        }
+        for (place, port) in self.ports.iter().enumerate() {
+            port.validate(self.ports.len() > 1, &path.child("ports").index(place), errors);
+        }
+    }
+}
+
+impl EndpointAddress {
+    fn validate(&self, path: &Path, errors: &mut Errors) {
+        let ip = path.child("ip");
+        addresses::legacy_ip(&self.ip, &ip, errors);
+        if !self.hostname.is_empty() {
+            errors.wrong(&path.child("hostname"), &self.hostname, names::dns1123_label(&self.hostname));
+        }
+        if let Some(node) = &self.node_name {
+            errors.wrong(&path.child("nodeName"), node, names::dns1123_subdomain(node));
+        }
+        addresses::endpoint_ip(&self.ip, &ip, errors);
+    }
+}
+
+impl EndpointPort {
+    fn validate(&self, needs_name: bool, path: &Path, errors: &mut Errors) {
+        if !self.name.is_empty() {
+            errors.wrong(&path.child("name"), &self.name, names::dns1123_label(&self.name));
+        } else if needs_name {
+            errors.required(&path.child("name"), "");
+        }
+        for wrong in names::port_number(self.port) {
+            errors.invalid(&path.child("port"), self.port, wrong);
+        }
+        errors.required_choice(&path.child("protocol"), self.protocol.as_str(), &["SCTP", "TCP", "UDP"]);
+        if let Some(protocol) = &self.app_protocol {
+            errors.wrong(&path.child("appProtocol"), protocol, names::qualified_name(protocol));
+        }
+    }
+}
+
 impl Strategy for Endpoints {
     const CREATE_ON_UPDATE: bool = true;
 
@@ -83,6 +136,31 @@ impl Strategy for Endpoints {
                 port.protocol = Protocol::Tcp;
             }
         }
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        for (place, subset) in self.subsets.iter().enumerate() {
+            subset.validate(&Path::new("subsets").index(place), errors);
+        }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        if self.metadata.labels.get(MANAGED_BY).is_some_and(|by| by == "endpoint-controller") {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        for (place, subset) in self.subsets.iter().enumerate() {
+            let path = Path::new("subsets").index(place);
+            for (name, list) in
+                [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)]
+            {
+                for (i, address) in list.iter().enumerate() {
+                    let path = path.child(name).index(i).child("ip");
+                    warnings.extend(addresses::ip_warning(&address.ip, &path));
+                }
+            }
+        }
+        warnings
     }
 
     fn columns() -> &'static [Column<Self>] {

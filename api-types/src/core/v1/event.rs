@@ -2,8 +2,11 @@
 
 use crate::columns::{or, since};
 use crate::core::v1::ObjectReference;
+use crate::core::v1::well_known::namespace;
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, NameRule, Resource, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::names;
 use crate::value::{MicroTime, Time};
 use api_types_derive::Api;
 use jiff::Timestamp;
@@ -89,6 +92,10 @@ impl Strategy for Event {
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
 
+    fn validate(&self, errors: &mut Errors) {
+        self.view().validate("reportingComponent", errors);
+    }
+
     fn selectable_names() -> &'static [&'static str] {
         &[
             "involvedObject.kind",
@@ -136,6 +143,8 @@ pub(crate) struct EventView<'a> {
     pub source: &'a EventSource,
     pub reporting_component: &'a str,
     pub reporting_instance: &'a str,
+    pub action: &'a str,
+    pub namespace: &'a str,
     pub first: Option<Time>,
     pub last: Option<Time>,
     pub time: Option<MicroTime>,
@@ -159,6 +168,8 @@ impl AsEvent for Event {
             source: &self.source,
             reporting_component: &self.reporting_component,
             reporting_instance: &self.reporting_instance,
+            action: &self.action,
+            namespace: &self.metadata.namespace,
             first: self.first_timestamp,
             last: self.last_timestamp,
             time: self.event_time,
@@ -169,6 +180,50 @@ impl AsEvent for Event {
 }
 
 impl EventView<'_> {
+    /// What is refused in an event of either kind. One with an event time is of the newer sort, which
+    /// says who reports; `reporter` is that field's name.
+    pub(crate) fn validate(&self, reporter: &str, errors: &mut Errors) {
+        const LONGEST: usize = 128;
+        const LONGEST_NOTE: usize = 1024;
+        let object_namespace = self.object.namespace.as_str();
+        let fits = match (self.time, object_namespace) {
+            (None, "") => matches!(self.namespace, "" | namespace::DEFAULT),
+            (None, given) => given == self.namespace,
+            (Some(_), "") => matches!(self.namespace, namespace::DEFAULT | namespace::SYSTEM),
+            (Some(_), _) => true,
+        };
+        if !fits {
+            let path = Path::new("involvedObject").child("namespace");
+            errors.invalid(&path, object_namespace, "does not match event.namespace");
+        }
+        if self.time.is_some() {
+            let path = Path::new(reporter);
+            if self.reporting_component.is_empty() {
+                errors.required(&path, "");
+            }
+            let wrong = names::qualified_name(self.reporting_component);
+            errors.wrong(&path, self.reporting_component, wrong);
+            for (name, value) in [
+                ("reportingInstance", self.reporting_instance),
+                ("action", self.action),
+                ("reason", self.reason),
+            ] {
+                let path = Path::new(name);
+                if value.is_empty() {
+                    errors.required(&path, "");
+                }
+                if value.len() > LONGEST {
+                    errors.invalid(&path, "", format!("can have at most {LONGEST} characters"));
+                }
+            }
+            if self.message.len() > LONGEST_NOTE {
+                let text = format!("can have at most {LONGEST_NOTE} characters");
+                errors.invalid(&Path::new("message"), "", text);
+            }
+        }
+        errors.wrong(&Path::new("namespace"), self.namespace, names::dns1123_subdomain(self.namespace));
+    }
+
     fn first_seen(&self, now: Timestamp) -> String {
         if self.first.is_some() { since(self.first, now) } else { since(self.time, now) }
     }

@@ -1,8 +1,10 @@
 //! Namespace: a scope for names, and for deletion of all within.
 
 use crate::core::v1::well_known::{finalizer, label};
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, resource};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
+use crate::names;
 use crate::open_enum::open_enum;
 use crate::value::Time;
 use api_types_derive::Api;
@@ -96,6 +98,29 @@ resource!(
     }
 );
 
+impl Namespace {
+    /// What a write to `/finalize` may change: spec and metadata.
+    pub fn prepare_for_finalize(&mut self, old: &Self) {
+        self.status = old.status.clone();
+        self.metadata.generation = old.metadata.generation;
+    }
+
+    /// In place of the other checks for such a write, after those of metadata.
+    pub fn validate_finalize(&self, errors: &mut Errors) {
+        for (place, name) in self.spec.finalizers.iter().enumerate() {
+            spec_finalizer(name, &Path::new("spec").child("finalizers").index(place), errors);
+        }
+    }
+}
+
+fn spec_finalizer(name: &str, path: &Path, errors: &mut Errors) {
+    errors.wrong(path, name, names::qualified_name(name));
+    let known = [finalizer::KUBERNETES, finalizer::ORPHAN, finalizer::FOREGROUND];
+    if !name.contains('/') && !known.contains(&name) {
+        errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");
+    }
+}
+
 impl Strategy for Namespace {
     const NAME_RULE: NameRule = NameRule::Label;
 
@@ -126,6 +151,27 @@ impl Strategy for Namespace {
     fn prepare_for_status_update(&mut self, old: &Self) {
         self.spec = old.spec.clone();
         self.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        for name in &self.spec.finalizers {
+            spec_finalizer(name, &Path::new("spec").child("finalizers"), errors);
+        }
+    }
+
+    fn validate_status_update(&self, _old: &Self, errors: &mut Errors) {
+        // COMPAT: the path has a capital.
+        let path = Path::new("status").child("Phase");
+        let phase = self.status.phase.as_str();
+        match self.metadata.deletion_timestamp {
+            None if phase != "Active" => {
+                errors.invalid(&path, phase, "may only be 'Active' if `deletionTimestamp` is empty");
+            }
+            Some(_) if phase != "Terminating" => {
+                errors.invalid(&path, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+            }
+            _ => {}
+        }
     }
 
     fn selectable_names() -> &'static [&'static str] {

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::v1::config_map::{IMMUTABLE_WHEN_SET, MAX_DATA_BYTES};
+use crate::core::v1::well_known::annotation;
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::meta::v1::validate::immutable;
+use crate::names;
 use crate::open_enum::open_enum;
 use crate::value::ByteString;
 use api_types_derive::Api;
@@ -45,6 +50,52 @@ open_enum! {
 
 resource!(Secret, Kind::namespaced("v1", "Secret", "secrets", "secret"));
 
+impl Secret {
+    /// Keys that the type requires; `path` is that of the data.
+    fn validate_type(&self, path: &Path, errors: &mut Errors) {
+        let mut require = |keys: &[&str]| {
+            for key in keys.iter().filter(|key| !self.data.contains_key(**key)) {
+                errors.required(&path.key(key), "");
+            }
+        };
+        match self.type_ {
+            SecretType::ServiceAccountToken => {
+                let key = annotation::SERVICE_ACCOUNT_NAME;
+                if self.metadata.annotations.get(key).is_none_or(String::is_empty) {
+                    errors.required(&Path::new("metadata").child("annotations").key(key), "");
+                }
+            }
+            SecretType::Dockercfg => self.validate_json(".dockercfg", path, errors),
+            SecretType::DockerConfigJson => self.validate_json(".dockerconfigjson", path, errors),
+            SecretType::BasicAuth => {
+                if !self.data.contains_key("username") && !self.data.contains_key("password") {
+                    require(&["username", "password"]);
+                }
+            }
+            SecretType::SSHAuth => {
+                if self.data.get("ssh-privatekey").is_none_or(|key| key.is_empty()) {
+                    errors.required(&path.key("ssh-privatekey"), "");
+                }
+            }
+            SecretType::Tls => require(&["tls.crt", "tls.key"]),
+            _ => {}
+        }
+    }
+
+    fn validate_json(&self, key: &str, path: &Path, errors: &mut Errors) {
+        let Some(bytes) = self.data.get(key) else { return errors.required(&path.key(key), "") };
+        if let Err(e) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes) {
+            // Go's words for the two mistakes that are made.
+            let text = if bytes.is_empty() || e.is_eof() {
+                "unexpected end of JSON input".to_owned()
+            } else {
+                e.to_string()
+            };
+            errors.invalid(&path.key(key), "<secret contents redacted>", text);
+        }
+    }
+}
+
 impl Strategy for Secret {
     fn set_defaults(&mut self) {
         if self.type_.is_unset() {
@@ -53,6 +104,36 @@ impl Strategy for Secret {
         // stringData is for writing only; its keys win.
         for (key, text) in std::mem::take(&mut self.string_data) {
             self.data.insert(key, text.into_bytes().into());
+        }
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        if self.type_.is_unset() {
+            self.type_ = old.type_.clone();
+        }
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        let path = Path::new("data");
+        for key in self.data.keys() {
+            errors.wrong(&path.key(key), key, names::config_key(key));
+        }
+        if self.data.values().map(|bytes| bytes.len()).sum::<usize>() > MAX_DATA_BYTES {
+            errors.too_long(&path, MAX_DATA_BYTES);
+        }
+        self.validate_type(&path, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        immutable(&self.type_, &old.type_, &Path::new("type"), errors);
+        if old.immutable != Some(true) {
+            return;
+        }
+        for (changed, name) in [(self.immutable != Some(true), "immutable"), (self.data != old.data, "data")]
+        {
+            if changed {
+                errors.forbidden(&Path::new(name), IMMUTABLE_WHEN_SET);
+            }
         }
     }
 

@@ -45,6 +45,17 @@ impl Strategy for ServiceAccount {
         names_only(&mut self.secrets);
     }
 
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        const KEY: &str = "kubernetes.io/enforce-mountable-secrets";
+        let set = |account: &Self| account.metadata.annotations.contains_key(KEY);
+        if !set(self) || old.is_some_and(set) {
+            return Vec::new();
+        }
+        vec![format!(
+            "metadata.annotations[{KEY}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        )]
+    }
+
     fn columns() -> &'static [Column<Self>] {
         const { &[Column::name(), Column::age()] }
     }

@@ -1,12 +1,15 @@
 //! EndpointSlice: some of the addresses behind a Service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::addresses;
 use crate::columns::first_of;
 use crate::core::v1::well_known::label;
 use crate::core::v1::{ObjectReference, Protocol};
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, Strategy, resource, set_generation};
 use crate::meta::v1::ObjectMeta;
+use crate::meta::v1::validate::immutable;
 use crate::names;
 use crate::open_enum::open_enum;
 use api_types_derive::Api;
@@ -158,6 +161,32 @@ impl Strategy for EndpointSlice {
         self.drop_topology(Some(old));
     }
 
+    fn validate(&self, errors: &mut Errors) {
+        self.validate_all(errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        immutable(&self.address_type, &old.address_type, &Path::new("addressType"), errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if old.is_none() && self.address_type == AddressType::Fqdn {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        }
+        let by = self.metadata.labels.get(label::ENDPOINT_SLICE_MANAGED_BY).map_or("", String::as_str);
+        if matches!(by, "endpointslice-controller.k8s.io" | "endpointslicemirroring-controller.k8s.io") {
+            return warnings;
+        }
+        for (place, endpoint) in self.endpoints.iter().enumerate() {
+            let path = Path::new("endpoints").index(place).child("addresses");
+            for (i, address) in endpoint.addresses.iter().enumerate() {
+                warnings.extend(addresses::ip_warning(address, &path.index(i)));
+            }
+        }
+        warnings
+    }
+
     fn columns() -> &'static [Column<Self>] {
         const {
             &[
@@ -183,7 +212,47 @@ impl Strategy for EndpointSlice {
     }
 }
 
+const MAX_PORTS: usize = 20_000;
+const MAX_ENDPOINTS: usize = 1000;
+const MAX_ADDRESSES: usize = 100;
+const MAX_HINTS: usize = 8;
+
 impl EndpointSlice {
+    fn validate_all(&self, errors: &mut Errors) {
+        let known = ["FQDN", "IPv4", "IPv6"];
+        errors.required_choice(&Path::new("addressType"), self.address_type.as_str(), &known);
+        self.validate_ports(&Path::new("ports"), errors);
+        let path = Path::new("endpoints");
+        if self.endpoints.len() > MAX_ENDPOINTS {
+            return errors.too_many(&path, self.endpoints.len(), MAX_ENDPOINTS);
+        }
+        for (place, endpoint) in self.endpoints.iter().enumerate() {
+            endpoint.validate(&self.address_type, &path.index(place), errors);
+        }
+    }
+
+    fn validate_ports(&self, path: &Path, errors: &mut Errors) {
+        if self.ports.len() > MAX_PORTS {
+            return errors.too_many(path, self.ports.len(), MAX_PORTS);
+        }
+        let mut seen = BTreeSet::new();
+        for (place, port) in self.ports.iter().enumerate() {
+            let path = path.index(place);
+            let name = port.name.as_deref().unwrap_or_default();
+            if !name.is_empty() {
+                errors.wrong(&path.child("name"), name, names::dns1123_label(name));
+            }
+            if !seen.insert(name) {
+                errors.duplicate(&path.child("name"), name);
+            }
+            let protocol = port.protocol.as_ref().map_or("", Protocol::as_str);
+            errors.required_choice(&path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+            if let Some(protocol) = &port.app_protocol {
+                errors.wrong(&path.child("appProtocol"), protocol, names::qualified_name(protocol));
+            }
+        }
+    }
+
     /// COMPAT: deprecatedTopology cannot be written in v1. A client that sends back what it read
     /// keeps the node that the old field named.
     fn drop_topology(&mut self, old: Option<&Self>) {
@@ -200,5 +269,79 @@ impl EndpointSlice {
             }
             endpoint.deprecated_topology.clear();
         }
+    }
+}
+
+impl Endpoint {
+    fn validate(&self, type_: &AddressType, path: &Path, errors: &mut Errors) {
+        let list = path.child("addresses");
+        if self.addresses.is_empty() {
+            errors.required(&list, "must contain at least 1 address");
+        } else if self.addresses.len() > MAX_ADDRESSES {
+            errors.too_many(&list, self.addresses.len(), MAX_ADDRESSES);
+        }
+        for (place, address) in self.addresses.iter().enumerate() {
+            validate_address(address, type_, &list, place, errors);
+        }
+        if let Some(node) = &self.node_name {
+            errors.wrong(&path.child("nodeName"), node, names::dns1123_subdomain(node));
+        }
+        if let Some(hostname) = &self.hostname {
+            errors.wrong(&path.child("hostname"), hostname, names::dns1123_label(hostname));
+        }
+        let Some(hints) = &self.hints else { return };
+        let path = path.child("hints");
+        let zones: Vec<&str> = hints.for_zones.iter().map(|zone| zone.name.as_str()).collect();
+        let nodes: Vec<&str> = hints.for_nodes.iter().map(|node| node.name.as_str()).collect();
+        validate_hints(&zones, names::label_value, &path.child("forZones"), errors);
+        validate_hints(&nodes, names::dns1123_subdomain, &path.child("forNodes"), errors);
+    }
+}
+
+/// `list` is the path of the addresses.
+fn validate_address(address: &str, type_: &AddressType, list: &Path, place: usize, errors: &mut Errors) {
+    let (path, before) = (list.index(place), errors.0.len());
+    let (found, wanted) = match type_ {
+        AddressType::IPv4 => (addresses::legacy_ip(address, &path, errors), "IPv4"),
+        AddressType::IPv6 => (addresses::ip(address, &path, errors), "IPv6"),
+        AddressType::Fqdn => return validate_fqdn(address, &path, errors),
+        _ => return,
+    };
+    let Some(found) = found.filter(|_| errors.0.len() == before) else { return };
+    if found.is_ipv4() != (wanted == "IPv4") {
+        // COMPAT: the path lacks the place in the list.
+        errors.invalid(list, address, format!("must be an {wanted} address"));
+    }
+    addresses::endpoint_ip(address, &path, errors);
+}
+
+fn validate_fqdn(name: &str, path: &Path, errors: &mut Errors) {
+    if name.is_empty() {
+        return errors.required(path, "");
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let wrong = names::dns1123_subdomain(name);
+    if !wrong.is_empty() {
+        return errors.wrong(path, name, wrong);
+    }
+    if !name.contains('.') {
+        errors.invalid(path, name, "should be a domain with at least two segments separated by dots");
+    }
+    if name.split('.').any(|label| label.len() > 63) {
+        errors.invalid(path, name, "must be no more than 63 characters");
+    }
+}
+
+fn validate_hints(hints: &[&str], check: fn(&str) -> Vec<String>, path: &Path, errors: &mut Errors) {
+    if hints.len() > MAX_HINTS {
+        return errors.too_many(path, hints.len(), MAX_HINTS);
+    }
+    let mut seen = BTreeSet::new();
+    for (place, hint) in hints.iter().enumerate() {
+        let path = path.index(place).child("name");
+        if !seen.insert(hint) {
+            errors.duplicate(&path, hint);
+        }
+        errors.wrong(&path, hint, check(hint));
     }
 }

@@ -1,10 +1,13 @@
 //! Event of events.k8s.io: what happened to which object, and who says so.
 
+use crate::core::v1 as core;
 use crate::core::v1::event::{AsEvent, EventView, event_columns};
 use crate::core::v1::{EventSource, ObjectReference};
-use crate::kind::{Column, Kind, NameRule, Strategy, resource};
+use crate::field::{Errors, Path};
+use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
-use crate::value::{MicroTime, Time};
+use crate::meta::v1::validate::IMMUTABLE;
+use crate::value::{MicroTime, Time, Value};
 use api_types_derive::Api;
 
 /// Something that happened to an object.
@@ -76,8 +79,73 @@ resource!(
 );
 
 impl Strategy for Event {
-    const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn validate(&self, errors: &mut Errors) {
+        self.view().validate("reportingController", errors);
+    }
+
+    /// Stricter than the core group's: events of the old sort are not made here.
+    fn validate_create(&self, errors: &mut Errors) {
+        self.validate_series(errors);
+        if self.event_time.is_none() {
+            errors.required(&Path::new("eventTime"), "");
+        }
+        if !matches!(self.type_.as_str(), "Normal" | "Warning") {
+            errors.invalid(&Path::new("type"), "", format!("has invalid value: {}", self.type_));
+        }
+        for (set, name) in [
+            (self.deprecated_first_timestamp.is_some(), "firstTimestamp"),
+            (self.deprecated_last_timestamp.is_some(), "lastTimestamp"),
+            (self.deprecated_count != 0, "count"),
+            (self.deprecated_source != EventSource::default(), "source"),
+        ] {
+            if set {
+                errors.invalid(&Path::new(name), "", "needs to be unset");
+            }
+        }
+    }
+
+    /// An event grows as a series and changes in no other way. Names of fields are the core group's.
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        if self.series != old.series {
+            self.validate_series(errors);
+        }
+        let fields: [(&str, &dyn Value, bool); 13] = [
+            ("involvedObject", &self.regarding, self.regarding != old.regarding),
+            ("reason", &self.reason, self.reason != old.reason),
+            ("message", &self.note, self.note != old.note),
+            ("source", &self.deprecated_source, self.deprecated_source != old.deprecated_source),
+            (
+                "firstTimestamp",
+                &self.deprecated_first_timestamp,
+                self.deprecated_first_timestamp != old.deprecated_first_timestamp,
+            ),
+            (
+                "lastTimestamp",
+                &self.deprecated_last_timestamp,
+                self.deprecated_last_timestamp != old.deprecated_last_timestamp,
+            ),
+            ("count", &self.deprecated_count, self.deprecated_count != old.deprecated_count),
+            ("type", &self.type_, self.type_ != old.type_),
+            ("eventTime", &self.event_time, self.event_time != old.event_time),
+            ("action", &self.action, self.action != old.action),
+            ("related", &self.related, self.related != old.related),
+            (
+                "reportingController",
+                &self.reporting_controller,
+                self.reporting_controller != old.reporting_controller,
+            ),
+            (
+                "reportingInstance",
+                &self.reporting_instance,
+                self.reporting_instance != old.reporting_instance,
+            ),
+        ];
+        for (name, value, _) in fields.into_iter().filter(|(_, _, changed)| *changed) {
+            errors.invalid(&Path::new(name), value, IMMUTABLE);
+        }
+    }
 
     fn selectable_names() -> &'static [&'static str] {
         &[
@@ -114,6 +182,67 @@ impl Strategy for Event {
     }
 }
 
+impl Event {
+    fn validate_series(&self, errors: &mut Errors) {
+        let Some(series) = &self.series else { return };
+        if series.count < 2 {
+            errors.invalid(&Path::new("series.count"), "", "should be at least 2");
+        }
+        if series.last_observed_time.is_none() {
+            errors.required(&Path::new("series.lastObservedTime"), "");
+        }
+    }
+}
+
+/// The same event in the core group's words: both kinds are one in the store.
+impl From<Event> for core::Event {
+    fn from(event: Event) -> Self {
+        Self {
+            metadata: event.metadata,
+            involved_object: event.regarding,
+            reason: event.reason,
+            message: event.note,
+            source: event.deprecated_source,
+            first_timestamp: event.deprecated_first_timestamp,
+            last_timestamp: event.deprecated_last_timestamp,
+            count: event.deprecated_count,
+            type_: event.type_,
+            event_time: event.event_time,
+            series: event.series.map(|s| {
+                Box::new(core::EventSeries { count: s.count, last_observed_time: s.last_observed_time })
+            }),
+            action: event.action,
+            related: event.related,
+            reporting_component: event.reporting_controller,
+            reporting_instance: event.reporting_instance,
+        }
+    }
+}
+
+impl From<core::Event> for Event {
+    fn from(event: core::Event) -> Self {
+        Self {
+            metadata: event.metadata,
+            event_time: event.event_time,
+            series: event
+                .series
+                .map(|s| Box::new(EventSeries { count: s.count, last_observed_time: s.last_observed_time })),
+            reporting_controller: event.reporting_component,
+            reporting_instance: event.reporting_instance,
+            action: event.action,
+            reason: event.reason,
+            regarding: event.involved_object,
+            related: event.related,
+            note: event.message,
+            type_: event.type_,
+            deprecated_source: event.source,
+            deprecated_first_timestamp: event.first_timestamp,
+            deprecated_last_timestamp: event.last_timestamp,
+            deprecated_count: event.count,
+        }
+    }
+}
+
 impl AsEvent for Event {
     fn view(&self) -> EventView<'_> {
         EventView {
@@ -124,6 +253,8 @@ impl AsEvent for Event {
             source: &self.deprecated_source,
             reporting_component: &self.reporting_controller,
             reporting_instance: &self.reporting_instance,
+            action: &self.action,
+            namespace: &self.metadata.namespace,
             first: self.deprecated_first_timestamp,
             last: self.deprecated_last_timestamp,
             time: self.event_time,

@@ -1,7 +1,10 @@
 //! RoleBinding and ClusterRoleBinding: who may do it.
 
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, NameRule, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::names;
+use crate::value::Value;
 use api_types_derive::Api;
 
 /// Gives a role's permissions to subjects within a namespace.
@@ -81,6 +84,43 @@ fn set_defaults(role: &mut RoleRef, subjects: &mut [Subject]) {
     }
 }
 
+fn role_ref(role: &RoleRef, kinds: &[&str], errors: &mut Errors) {
+    let path = Path::new("roleRef");
+    errors.choice(&path.child("apiGroup"), &role.api_group, &[GROUP]);
+    errors.choice(&path.child("kind"), &role.kind, kinds);
+    errors.need(&path, "name", &role.name);
+    errors.wrong(&path.child("name"), &role.name, names::path_segment(&role.name));
+}
+
+/// Another role takes another binding: whoever may edit this one did not thereby get that right.
+fn kept_role(new: &RoleRef, old: &RoleRef, errors: &mut Errors) {
+    if new != old {
+        errors.invalid(&Path::new("roleRef"), new as &dyn Value, "cannot change roleRef");
+    }
+}
+
+impl Subject {
+    fn validate(&self, namespaced: bool, path: &Path, errors: &mut Errors) {
+        errors.need(path, "name", &self.name);
+        let group = path.child("apiGroup");
+        match self.kind.as_str() {
+            "ServiceAccount" => {
+                if !self.name.is_empty() {
+                    errors.wrong(&path.child("name"), &self.name, names::dns1123_subdomain(&self.name));
+                }
+                errors.choice(&group, &self.api_group, &[""]);
+                if !namespaced {
+                    errors.need(path, "namespace", &self.namespace);
+                }
+            }
+            "User" | "Group" => errors.choice(&group, &self.api_group, &[GROUP]),
+            kind => {
+                errors.not_supported(&path.child("kind"), kind, &["ServiceAccount", "User", "Group"]);
+            }
+        }
+    }
+}
+
 /// Names of the subjects of one kind; service accounts with their namespace.
 fn subjects(subjects: &[Subject], kind: &str) -> serde_json::Value {
     let name = |subject: &Subject| match kind {
@@ -129,6 +169,17 @@ impl Strategy for ClusterRoleBinding {
         set_defaults(&mut self.role_ref, &mut self.subjects);
     }
 
+    fn validate(&self, errors: &mut Errors) {
+        role_ref(&self.role_ref, &["ClusterRole"], errors);
+        for (place, subject) in self.subjects.iter().enumerate() {
+            subject.validate(false, &Path::new("subjects").index(place), errors);
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        kept_role(&self.role_ref, &old.role_ref, errors);
+    }
+
     fn columns() -> &'static [Column<Self>] {
         const { &columns!() }
     }
@@ -145,6 +196,17 @@ impl Strategy for RoleBinding {
 
     fn set_defaults(&mut self) {
         set_defaults(&mut self.role_ref, &mut self.subjects);
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        role_ref(&self.role_ref, &["Role", "ClusterRole"], errors);
+        for (place, subject) in self.subjects.iter().enumerate() {
+            subject.validate(true, &Path::new("subjects").index(place), errors);
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        kept_role(&self.role_ref, &old.role_ref, errors);
     }
 
     fn columns() -> &'static [Column<Self>] {

@@ -1,7 +1,10 @@
 //! Role and ClusterRole: what may be done.
 
+use crate::field::{Errors, Path};
 use crate::kind::{Kind, NameRule, Strategy, resource};
 use crate::meta::v1::{LabelSelector, ObjectMeta};
+use crate::selector;
+use crate::value::Value;
 use api_types_derive::Api;
 
 /// Permissions within a namespace.
@@ -69,6 +72,19 @@ resource!(
 impl Strategy for ClusterRole {
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn validate(&self, errors: &mut Errors) {
+        rules(&self.rules, false, errors);
+        let Some(aggregation) = &self.aggregation_rule else { return };
+        let path = Path::new("aggregationRule").child("clusterRoleSelectors");
+        if aggregation.cluster_role_selectors.is_empty() {
+            let text = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+            errors.required(&path, text);
+        }
+        for (place, spec) in aggregation.cluster_role_selectors.iter().enumerate() {
+            selector::validate(spec, &path.index(place), errors);
+        }
+    }
 }
 
 resource!(Role, Kind::namespaced("rbac.authorization.k8s.io/v1", "Role", "roles", "role"));
@@ -76,4 +92,37 @@ resource!(Role, Kind::namespaced("rbac.authorization.k8s.io/v1", "Role", "roles"
 impl Strategy for Role {
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn validate(&self, errors: &mut Errors) {
+        rules(&self.rules, true, errors);
+    }
+}
+
+/// A rule speaks either of resources or of URLs; of URLs only outside of namespaces.
+fn rules(rules: &[PolicyRule], namespaced: bool, errors: &mut Errors) {
+    for (place, rule) in rules.iter().enumerate() {
+        let path = Path::new("rules").index(place);
+        if rule.verbs.is_empty() {
+            errors.required(&path.child("verbs"), "verbs must contain at least one value");
+        }
+        if !rule.non_resource_urls.is_empty() {
+            let (path, urls) = (path.child("nonResourceURLs"), &rule.non_resource_urls as &dyn Value);
+            if namespaced {
+                errors.invalid(&path, urls, "namespaced rules cannot apply to non-resource URLs");
+            }
+            if !rule.api_groups.is_empty() || !rule.resources.is_empty() || !rule.resource_names.is_empty() {
+                let text = "rules cannot apply to both regular resources and non-resource URLs";
+                errors.invalid(&path, urls, text);
+            }
+            continue;
+        }
+        if rule.api_groups.is_empty() {
+            let text = "resource rules must supply at least one api group";
+            errors.required(&path.child("apiGroups"), text);
+        }
+        if rule.resources.is_empty() {
+            let text = "resource rules must supply at least one resource";
+            errors.required(&path.child("resources"), text);
+        }
+    }
 }

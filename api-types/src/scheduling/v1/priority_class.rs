@@ -1,8 +1,10 @@
 //! PriorityClass: a name for how important a pod is.
 
 use crate::core::v1::PreemptionPolicy;
+use crate::field::{Errors, Path};
 use crate::kind::{Column, Kind, Strategy, resource};
 use crate::meta::v1::ObjectMeta;
+use crate::meta::v1::validate::immutable;
 use api_types_derive::Api;
 
 /// A name for how important pods are.
@@ -34,6 +36,28 @@ resource!(
     }
 );
 
+/// The highest value that users may give; the system's own classes lie above.
+pub const HIGHEST_USER_VALUE: i32 = 1_000_000_000;
+
+impl PriorityClass {
+    /// Why this is not one of the two built-in classes.
+    fn is_known_system_class(&self) -> Result<(), String> {
+        let name = self.metadata.name.as_str();
+        let value = match name {
+            "system-cluster-critical" => 2 * HIGHEST_USER_VALUE,
+            "system-node-critical" => 2 * HIGHEST_USER_VALUE + 1000,
+            _ => return Err(format!("{name} is not a known system priority class")),
+        };
+        if self.value != value {
+            return Err(format!("value of {name} PriorityClass must be {value}"));
+        }
+        if self.global_default {
+            return Err(format!("globalDefault of {name} PriorityClass must be false"));
+        }
+        Ok(())
+    }
+}
+
 impl Strategy for PriorityClass {
     fn set_defaults(&mut self) {
         self.preemption_policy.get_or_insert(PreemptionPolicy::PreemptLowerPriority);
@@ -45,6 +69,33 @@ impl Strategy for PriorityClass {
 
     fn prepare_for_update(&mut self, old: &Self) {
         self.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        let name = self.metadata.name.as_str();
+        if name.starts_with("system-") {
+            if let Err(why) = self.is_known_system_class() {
+                let text = format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+                );
+                errors.forbidden(&Path::new("metadata").child("name"), text);
+            }
+        } else if self.value > HIGHEST_USER_VALUE {
+            let text = format!("maximum allowed value of a user defined priority is {HIGHEST_USER_VALUE}");
+            errors.forbidden(&Path::new("value"), text);
+        }
+        if let Some(policy) = &self.preemption_policy {
+            let known = ["PreemptLowerPriority", "Never"];
+            errors.required_choice(&Path::new("preemptionPolicy"), policy.as_str(), &known);
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        if self.value != old.value {
+            errors.forbidden(&Path::new("value"), "may not be changed in an update.");
+        }
+        let path = Path::new("preemptionPolicy");
+        immutable(&self.preemption_policy, &old.preemption_policy, &path, errors);
     }
 
     fn columns() -> &'static [Column<Self>] {

@@ -3,6 +3,7 @@
 mod columns;
 mod status;
 mod strategy;
+mod validate;
 
 pub use status::*;
 

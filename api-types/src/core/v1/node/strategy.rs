@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::v1::pod::defaults::round_up;
+use crate::field::Errors;
 use crate::kind::{Column, Strategy};
 
 impl Strategy for Node {
@@ -43,6 +44,22 @@ impl Strategy for Node {
         if old.status.config.is_none() {
             self.status.config = None;
         }
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        validate::node(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::update(self, old, errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        validate::status_update(self, old, errors);
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        validate::warnings(self)
     }
 
     fn selectable_names() -> &'static [&'static str] {

@@ -4,8 +4,12 @@ mod columns;
 mod defaults;
 mod status;
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 pub use status::*;
+pub use validate::cluster_ips as validate_cluster_ips;
 
 use std::collections::BTreeMap;
 

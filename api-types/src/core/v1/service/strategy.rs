@@ -5,6 +5,7 @@
 //! applies. `prepare_for_*` does what needs no allocator; the server allocates afterwards.
 
 use super::*;
+use crate::field::Errors;
 use crate::kind::{Column, NameRule, Strategy};
 use std::collections::BTreeSet;
 
@@ -39,6 +40,22 @@ impl Strategy for Service {
     fn prepare_for_status_update(&mut self, old: &Self) {
         self.spec = old.spec.clone();
         self.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        validate::service(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::update(&self.spec, &old.spec, errors);
+    }
+
+    fn validate_status_update(&self, _old: &Self, errors: &mut Errors) {
+        validate::status_update(self, errors);
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        validate::warnings(self)
     }
 
     fn selectable_names() -> &'static [&'static str] {

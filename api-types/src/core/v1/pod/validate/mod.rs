@@ -18,6 +18,8 @@ mod toleration;
 mod update;
 mod volume;
 
+pub(crate) use limits::quantity;
+pub(crate) use probe::port as port_number_or_name;
 pub(super) use status::status_update;
 pub(crate) use toleration::taint_effect;
 pub(super) use update::{ephemeral_containers_update, update};

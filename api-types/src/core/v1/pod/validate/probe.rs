@@ -147,7 +147,7 @@ fn http_get(get: &HTTPGetAction, path: &Path, errors: &mut Errors) {
 }
 
 /// A port by number or by name.
-pub(super) fn port(port: &IntOrString, path: &Path, errors: &mut Errors) {
+pub(crate) fn port(port: &IntOrString, path: &Path, errors: &mut Errors) {
     match port {
         IntOrString::Int(n) => number(*n, path, errors),
         IntOrString::String(name) => errors.wrong(path, name, names::port_name(name)),
