@@ -388,3 +388,38 @@ impl Row {
         (self.set_defaults)(object);
     }
 }
+
+/// For the kinds' own tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Row, Strategy};
+    use crate::field::Errors;
+    use crate::value::Typed;
+
+    fn texts(errors: &Errors) -> Vec<String> {
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    /// The object with all its defaults.
+    pub fn defaulted<T: Strategy + Typed>(mut object: T) -> T {
+        Row::of::<T>().default(&mut object);
+        object
+    }
+
+    /// What is refused in a new object, after defaults.
+    pub fn refused<T: Strategy + Typed>(object: T) -> Vec<String> {
+        let object = defaulted(object);
+        let mut errors = Errors::default();
+        object.validate(&mut errors);
+        object.validate_create(&mut errors);
+        texts(&errors)
+    }
+
+    /// What is refused in a change from `old`, after defaults.
+    pub fn refused_update<T: Strategy + Typed>(new: T, old: T) -> Vec<String> {
+        let (new, old) = (defaulted(new), defaulted(old));
+        let mut errors = Errors::default();
+        new.validate_update(&old, &mut errors);
+        texts(&errors)
+    }
+}

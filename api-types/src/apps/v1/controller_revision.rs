@@ -74,3 +74,24 @@ fn owner(meta: &ObjectMeta) -> String {
         None => format!("{kind}/{}", owner.name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, refused_update};
+
+    fn revision(data: &str) -> ControllerRevision {
+        ControllerRevision { data: RawExtension(data.as_bytes().into()), ..ControllerRevision::default() }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(revision(r#"{"spec":{}}"#)).is_empty());
+        assert_eq!(refused(revision("")), ["data: Required value: data is mandatory"]);
+        assert_eq!(refused(revision("[]")), ["data: Required value: data must be a valid JSON object"]);
+        assert_eq!(
+            refused_update(revision(r#"{"a":1}"#), revision("{}")),
+            [r#"data: Invalid value: {"a":1}: field is immutable"#]
+        );
+    }
+}

@@ -1,10 +1,11 @@
 //! What the checks of workloads have in common: selector and template, counts in the status.
 
 use crate::core::v1::pod::validate::template as pod_template;
+use crate::core::v1::pod::warnings::template as pod_template_warnings;
 use crate::core::v1::{PodTemplateSpec, RestartPolicy};
 use crate::field::{Errors, Path};
-use crate::meta::v1::LabelSelector;
 use crate::meta::v1::validate::not_negative;
+use crate::meta::v1::{LabelSelector, ObjectMeta};
 use crate::selector::{self, Labels};
 use crate::value::Value;
 
@@ -81,13 +82,24 @@ pub(super) fn counts(counts: &Counts<'_>, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// What may happen in pods' names when a workload's own is no label.
-pub(super) fn name_warning(name: &str) -> Option<String> {
-    let wrong = crate::names::dns1123_label(name);
-    (!wrong.is_empty()).then(|| {
-        format!(
+/// What is warned of in a template, and in a name that pods' names are made of. Updates that leave
+/// the spec alone are passed over.
+pub(super) fn template_warnings(
+    meta: &ObjectMeta,
+    template: &PodTemplateSpec,
+    old: Option<&ObjectMeta>,
+) -> Vec<String> {
+    if old.is_some_and(|old| old.generation == meta.generation) {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    let wrong = crate::names::dns1123_label(&meta.name);
+    if old.is_none() && !wrong.is_empty() {
+        warnings.push(format!(
             "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
             wrong.join(" ")
-        )
-    })
+        ));
+    }
+    warnings.extend(pod_template_warnings(template, &Path::new("spec").child("template")));
+    warnings
 }

@@ -314,3 +314,36 @@ impl Strategy for SubjectAccessReview {
         must_be_empty(&self.metadata, "must be empty", errors);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::refused;
+
+    #[test]
+    fn what_is_refused() {
+        let mut own = SubjectAccessReview::default();
+        own.spec.user = "ann".into();
+        own.spec.resource_attributes = Some(Box::default());
+        assert!(refused(own.clone()).is_empty());
+        own.metadata.name = "x".into();
+        own.spec.non_resource_attributes = Some(Box::default());
+        own.spec.user.clear();
+        assert_eq!(
+            refused(own),
+            [
+                "spec.nonResourceAttributes: Invalid value: {}: cannot be specified in combination with resourceAttributes",
+                r#"spec.user: Invalid value: "": at least one of user or group must be specified"#,
+                r#"metadata: Invalid value: {"name":"x"}: must be empty"#,
+            ]
+        );
+        let mut local = LocalSubjectAccessReview::default();
+        local.metadata.namespace = "shop".into();
+        local.spec.user = "ann".into();
+        local.spec.resource_attributes = Some(Box::default());
+        assert_eq!(
+            refused(local),
+            [r#"spec.resourceAttributes.namespace: Invalid value: "": must match metadata.namespace"#]
+        );
+    }
+}

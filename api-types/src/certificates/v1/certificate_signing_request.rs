@@ -406,3 +406,84 @@ impl CertificateSigningRequestStatus {
         word
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Errors;
+    use crate::kind::testing::refused;
+
+    const PEM: &str = "-----BEGIN CERTIFICATE REQUEST-----\nMA==\n-----END CERTIFICATE REQUEST-----\n";
+
+    fn csr(change: impl FnOnce(&mut CertificateSigningRequest)) -> CertificateSigningRequest {
+        let mut own = CertificateSigningRequest::default();
+        own.spec.request = PEM.into();
+        own.spec.signer_name = "kubernetes.io/kube-apiserver-client".into();
+        own.spec.usages = vec![KeyUsage::ClientAuth];
+        change(&mut own);
+        own
+    }
+
+    fn condition(type_: RequestConditionType) -> CertificateSigningRequestCondition {
+        CertificateSigningRequestCondition { type_, status: ConditionStatus::True, ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(csr(|_| {})).is_empty());
+        assert_eq!(
+            refused(csr(|c| {
+                c.spec.usages = vec![KeyUsage::ClientAuth, KeyUsage::ClientAuth];
+                c.spec.signer_name = "mine".into();
+                c.spec.expiration_seconds = Some(60);
+            })),
+            [
+                r#"spec.usages[1]: Duplicate value: "client auth""#,
+                r#"spec.signerName: Invalid value: "mine": must be a fully qualified domain and path of the form 'example.com/signer-name'"#,
+                "spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 600 seconds (10 minutes)",
+            ]
+        );
+        assert_eq!(
+            refused(csr(|c| c.spec.request = "x".into())),
+            [r#"spec.request: Invalid value: "eA==": PEM block type must be CERTIFICATE REQUEST"#]
+        );
+    }
+
+    #[test]
+    fn who_may_change_what() {
+        let old = csr(|_| {});
+        let approved = csr(|c| c.status.conditions = vec![condition(RequestConditionType::Approved)]);
+        let signed = csr(|c| {
+            c.status.certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n".into();
+        });
+        let texts = |check: &dyn Fn(&mut Errors)| {
+            let mut errors = Errors::default();
+            check(&mut errors);
+            errors.to_string()
+        };
+        assert_eq!(texts(&|e| approved.validate_approval(&old, e)), "");
+        assert_eq!(
+            texts(&|e| approved.validate_status_update(&old, e)),
+            r#"status.conditions: Forbidden: updates may not add a condition of type "Approved""#
+        );
+        assert_eq!(texts(&|e| signed.validate_status_update(&old, e)), "");
+        assert_eq!(
+            texts(&|e| signed.validate_approval(&old, e)),
+            "status.certificate: Forbidden: updates may not set certificate content"
+        );
+        assert_eq!(
+            texts(&|e| old.validate_approval(&approved, e)),
+            r#"status.conditions: Forbidden: updates may not remove a condition of type "Approved""#
+        );
+    }
+
+    #[test]
+    fn words() {
+        assert_eq!(csr(|_| {}).status.word(), "Pending");
+        let own = csr(|c| {
+            c.status.conditions = vec![condition(RequestConditionType::Approved)];
+            c.status.certificate = "x".into();
+        });
+        assert_eq!(own.status.word(), "Approved,Issued");
+    }
+}

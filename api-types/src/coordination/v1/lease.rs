@@ -97,3 +97,23 @@ impl Strategy for Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::refused;
+
+    #[test]
+    fn what_is_refused() {
+        let mut own = Lease::default();
+        own.spec.lease_duration_seconds = Some(0);
+        own.spec.lease_transitions = Some(-1);
+        assert_eq!(
+            refused(own),
+            [
+                "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+                "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
+            ]
+        );
+    }
+}

@@ -32,3 +32,22 @@ impl Strategy for Binding {
         errors.need(&path, "name", &self.target.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::refused;
+
+    #[test]
+    fn pods_are_bound_to_nodes() {
+        let mut own = Binding::default();
+        own.target.kind = "Pod".into();
+        assert_eq!(
+            refused(own),
+            [
+                r#"target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>""#,
+                "target.name: Required value",
+            ]
+        );
+    }
+}

@@ -84,3 +84,44 @@ impl Strategy for ConfigMap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, refused_update};
+
+    fn map(keys: &[&str]) -> ConfigMap {
+        let data = keys.iter().map(|key| ((*key).to_owned(), String::new())).collect();
+        ConfigMap { data, ..ConfigMap::default() }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(map(&["a.properties"])).is_empty());
+        let mut both = map(&["a"]);
+        both.binary_data.insert("a".into(), ByteString::default());
+        assert_eq!(refused(both), [r#"data[a]: Invalid value: "a": duplicate of key present in binaryData"#]);
+        assert_eq!(
+            refused(map(&["a b"])),
+            [
+                r#"data[a b]: Invalid value: "a b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"#
+            ]
+        );
+        let mut large = map(&[]);
+        large.data.insert("a".into(), "x".repeat(MAX_DATA_BYTES + 1));
+        assert_eq!(refused(large), ["<nil>: Too long: may not be more than 1048576 bytes"]);
+    }
+
+    #[test]
+    fn immutable_maps_stay() {
+        let old = ConfigMap { immutable: Some(true), ..map(&["a"]) };
+        assert!(refused_update(old.clone(), old.clone()).is_empty());
+        assert_eq!(
+            refused_update(map(&["b"]), old),
+            [
+                "immutable: Forbidden: field is immutable when `immutable` is set",
+                "data: Forbidden: field is immutable when `immutable` is set",
+            ]
+        );
+    }
+}

@@ -195,3 +195,51 @@ fn addresses(endpoints: &Endpoints) -> String {
 fn host_port(ip: &str, port: i32) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::refused;
+
+    fn endpoints(ips: &[&str], ports: &[(&str, i32)]) -> Endpoints {
+        let address = |ip: &&str| EndpointAddress { ip: (*ip).to_owned(), ..Default::default() };
+        let port = |(name, port): &(&str, i32)| EndpointPort {
+            name: (*name).to_owned(),
+            port: *port,
+            ..Default::default()
+        };
+        let subset = EndpointSubset {
+            addresses: ips.iter().map(address).collect(),
+            ports: ports.iter().map(port).collect(),
+            ..Default::default()
+        };
+        Endpoints { subsets: vec![subset], ..Endpoints::default() }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(endpoints(&["10.0.0.1"], &[("", 80)])).is_empty());
+        assert_eq!(
+            refused(endpoints(&[], &[])),
+            ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
+        );
+        assert_eq!(
+            refused(endpoints(&["127.0.0.1"], &[("a", 0), ("", 80)])),
+            [
+                r#"subsets[0].addresses[0].ip: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)"#,
+                "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+                "subsets[0].ports[1].name: Required value",
+            ]
+        );
+    }
+
+    #[test]
+    fn addresses_are_shown_with_their_ports() {
+        assert_eq!(addresses(&Endpoints::default()), "<none>");
+        assert_eq!(addresses(&endpoints(&["10.0.0.1", "fd00::1"], &[("", 80)])), "10.0.0.1:80,[fd00::1]:80");
+        assert_eq!(
+            addresses(&endpoints(&["10.0.0.1", "10.0.0.2"], &[("a", 80), ("b", 81)])),
+            "10.0.0.1:80,10.0.0.2:80,10.0.0.1:81 + 1 more..."
+        );
+    }
+}

@@ -278,3 +278,72 @@ pub(crate) const fn event_columns<T: AsEvent>() -> [Column<T>; 10] {
         Column::name().wide(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::refused;
+    use jiff::ToSpan;
+
+    fn event(change: impl FnOnce(&mut Event)) -> Event {
+        let mut own = Event::default();
+        own.metadata.name = "web.1".into();
+        own.metadata.namespace = "shop".into();
+        own.involved_object = ObjectReference {
+            kind: "Pod".into(),
+            name: "web".into(),
+            namespace: "shop".into(),
+            ..Default::default()
+        };
+        change(&mut own);
+        own
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(event(|_| {})).is_empty());
+        assert_eq!(
+            refused(event(|e| e.involved_object.namespace = "other".into())),
+            [r#"involvedObject.namespace: Invalid value: "other": does not match event.namespace"#]
+        );
+        assert_eq!(
+            refused(event(|e| {
+                e.event_time = Some(MicroTime::default());
+                e.reporting_component = "kubelet".into();
+                e.action = "x".repeat(129);
+            })),
+            [
+                "reportingInstance: Required value",
+                r#"action: Invalid value: "": can have at most 128 characters"#,
+                "reason: Required value",
+            ]
+        );
+    }
+
+    #[test]
+    fn columns() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().expect("a time");
+        let cells = |own: &Event| -> Vec<String> {
+            let text = |column: &Column<Event>| (column.cell)(own, now).to_string().replace('"', "");
+            Event::columns().iter().map(text).collect()
+        };
+        let old = event(|e| {
+            e.type_ = "Normal".into();
+            e.reason = "Pulled".into();
+            e.message = " Pulled it\n".into();
+            e.source = EventSource { component: "kubelet".into(), host: "n1".into() };
+            e.first_timestamp = Some(Time(now - 10.minutes()));
+            e.last_timestamp = Some(Time(now - 5.seconds()));
+            e.count = 3;
+        });
+        assert_eq!(
+            cells(&old),
+            ["5s", "Normal", "Pulled", "pod/web", "", "kubelet, n1", "Pulled it", "10m", "3", "web.1"]
+        );
+        let new = event(|e| {
+            e.event_time = Some(MicroTime(now - 1.minutes()));
+            e.reporting_component = "scheduler".into();
+        });
+        assert_eq!(cells(&new), ["60s", "", "", "pod/web", "", "scheduler", "", "60s", "1", "web.1"]);
+    }
+}

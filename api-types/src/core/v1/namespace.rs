@@ -194,3 +194,49 @@ impl Strategy for Namespace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Errors;
+    use crate::kind::testing::{defaulted, refused};
+
+    fn namespace() -> Namespace {
+        let mut own = Namespace::default();
+        own.metadata.name = "shop".into();
+        own
+    }
+
+    #[test]
+    fn new_namespaces() {
+        let mut own = defaulted(namespace());
+        assert_eq!(own.metadata.labels["kubernetes.io/metadata.name"], "shop");
+        own.prepare_for_create();
+        assert_eq!(own.spec.finalizers, ["kubernetes"]);
+        assert_eq!(own.status.phase, NamespacePhase::Active);
+    }
+
+    #[test]
+    fn finalizers_are_known_or_qualified() {
+        let mut own = namespace();
+        own.spec.finalizers = vec!["example.com/a".into(), "mine".into()];
+        assert_eq!(
+            refused(own),
+            [
+                r#"spec.finalizers: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified"#
+            ]
+        );
+    }
+
+    #[test]
+    fn phases_follow_deletion() {
+        let mut own = namespace();
+        own.status.phase = NamespacePhase::Terminating;
+        let mut errors = Errors::default();
+        own.validate_status_update(&namespace(), &mut errors);
+        assert_eq!(
+            errors.to_string(),
+            r#"status.Phase: Invalid value: "Terminating": may only be 'Active' if `deletionTimestamp` is empty"#
+        );
+    }
+}

@@ -67,15 +67,13 @@ impl Secret {
             }
             SecretType::Dockercfg => self.validate_json(".dockercfg", path, errors),
             SecretType::DockerConfigJson => self.validate_json(".dockerconfigjson", path, errors),
-            SecretType::BasicAuth => {
-                if !self.data.contains_key("username") && !self.data.contains_key("password") {
-                    require(&["username", "password"]);
-                }
+            SecretType::BasicAuth
+                if !self.data.contains_key("username") && !self.data.contains_key("password") =>
+            {
+                require(&["username", "password"]);
             }
-            SecretType::SSHAuth => {
-                if self.data.get("ssh-privatekey").is_none_or(|key| key.is_empty()) {
-                    errors.required(&path.key("ssh-privatekey"), "");
-                }
+            SecretType::SSHAuth if self.data.get("ssh-privatekey").is_none_or(|key| key.is_empty()) => {
+                errors.required(&path.key("ssh-privatekey"), "");
             }
             SecretType::Tls => require(&["tls.crt", "tls.key"]),
             _ => {}
@@ -156,5 +154,64 @@ impl Strategy for Secret {
                 Column::age(),
             ]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{defaulted, refused, refused_update};
+
+    fn secret(type_: &str, data: &[(&str, &str)]) -> Secret {
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().into())).collect();
+        Secret { type_: type_.into(), data, ..Secret::default() }
+    }
+
+    #[test]
+    fn texts_become_data() {
+        let mut own = secret("", &[("a", "old"), ("b", "kept")]);
+        own.string_data.insert("a".into(), "new".into());
+        let own = defaulted(own);
+        assert_eq!(own.type_, SecretType::Opaque);
+        assert_eq!((own.data["a"].as_slice(), own.data["b"].as_slice()), (&b"new"[..], &b"kept"[..]));
+        assert!(own.string_data.is_empty());
+    }
+
+    #[test]
+    fn types_require_their_keys() {
+        for (type_, data, expected) in [
+            ("Opaque", vec![], vec![]),
+            ("example.com/own", vec![], vec![]),
+            ("kubernetes.io/tls", vec![("tls.crt", "")], vec!["data[tls.key]: Required value"]),
+            (
+                "kubernetes.io/basic-auth",
+                vec![],
+                vec!["data[username]: Required value", "data[password]: Required value"],
+            ),
+            ("kubernetes.io/ssh-auth", vec![], vec!["data[ssh-privatekey]: Required value"]),
+            ("kubernetes.io/dockerconfigjson", vec![], vec!["data[.dockerconfigjson]: Required value"]),
+            (
+                "kubernetes.io/dockerconfigjson",
+                vec![(".dockerconfigjson", "{")],
+                vec![
+                    r#"data[.dockerconfigjson]: Invalid value: "<secret contents redacted>": unexpected end of JSON input"#,
+                ],
+            ),
+            (
+                "kubernetes.io/service-account-token",
+                vec![],
+                vec!["metadata.annotations[kubernetes.io/service-account.name]: Required value"],
+            ),
+        ] {
+            assert_eq!(refused(secret(type_, &data)), expected, "{type_}");
+        }
+    }
+
+    #[test]
+    fn the_type_stays() {
+        assert_eq!(
+            refused_update(secret("a/b", &[]), secret("Opaque", &[])),
+            [r#"type: Invalid value: "a/b": field is immutable"#]
+        );
     }
 }

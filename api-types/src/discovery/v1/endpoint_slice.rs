@@ -345,3 +345,59 @@ fn validate_hints(hints: &[&str], check: fn(&str) -> Vec<String>, path: &Path, e
         errors.wrong(&path, hint, check(hint));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, refused_update};
+
+    fn slice(type_: &str, addresses: &[&str]) -> EndpointSlice {
+        let endpoint = Endpoint {
+            addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+            ..Default::default()
+        };
+        EndpointSlice { address_type: type_.into(), endpoints: vec![endpoint], ..EndpointSlice::default() }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(slice("IPv4", &["10.0.0.1"])).is_empty());
+        assert!(refused(slice("FQDN", &["a.example.com"])).is_empty());
+        assert_eq!(
+            refused(slice("IPv4", &[])),
+            ["endpoints[0].addresses: Required value: must contain at least 1 address"]
+        );
+        assert_eq!(
+            refused(slice("IPv4", &["fd00::1"])),
+            [r#"endpoints[0].addresses: Invalid value: "fd00::1": must be an IPv4 address"#]
+        );
+        assert_eq!(
+            refused(slice("IPv6", &["FD00::1"])),
+            [r#"endpoints[0].addresses[0]: Invalid value: "FD00::1": must be in canonical form ("fd00::1")"#]
+        );
+        let mut own = slice("Smoke", &["x"]);
+        own.ports = vec![EndpointPort::default(), EndpointPort::default()];
+        assert_eq!(
+            refused(own),
+            [
+                r#"addressType: Unsupported value: "Smoke": supported values: "FQDN", "IPv4", "IPv6""#,
+                r#"ports[1].name: Duplicate value: """#,
+            ]
+        );
+    }
+
+    #[test]
+    fn updates() {
+        assert_eq!(
+            refused_update(slice("IPv6", &[]), slice("IPv4", &[])),
+            [r#"addressType: Invalid value: "IPv6": field is immutable"#]
+        );
+        let old = slice("IPv4", &["10.0.0.1"]);
+        let mut new = old.clone();
+        new.prepare_for_update(&old);
+        assert_eq!(new.metadata.generation, 0);
+        new.endpoints.clear();
+        new.prepare_for_update(&old);
+        assert_eq!(new.metadata.generation, 1);
+    }
+}

@@ -1,6 +1,5 @@
 //! Event of events.k8s.io: what happened to which object, and who says so.
 
-use crate::core::v1 as core;
 use crate::core::v1::event::{AsEvent, EventView, event_columns};
 use crate::core::v1::{EventSource, ObjectReference};
 use crate::field::{Errors, Path};
@@ -194,55 +193,6 @@ impl Event {
     }
 }
 
-/// The same event in the core group's words: both kinds are one in the store.
-impl From<Event> for core::Event {
-    fn from(event: Event) -> Self {
-        Self {
-            metadata: event.metadata,
-            involved_object: event.regarding,
-            reason: event.reason,
-            message: event.note,
-            source: event.deprecated_source,
-            first_timestamp: event.deprecated_first_timestamp,
-            last_timestamp: event.deprecated_last_timestamp,
-            count: event.deprecated_count,
-            type_: event.type_,
-            event_time: event.event_time,
-            series: event.series.map(|s| {
-                Box::new(core::EventSeries { count: s.count, last_observed_time: s.last_observed_time })
-            }),
-            action: event.action,
-            related: event.related,
-            reporting_component: event.reporting_controller,
-            reporting_instance: event.reporting_instance,
-        }
-    }
-}
-
-impl From<core::Event> for Event {
-    fn from(event: core::Event) -> Self {
-        Self {
-            metadata: event.metadata,
-            event_time: event.event_time,
-            series: event
-                .series
-                .map(|s| Box::new(EventSeries { count: s.count, last_observed_time: s.last_observed_time })),
-            reporting_controller: event.reporting_component,
-            reporting_instance: event.reporting_instance,
-            action: event.action,
-            reason: event.reason,
-            regarding: event.involved_object,
-            related: event.related,
-            note: event.message,
-            type_: event.type_,
-            deprecated_source: event.source,
-            deprecated_first_timestamp: event.first_timestamp,
-            deprecated_last_timestamp: event.last_timestamp,
-            deprecated_count: event.count,
-        }
-    }
-}
-
 impl AsEvent for Event {
     fn view(&self) -> EventView<'_> {
         EventView {
@@ -261,5 +211,49 @@ impl AsEvent for Event {
             count: self.deprecated_count,
             series: self.series.as_ref().map(|s| (s.count, s.last_observed_time)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, refused_update};
+
+    fn event() -> Event {
+        let mut own = Event {
+            event_time: Some(MicroTime::default()),
+            reporting_controller: "example.com/own".into(),
+            reporting_instance: "own-1".into(),
+            action: "Start".into(),
+            reason: "Started".into(),
+            type_: "Normal".into(),
+            ..Event::default()
+        };
+        own.metadata.namespace = "default".into();
+        own
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(event()).is_empty());
+        let old = Event { type_: "Loud".into(), deprecated_count: 1, ..event() };
+        assert_eq!(
+            refused(old),
+            [
+                r#"type: Invalid value: "": has invalid value: Loud"#,
+                r#"count: Invalid value: "": needs to be unset"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_series_changes() {
+        let series = EventSeries { count: 2, last_observed_time: Some(MicroTime::default()) };
+        let new = Event { series: Some(Box::new(series)), ..event() };
+        assert!(refused_update(new, event()).is_empty());
+        assert_eq!(
+            refused_update(Event { note: "more".into(), ..event() }, event()),
+            [r#"message: Invalid value: "more": field is immutable"#]
+        );
     }
 }

@@ -3,7 +3,8 @@
 //! How the registry uses them, for kinds that are stored (`Kind::is_stored`; the metadata of
 //! reviews is the reviews' own affair). All errors of one request go into one list:
 //! - create: `create`, then the kind's `validate` and `validate_create`. The name is generated before.
-//! - update: `update`, `create`, then the kind's `validate` and `validate_update`.
+//! - update: `create` with `NameRule::PathSegment` (a name that once was taken stays), `update`, then
+//!   the kind's `validate` and `validate_update`.
 //! - update of `/status`: `update`, then the kind's `validate_status_update` alone.
 
 use super::{
@@ -56,7 +57,7 @@ impl NameRule {
     }
 }
 
-/// Metadata of an object that is to be stored, new or updated.
+/// Metadata of an object that is to be stored; `rule` is the kind's for new objects.
 pub fn create(meta: &ObjectMeta, kind: &Kind, rule: NameRule, errors: &mut Errors) {
     let path = Path::new("metadata");
     if !meta.generate_name.is_empty() {

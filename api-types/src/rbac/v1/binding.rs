@@ -213,3 +213,57 @@ impl Strategy for RoleBinding {
         const { &columns!() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{defaulted, refused, refused_update};
+
+    fn role(kind: &str, name: &str) -> RoleRef {
+        RoleRef { kind: kind.into(), name: name.into(), ..RoleRef::default() }
+    }
+
+    fn subject(kind: &str, name: &str) -> Subject {
+        Subject { kind: kind.into(), name: name.into(), ..Subject::default() }
+    }
+
+    #[test]
+    fn groups_are_filled_in() {
+        let own = defaulted(RoleBinding {
+            role_ref: role("Role", "reader"),
+            subjects: vec![subject("User", "ann"), subject("ServiceAccount", "web")],
+            ..RoleBinding::default()
+        });
+        assert_eq!(own.role_ref.api_group, GROUP);
+        assert_eq!((own.subjects[0].api_group.as_str(), own.subjects[1].api_group.as_str()), (GROUP, ""));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let own = ClusterRoleBinding {
+            role_ref: role("Role", ""),
+            subjects: vec![subject("ServiceAccount", "web"), subject("Robot", "x")],
+            ..ClusterRoleBinding::default()
+        };
+        assert_eq!(
+            refused(own),
+            [
+                r#"roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole""#,
+                "roleRef.name: Required value",
+                "subjects[0].namespace: Required value",
+                r#"subjects[1].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group""#,
+            ]
+        );
+    }
+
+    #[test]
+    fn the_role_stays() {
+        let binding = |name: &str| RoleBinding { role_ref: role("Role", name), ..RoleBinding::default() };
+        assert_eq!(
+            refused_update(binding("writer"), binding("reader")),
+            [
+                r#"roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"writer"}: cannot change roleRef"#
+            ]
+        );
+    }
+}

@@ -126,3 +126,37 @@ fn rules(rules: &[PolicyRule], namespaced: bool, errors: &mut Errors) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::refused;
+
+    #[test]
+    fn rules_speak_of_resources_or_urls() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let good = PolicyRule {
+            verbs: texts(&["get"]),
+            api_groups: texts(&[""]),
+            resources: texts(&["pods"]),
+            ..Default::default()
+        };
+        let urls = PolicyRule {
+            verbs: texts(&["get"]),
+            non_resource_urls: texts(&["/healthz"]),
+            ..Default::default()
+        };
+        let role = |rules: &[PolicyRule]| Role { rules: rules.to_vec(), ..Role::default() };
+        assert!(refused(role(std::slice::from_ref(&good))).is_empty());
+        assert_eq!(
+            refused(role(&[PolicyRule::default(), urls.clone()])),
+            [
+                "rules[0].verbs: Required value: verbs must contain at least one value",
+                "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
+                "rules[0].resources: Required value: resource rules must supply at least one resource",
+                r#"rules[1].nonResourceURLs: Invalid value: ["/healthz"]: namespaced rules cannot apply to non-resource URLs"#,
+            ]
+        );
+        assert!(refused(ClusterRole { rules: vec![good, urls], ..ClusterRole::default() }).is_empty());
+    }
+}

@@ -123,3 +123,35 @@ impl Strategy for PriorityClass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, refused_update};
+
+    fn class(name: &str, value: i32) -> PriorityClass {
+        let mut own = PriorityClass { value, ..PriorityClass::default() };
+        own.metadata.name = name.into();
+        own
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused(class("high", 1000)).is_empty());
+        assert!(refused(class("system-node-critical", 2_000_001_000)).is_empty());
+        assert_eq!(
+            refused(class("high", 1_000_000_001)),
+            ["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"]
+        );
+        assert_eq!(
+            refused(class("system-mine", 1)),
+            [
+                "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-mine is not a known system priority class"
+            ]
+        );
+        assert_eq!(
+            refused_update(class("high", 2), class("high", 1)),
+            ["value: Forbidden: may not be changed in an update."]
+        );
+    }
+}

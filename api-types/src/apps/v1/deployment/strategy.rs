@@ -1,6 +1,7 @@
 //! What happens to a Deployment on its way to the store: defaults, generation, columns.
 
 use super::*;
+use crate::apps::v1::workload::template_warnings;
 use crate::columns::{container_images, container_names, selector};
 use crate::core::v1::pod::defaults::template;
 use crate::field::Errors;
@@ -51,6 +52,10 @@ impl Strategy for Deployment {
 
     fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
         validate::status_update(&self.status, &old.status, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        template_warnings(&self.metadata, &self.spec.template, old.map(|old| &old.metadata))
     }
 
     fn columns() -> &'static [Column<Self>] {

@@ -1,7 +1,7 @@
 //! What happens to a ReplicaSet on its way to the store: defaults, generation, columns.
 
 use super::*;
-use crate::apps::v1::workload::{Counts, counts, selector_and_template};
+use crate::apps::v1::workload::{Counts, counts, selector_and_template, template_warnings};
 use crate::columns::{container_images, container_names, selector};
 use crate::core::v1::pod::defaults::template;
 use crate::field::{Errors, Path};
@@ -53,6 +53,10 @@ impl Strategy for ReplicaSet {
             ],
         };
         counts(&own, &Path::new("status"), errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        template_warnings(&self.metadata, &self.spec.template, old.map(|old| &old.metadata))
     }
 
     fn columns() -> &'static [Column<Self>] {

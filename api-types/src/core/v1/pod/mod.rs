@@ -24,6 +24,7 @@ mod volume_claim;
 mod volume_cloud;
 mod volume_network;
 mod volume_projected;
+pub(crate) mod warnings;
 
 pub use affinity::*;
 pub use container::*;

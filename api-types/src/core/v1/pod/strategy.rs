@@ -56,6 +56,10 @@ impl Strategy for Pod {
         validate::status_update(self, old, errors);
     }
 
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        if old.is_some() { Vec::new() } else { warnings::pod(self) }
+    }
+
     fn selectable_names() -> &'static [&'static str] {
         // status.podIPs is taken as a name and has no value, as in upstream.
         &[

@@ -1,7 +1,6 @@
 //! What is refused in a Service.
 //!
-//! Runs after the server has allocated addresses, families and ports: what it allocates is required
-//! here.
+//! Addresses, families and ports that are not given yet are allocated by the server afterwards.
 
 use super::*;
 use crate::addresses;
@@ -291,12 +290,9 @@ fn traffic(spec: &ServiceSpec, path: &Path, errors: &mut Errors) {
     let health = path.child("healthCheckNodePort");
     let port = spec.health_check_node_port;
     if spec.needs_health_check_node_port() {
-        if port == 0 {
-            errors.required(&health, "");
-        } else {
-            for wrong in names::port_number(port) {
-                errors.invalid(&health, port, wrong);
-            }
+        // None is allocated later.
+        for wrong in names::port_number(port).into_iter().filter(|_| port != 0) {
+            errors.invalid(&health, port, wrong);
         }
     } else if port != 0 {
         let text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";

@@ -253,7 +253,7 @@ fn resource_claims(scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
 }
 
 /// All containers of a spec with their paths, in upstream's order.
-fn each_container<'a>(spec: &'a PodSpec, path: &Path) -> Vec<(&'a Container, Path)> {
+pub(super) fn each_container<'a>(spec: &'a PodSpec, path: &Path) -> Vec<(&'a Container, Path)> {
     let of = |name: &str, place: usize| path.child(name).index(place);
     let init = spec.init_containers.iter().enumerate().map(|(i, c)| (c, of("initContainers", i)));
     let main = spec.containers.iter().enumerate().map(|(i, c)| (c, of("containers", i)));

@@ -113,11 +113,7 @@ fn handler(handler: Handler<'_>, grace: Option<i64>, path: &Path, errors: &mut E
     // Only the first is looked into; the others are too many.
     let here = path.child(first);
     match handler {
-        Handler { exec: Some(exec), .. } => {
-            if exec.command.is_empty() {
-                errors.required(&here.child("command"), "");
-            }
-        }
+        Handler { exec: Some(action), .. } => exec(action, &here, errors),
         Handler { http_get: Some(get), .. } => http_get(get, &here, errors),
         Handler { tcp_socket: Some(tcp), .. } => port(&tcp.port, &here.child("port"), errors),
         Handler { grpc: Some(grpc), .. } => number(grpc.port, &here.child("port"), errors),
@@ -134,6 +130,12 @@ fn handler(handler: Handler<'_>, grace: Option<i64>, path: &Path, errors: &mut E
     }
     for name in given {
         errors.forbidden(&path.child(name), "may not specify more than 1 handler type");
+    }
+}
+
+fn exec(action: &ExecAction, path: &Path, errors: &mut Errors) {
+    if action.command.is_empty() {
+        errors.required(&path.child("command"), "");
     }
 }
 
