@@ -14,6 +14,8 @@ use daemon::flags::GoDuration;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::image_gc;
+
 const EXPECTED: Expected =
     Expected { kind: "KubeletConfiguration", api_versions: &["kubelet.config.k8s.io/v1beta1"] };
 
@@ -50,10 +52,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("fileCheckFrequency", &["\"20s\""]),
     ("hairpinMode", &["\"promiscuous-bridge\""]),
     ("httpCheckFrequency", &["\"20s\""]),
-    ("imageGCHighThresholdPercent", &["85"]),
-    ("imageGCLowThresholdPercent", &["80"]),
-    ("imageMaximumGCAge", &[]),
-    ("imageMinimumGCAge", &["\"2m0s\"", "\"2m\""]),
     ("imagePullCredentialsVerificationPolicy", &["\"NeverVerifyPreloadedImages\""]),
     ("iptablesDropBit", &["15"]),
     ("iptablesMasqueradeBit", &["14"]),
@@ -254,6 +252,14 @@ pub struct KubeletConfiguration {
     pub kube_reserved: BTreeMap<String, String>,
     pub container_log_max_size: String,
     pub container_log_max_files: Option<i32>,
+    #[serde(rename = "imageGCHighThresholdPercent")]
+    pub image_gc_high_threshold_percent: Option<u8>,
+    #[serde(rename = "imageGCLowThresholdPercent")]
+    pub image_gc_low_threshold_percent: Option<u8>,
+    #[serde(rename = "imageMinimumGCAge", deserialize_with = "duration")]
+    pub image_minimum_gc_age: Option<Duration>,
+    #[serde(rename = "imageMaximumGCAge", deserialize_with = "duration")]
+    pub image_maximum_gc_age: Option<Duration>,
 }
 
 impl Default for KubeletConfiguration {
@@ -299,6 +305,10 @@ impl Default for KubeletConfiguration {
             kube_reserved: BTreeMap::new(),
             container_log_max_size: "10Mi".into(),
             container_log_max_files: None,
+            image_gc_high_threshold_percent: None,
+            image_gc_low_threshold_percent: None,
+            image_minimum_gc_age: None,
+            image_maximum_gc_age: None,
         }
     }
 }
@@ -361,13 +371,33 @@ impl KubeletConfiguration {
         }
         api_types::Quantity::parse(&self.container_log_max_size)
             .map_err(|error| ConfigError::Invalid(format!("containerLogMaxSize: {error}")))?;
+        let images = self.image_limits();
+        if images.high > 100 || images.low >= images.high {
+            return Err(ConfigError::Invalid(
+                "imageGCLowThresholdPercent must be below imageGCHighThresholdPercent, and both at most 100"
+                    .into(),
+            ));
+        }
         if self.container_log_max_files.is_some_and(|files| files < 2) {
             return Err(ConfigError::Invalid("containerLogMaxFiles: must be greater than 1".into()));
         }
         Ok(())
     }
 
-    /// Cluster DNS and the node's resolver file; an empty path reads none.
+    /// When images are removed.
+    pub fn image_limits(&self) -> image_gc::Limits {
+        let seconds = |age: Option<Duration>, default: i64| {
+            age.map_or(default, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+        };
+        image_gc::Limits {
+            high: self.image_gc_high_threshold_percent.unwrap_or(85).into(),
+            low: self.image_gc_low_threshold_percent.unwrap_or(80).into(),
+            min_age: seconds(self.image_minimum_gc_age, 120),
+            max_age: seconds(self.image_maximum_gc_age, 0),
+        }
+    }
+
+    /// The node's resolver file; an empty path reads none.
     pub fn resolver(&self) -> &str {
         self.resolv_conf.as_deref().unwrap_or("/etc/resolv.conf")
     }

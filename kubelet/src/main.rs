@@ -16,6 +16,7 @@ mod flags;
 mod hosts;
 mod housekeeping;
 mod http_get;
+mod image_gc;
 mod images;
 mod kubelet;
 mod lifecycle;

@@ -31,7 +31,7 @@ use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
-use crate::{cgroup, housekeeping, runtime_watch, server, sources};
+use crate::{cgroup, housekeeping, image_gc, runtime_watch, server, sources};
 
 /// The kubelet is among the last that the kernel shall kill.
 const OOM_SCORE: &str = "-999";
@@ -215,6 +215,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(runtime_watch::run(Arc::clone(kubelet)));
     tokio::spawn(sources::pods::run(Arc::clone(kubelet)));
     tokio::spawn(housekeeping::run(Arc::clone(kubelet)));
+    tokio::spawn(image_gc::run(Arc::clone(kubelet)));
     let node = Arc::clone(kubelet);
     tokio::spawn(async move {
         if node.config.register_node != Some(false) {

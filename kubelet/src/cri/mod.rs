@@ -308,6 +308,11 @@ impl Runtime {
         client.pull_image(request).await.map(|answer| answer.into_inner().image_ref).map_err(CallError::from)
     }
 
+    /// Removes an image.
+    pub async fn remove_image(&self, spec: v1::ImageSpec) -> Answer<()> {
+        call!(self.images.remove_image(v1::RemoveImageRequest { image: Some(spec) })).map(drop)
+    }
+
     /// Usage of the filesystems that hold images.
     pub async fn image_fs(&self) -> Answer<v1::ImageFsInfoResponse> {
         call!(self.images.image_fs_info(v1::ImageFsInfoRequest {}))

@@ -1,0 +1,200 @@
+//! Makes room for images: when their filesystem is fuller than the high threshold, unused ones are
+//! removed, the least recently used first, until it is down to the low one. [`plan`] is pure.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cri::v1;
+use crate::kubelet::Kubelet;
+
+const EVERY: Duration = Duration::from_secs(300);
+
+/// When to begin and to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Percent of the filesystem above which images are removed.
+    pub high: u64,
+    /// Percent down to which they are.
+    pub low: u64,
+    /// Seconds that an image is kept since it was first seen.
+    pub min_age: i64,
+    /// Seconds after which an unused image goes whatever the space; 0 keeps it.
+    pub max_age: i64,
+}
+
+/// An image that no container uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// The runtime's id.
+    pub id: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was seen first.
+    pub detected: Timestamp,
+    /// When it was seen in use last, or else [`Unused::detected`].
+    pub last_used: Timestamp,
+}
+
+/// What to remove, and how many bytes are to be freed.
+pub fn plan(
+    mut unused: Vec<Unused>,
+    capacity: u64,
+    available: u64,
+    limits: Limits,
+    now: Timestamp,
+) -> (Vec<String>, u64) {
+    let age = |since: Timestamp| now.duration_since(since).as_secs();
+    let (old, mut rest): (Vec<Unused>, Vec<Unused>) =
+        unused.drain(..).partition(|image| limits.max_age > 0 && age(image.last_used) > limits.max_age);
+    let mut remove: Vec<String> = old.into_iter().map(|image| image.id).collect();
+    let used_percent = 100 - (available * 100).checked_div(capacity).unwrap_or(100).min(100);
+    if used_percent < limits.high {
+        return (remove, 0);
+    }
+    let wanted = (capacity * (100 - limits.low) / 100).saturating_sub(available);
+    rest.sort_by(|a, b| (a.last_used, a.detected, &a.id).cmp(&(b.last_used, b.detected, &b.id)));
+    let mut freed = 0;
+    for image in rest.into_iter().filter(|image| age(image.detected) >= limits.min_age) {
+        if freed >= wanted {
+            break;
+        }
+        freed += image.size;
+        remove.push(image.id);
+    }
+    (remove, wanted)
+}
+
+/// What is remembered of an image.
+#[derive(Clone, Copy)]
+struct Record {
+    detected: Timestamp,
+    last_used: Timestamp,
+}
+
+/// Looks every few minutes; never ends.
+pub async fn run(kubelet: Arc<Kubelet>) {
+    let mut records: HashMap<String, Record> = HashMap::new();
+    loop {
+        if let Err(error) = collect(&kubelet, &mut records).await {
+            tracing::warn!(error, "cannot collect images");
+            kubelet.recorder.node(&kubelet.node_name, "Warning", "ImageGCFailed", &error);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn collect(kubelet: &Arc<Kubelet>, records: &mut HashMap<String, Record>) -> Result<(), String> {
+    let text = |error: crate::cri::CallError| error.to_string();
+    let images = kubelet.runtime.image_list().await.map_err(text)?;
+    let containers = kubelet.runtime.containers(None).await.map_err(text)?;
+    let used: HashSet<String> = containers
+        .into_iter()
+        .flat_map(|container| {
+            [
+                container.image_ref,
+                container.image_id,
+                container.image.map(|image| image.image).unwrap_or_default(),
+            ]
+        })
+        .filter(|name| !name.is_empty())
+        .collect();
+    let now = Timestamp::now();
+    records.retain(|id, _| images.iter().any(|image| image.id == *id));
+    let mut unused = Vec::new();
+    for image in images {
+        let record = records.entry(image.id.clone()).or_insert(Record { detected: now, last_used: now });
+        let names = image.repo_tags.iter().chain(&image.repo_digests).chain([&image.id]);
+        if names.into_iter().any(|name| used.contains(name)) {
+            record.last_used = now;
+        } else if !image.pinned && !is_sandbox_image(&image) {
+            unused.push(Unused {
+                id: image.id,
+                size: image.size,
+                detected: record.detected,
+                last_used: record.last_used,
+            });
+        }
+    }
+    let filesystem = kubelet.runtime.image_fs().await.map_err(text)?;
+    let mountpoint = filesystem
+        .image_filesystems
+        .into_iter()
+        .find_map(|usage| usage.fs_id)
+        .ok_or("the runtime names no image filesystem")?
+        .mountpoint;
+    let stat = rustix::fs::statvfs(mountpoint.as_str()).map_err(|error| format!("{mountpoint}: {error}"))?;
+    let (capacity, available) = (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize);
+    let sizes: HashMap<String, u64> = unused.iter().map(|image| (image.id.clone(), image.size)).collect();
+    let (remove, wanted) = plan(unused, capacity, available, kubelet.config.image_limits(), now);
+    let mut freed = 0;
+    for id in remove {
+        let spec = v1::ImageSpec { image: id.clone(), ..Default::default() };
+        match kubelet.runtime.remove_image(spec).await {
+            Ok(()) => {
+                freed += sizes.get(&id).copied().unwrap_or_default();
+                records.remove(&id);
+                tracing::info!(image = id, "removed an unused image");
+            }
+            Err(error) => tracing::warn!(%error, image = id, "cannot remove an image"),
+        }
+    }
+    if freed < wanted {
+        let message = format!(
+            "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found \
+             {freed} bytes eligible to free."
+        );
+        kubelet.recorder.node(&kubelet.node_name, "Warning", "FreeDiskSpaceFailed", &message);
+        return Err(message);
+    }
+    Ok(())
+}
+
+/// COMPAT: older runtimes do not pin the image of sandboxes, which no container shows as its own.
+fn is_sandbox_image(image: &v1::Image) -> bool {
+    image.repo_tags.iter().any(|tag| {
+        let path = tag.rsplit_once(':').map_or(tag.as_str(), |(path, _)| path);
+        path.rsplit('/').next() == Some("pause")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { high: 85, low: 80, min_age: 120, max_age: 0 };
+
+    fn image(id: &str, size: u64, detected: i64, last_used: i64) -> Unused {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        Unused { id: id.into(), size, detected: at(detected), last_used: at(last_used) }
+    }
+
+    fn check(available: u64, limits: Limits, expected: (&[&str], u64)) {
+        let unused = vec![
+            image("new", 50, 950, 950),
+            image("a", 40, 0, 500),
+            image("b", 40, 0, 400),
+            image("c", 40, 0, 600),
+        ];
+        let (remove, wanted) = plan(unused, 1000, available, limits, Timestamp::from_second(1000).unwrap());
+        assert_eq!(
+            (remove.iter().map(String::as_str).collect::<Vec<_>>(), wanted),
+            (expected.0.to_vec(), expected.1)
+        );
+    }
+
+    #[test]
+    fn the_least_recently_used_go_until_there_is_room() {
+        check(160, LIMITS, (&[], 0));
+        check(150, LIMITS, (&["b", "a"], 50));
+        // What was only just pulled stays, even when that is not enough.
+        check(0, LIMITS, (&["b", "a", "c"], 200));
+    }
+
+    #[test]
+    fn what_was_not_used_for_too_long_goes_whatever_the_space() {
+        check(900, Limits { max_age: 450, ..LIMITS }, (&["a", "b"], 0));
+    }
+}
