@@ -140,10 +140,12 @@ fn apiserver_args(layout: &Layout, s: &Settings) -> Vec<String> {
 fn controller_manager_args(layout: &Layout, s: &Settings) -> Vec<String> {
     let kubeconfig = show(&layout.kubeconfig("controller-manager"));
     vec![
+        flag("allocate-node-cidrs", "true"),
         flag("authentication-kubeconfig", &kubeconfig),
         flag("authorization-kubeconfig", &kubeconfig),
         flag("bind-address", "127.0.0.1"),
         flag("client-ca-file", show(&layout.cert("ca"))),
+        flag("cluster-cidr", s.pod_cidr),
         flag("cluster-name", "kubernetes"),
         flag("cluster-signing-cert-file", show(&layout.cert("ca"))),
         flag("cluster-signing-key-file", show(&layout.key("ca"))),
