@@ -51,7 +51,8 @@ pub fn plan(
         unused.drain(..).partition(|image| limits.max_age > 0 && age(image.last_used) > limits.max_age);
     let mut remove: Vec<String> = old.into_iter().map(|image| image.id).collect();
     let used_percent = 100 - (available * 100).checked_div(capacity).unwrap_or(100).min(100);
-    if used_percent < limits.high {
+    // COMPAT: 100 switches it off.
+    if used_percent < limits.high || limits.high >= 100 {
         return (remove, 0);
     }
     let wanted = (capacity * (100 - limits.low) / 100).saturating_sub(available);
@@ -191,6 +192,11 @@ mod tests {
         check(150, LIMITS, (&["b", "a"], 50));
         // What was only just pulled stays, even when that is not enough.
         check(0, LIMITS, (&["b", "a", "c"], 200));
+    }
+
+    #[test]
+    fn a_threshold_of_all_of_it_never_removes() {
+        check(0, Limits { high: 100, ..LIMITS }, (&[], 0));
     }
 
     #[test]

@@ -29,6 +29,7 @@ clusterDNS:
 clusterDomain: {domain}
 containerRuntimeEndpoint: unix://{socket}
 failSwapOn: false
+imageGCHighThresholdPercent: 100
 podLogsDir: {logs}
 ",
         port = settings.ports.kubelet,
