@@ -53,7 +53,9 @@ pub struct ProxyConfig {
     pub node_port_addresses: Vec<String>,
     pub oom_score_adj: Option<i32>,
     pub conntrack: Conntrack,
-    pub config_sync_period: GoDuration,
+    /// COMPAT: caches that follow the apiserver need no refresh; any value is right.
+    #[allow(dead_code)]
+    config_sync_period: GoDuration,
     port_range: String,
 }
 

@@ -51,6 +51,12 @@ impl Term {
         }
     }
 
+    /// Whether the term may speak of `pod`, whatever the labels of its namespace.
+    pub fn may_match(&self, pod: &PodView) -> bool {
+        let by_name = self.namespaces.iter().any(|n| **n == *pod.namespace);
+        (by_name || self.namespace_selector != Labels::nothing()) && self.selector.matches(&pod.labels)
+    }
+
     /// Whether the term speaks of `pod`.
     pub fn matches(&self, pod: &PodView, namespaces: &NamespaceLabels) -> bool {
         let by_name = self.namespaces.iter().any(|n| **n == *pod.namespace);

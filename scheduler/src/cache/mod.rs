@@ -56,6 +56,8 @@ struct Placed {
 pub struct Cache {
     nodes: HashMap<Arc<str>, Arc<NodeInfo>>,
     pods: HashMap<Arc<str>, Placed>,
+    /// How many of the pods are assumed.
+    assumed: usize,
     namespaces: Arc<NamespaceLabels>,
     workloads: Arc<WorkloadSelectors>,
     image_nodes: Arc<HashMap<String, usize>>,
@@ -128,16 +130,16 @@ impl Cache {
     }
 
     fn place(&mut self, pod: Arc<PodView>, assumed: bool) {
-        if let Some(old) = self.pods.remove(&pod.uid) {
-            self.edit(&old.pod.node_name.clone(), |info| _ = info.remove(&old.pod.uid));
-        }
+        self.remove_pod(&pod.uid);
         self.edit(&pod.node_name.clone(), |info| info.add(pod.clone()));
+        self.assumed += usize::from(assumed);
         self.pods.insert(pod.uid.clone(), Placed { pod, assumed });
     }
 
     /// Removes a pod, whether assumed or confirmed. Returns it if it was there.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodView>> {
-        let old = self.pods.remove(uid)?.pod;
+        let Placed { pod: old, assumed } = self.pods.remove(uid)?;
+        self.assumed -= usize::from(assumed);
         self.edit(&old.node_name.clone(), |info| _ = info.remove(uid));
         Some(old)
     }
@@ -175,11 +177,7 @@ impl Cache {
     }
 
     pub fn size(&self) -> Size {
-        Size {
-            nodes: self.nodes.len(),
-            pods: self.pods.len(),
-            assumed: self.pods.values().filter(|p| p.assumed).count(),
-        }
+        Size { nodes: self.nodes.len(), pods: self.pods.len(), assumed: self.assumed }
     }
 
     /// Brings `snapshot`, the one that was made last, up to date.

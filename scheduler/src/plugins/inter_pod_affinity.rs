@@ -106,18 +106,22 @@ impl Plugin for InterPodAffinity {
     }
 
     fn wakes(&self, pod: &PodView, event: &ClusterEvent) -> bool {
-        let no_namespaces = NamespaceLabels::new();
         let topology = |labels: &std::collections::BTreeMap<String, String>| -> Vec<Option<String>> {
             let own = terms(pod).into_iter().flat_map(|t| t.required.iter().chain(&t.required_anti));
             own.map(|t| labels.get(&t.topology_key).cloned()).collect()
         };
-        let drawn = |other: &PodView| {
-            terms(pod).is_some_and(|t| t.required.iter().any(|t| t.matches(other, &no_namespaces)))
+        let drawn =
+            |other: &PodView| terms(pod).is_some_and(|t| t.required.iter().any(|t| t.may_match(other)));
+        // Either keeps the other away.
+        let apart = |other: &PodView| {
+            terms(pod).is_some_and(|t| t.required_anti.iter().any(|t| t.may_match(other)))
+                || terms(other).is_some_and(|t| t.required_anti.iter().any(|t| t.may_match(pod)))
         };
         match event {
             ClusterEvent::AssignedPodAdded(new) => drawn(new),
             ClusterEvent::AssignedPodUpdated { old, new } => old.labels != new.labels,
-            ClusterEvent::AssignedPodDeleted(_) | ClusterEvent::NamespaceChanged => true,
+            ClusterEvent::AssignedPodDeleted(gone) => apart(gone),
+            ClusterEvent::NamespaceChanged => true,
             ClusterEvent::PodUpdated { old, new } => new.uid == pod.uid && old.labels != new.labels,
             ClusterEvent::NodeAdded(_) => true,
             ClusterEvent::NodeUpdated { old, new } => {
@@ -357,6 +361,21 @@ mod tests {
             Some("node(s) didn't satisfy existing pods anti-affinity rules"),
         );
         check(&incoming, "c", &[guard], None);
+    }
+
+    #[test]
+    fn pods_that_come_and_go_wake_those_that_they_concern() {
+        let plugin = InterPodAffinity::new(&InterPodArgs::default());
+        let web = pod("web").pod_label("app", "web").on("a").shared();
+        let wakes = |waiting: &PodBuilder, event| plugin.wakes(&waiting.view(), &event);
+        let near = pod("p").affinity("app", "web", "zone");
+        assert!(wakes(&near, ClusterEvent::AssignedPodAdded(web.clone())));
+        assert!(!wakes(&near, ClusterEvent::AssignedPodDeleted(web.clone())));
+        let away = pod("p").anti_affinity("app", "web", "zone");
+        assert!(wakes(&away, ClusterEvent::AssignedPodDeleted(web.clone())));
+        assert!(!wakes(&away, ClusterEvent::AssignedPodAdded(web)));
+        let guard = pod("guard").anti_affinity("app", "web", "zone").on("a").shared();
+        assert!(wakes(&pod("p").pod_label("app", "web"), ClusterEvent::AssignedPodDeleted(guard)));
     }
 
     #[test]

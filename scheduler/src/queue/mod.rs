@@ -116,6 +116,10 @@ pub struct Queue {
     pods: HashMap<Arc<str>, Entry>,
     active: BTreeMap<(SortKey, u64), Arc<str>>,
     waiting: BTreeMap<(Duration, u64), Arc<str>>,
+    /// Tried without success, by when they entered.
+    unschedulable: BTreeSet<(Duration, Arc<str>)>,
+    /// Held back by PreEnqueue.
+    gated: BTreeSet<Arc<str>>,
     /// Number of the next pod or event.
     number: u64,
     in_flight: BTreeSet<u64>,
@@ -131,6 +135,8 @@ impl Queue {
             pods: HashMap::new(),
             active: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            unschedulable: BTreeSet::new(),
+            gated: BTreeSet::new(),
             number: 0,
             in_flight: BTreeSet::new(),
             events: VecDeque::new(),
@@ -275,24 +281,19 @@ impl Queue {
 
     /// Whether something happened since `from` that may help the pod.
     fn missed_events(&self, queued: &QueuedPod, from: u64) -> bool {
-        let Some(profile) = self.profile(&queued.pod) else { return false };
-        let since = self.events.iter().filter(|(number, _)| *number > from);
-        since.into_iter().any(|(_, event)| profile.wakes(&queued.pod, &queued.rejected_by, event))
+        let mut since = self.events.iter().filter(|(number, _)| *number > from);
+        since.any(|(_, event)| self.helps(queued, event))
     }
 
     /// Something happened: pods that it may help are tried again.
     pub fn on_event(&mut self, event: &ClusterEvent, now: Duration) {
+        // Gated pods are not asked: a gate opens by an update of the pod itself.
         let helped: Vec<Arc<str>> = self
-            .pods
+            .unschedulable
             .iter()
-            .filter(|(_, e)| e.place == Place::Unschedulable)
-            .filter(|(_, e)| {
-                let profile = self.profiles.get(&e.queued.pod.scheduler_name);
-                // A gate opens by an update of the pod itself.
-                e.queued.gated_by.is_none()
-                    && profile.is_some_and(|p| p.wakes(&e.queued.pod, &e.queued.rejected_by, event))
-            })
-            .map(|(uid, _)| uid.clone())
+            .map(|(_, uid)| uid)
+            .filter(|uid| self.pods.get(*uid).is_some_and(|e| self.helps(&e.queued, event)))
+            .cloned()
             .collect();
         for uid in helped {
             if let Some(Entry { queued, .. }) = self.take(&uid) {
@@ -300,6 +301,11 @@ impl Queue {
             }
         }
         self.remember(event.clone());
+    }
+
+    fn helps(&self, queued: &QueuedPod, event: &ClusterEvent) -> bool {
+        let profile = self.profiles.get(&queued.pod.scheduler_name);
+        profile.is_some_and(|p| p.wakes(&queued.pod, &queued.rejected_by, event))
     }
 
     fn remember(&mut self, event: ClusterEvent) {
@@ -318,9 +324,7 @@ impl Queue {
     }
 
     fn retry_if_helped(&mut self, queued: QueuedPod, event: &ClusterEvent, now: Duration) {
-        let profile = self.profile(&queued.pod);
-        let helped = queued.gated_by.is_some()
-            || profile.is_some_and(|p| p.wakes(&queued.pod, &queued.rejected_by, event));
+        let helped = queued.gated_by.is_some() || self.helps(&queued, event);
         if helped {
             self.enter_or_wait(queued, now, event.label());
         } else {
@@ -332,11 +336,10 @@ impl Queue {
     pub fn flush(&mut self, now: Duration) -> Option<Duration> {
         self.flush_backoff(now);
         let stale: Vec<Arc<str>> = self
-            .pods
+            .unschedulable
             .iter()
-            .filter(|(_, e)| e.place == Place::Unschedulable && e.queued.gated_by.is_none())
-            .filter(|(_, e)| e.queued.since + MAX_UNSCHEDULABLE <= now)
-            .map(|(uid, _)| uid.clone())
+            .take_while(|(since, _)| *since + MAX_UNSCHEDULABLE <= now)
+            .map(|(_, uid)| uid.clone())
             .collect();
         for uid in stale {
             if let Some(Entry { mut queued, .. }) = self.take(&uid) {
@@ -345,9 +348,7 @@ impl Queue {
             }
         }
         let next_backoff = self.waiting.first_key_value().map(|((until, _), _)| *until);
-        let waiting =
-            self.pods.values().filter(|e| e.place == Place::Unschedulable && e.queued.gated_by.is_none());
-        let next_stale = waiting.map(|e| e.queued.since + MAX_UNSCHEDULABLE).min();
+        let next_stale = self.unschedulable.first().map(|(since, _)| *since + MAX_UNSCHEDULABLE);
         next_backoff.into_iter().chain(next_stale).min()
     }
 
@@ -401,6 +402,10 @@ impl Queue {
             Place::Active(key, number) => drop(self.active.insert((key, number), uid.clone())),
             Place::Backoff { until, number, .. } => drop(self.waiting.insert((until, number), uid.clone())),
             Place::Unschedulable => {
+                match queued.gated_by {
+                    Some(_) => self.gated.insert(uid.clone()),
+                    None => self.unschedulable.insert((queued.since, uid.clone())),
+                };
                 for plugin in &queued.rejected_by {
                     let labels = [*plugin, &*queued.pod.scheduler_name];
                     metrics().unschedulable.with_label_values(&labels).inc();
@@ -417,6 +422,8 @@ impl Queue {
             Place::Active(key, number) => drop(self.active.remove(&(key, number))),
             Place::Backoff { until, number, .. } => drop(self.waiting.remove(&(until, number))),
             Place::Unschedulable => {
+                self.gated.remove(uid);
+                self.unschedulable.remove(&(entry.queued.since, entry.queued.pod.uid.clone()));
                 for plugin in &entry.queued.rejected_by {
                     let labels = [*plugin, &*entry.queued.pod.scheduler_name];
                     metrics().unschedulable.with_label_values(&labels).dec();
@@ -434,16 +441,11 @@ impl Queue {
 
     /// Numbers of pods by queue, for the metric.
     pub fn report(&self) {
-        let mut gated = 0;
-        let mut unschedulable = 0;
-        for entry in self.pods.values().filter(|e| e.place == Place::Unschedulable) {
-            if entry.queued.gated_by.is_some() { gated += 1 } else { unschedulable += 1 }
-        }
         let sizes = [
             ("active", self.active.len()),
             ("backoff", self.waiting.len()),
-            ("unschedulable", unschedulable),
-            ("gated", gated),
+            ("unschedulable", self.unschedulable.len()),
+            ("gated", self.gated.len()),
         ];
         for (queue, size) in sizes {
             metrics().pending.with_label_values(&[queue]).set(size as i64);
