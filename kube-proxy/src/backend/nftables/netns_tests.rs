@@ -31,8 +31,8 @@ impl Net {
         format!("{}-{who}", self.prefix)
     }
 
-    fn new() -> Self {
-        let net = Self { prefix: format!("kptest-{}", std::process::id()) };
+    fn new(purpose: &str) -> Self {
+        let net = Self { prefix: format!("kptest-{purpose}-{}", std::process::id()) };
         for who in ["node", "pod", "client"] {
             ip(&format!("netns add {}", net.name(who)));
             ip(&format!("-n {} link set lo up", net.name(who)));
@@ -98,16 +98,7 @@ impl Net {
             ports.extend(service_ports(&service, Family::V4));
             add_endpoints(&mut endpoints, &slice(&service.metadata.name, 8080, own), Family::V4, "here");
         }
-        let settings = Settings {
-            node: "here".into(),
-            zone: String::new(),
-            node_ip: Some("192.0.2.1".parse().unwrap()),
-            node_ports: NodePortAddresses::These(vec!["192.0.2.1".parse().unwrap()]),
-            masquerade_all: false,
-            masquerade_bit: 14,
-            local: LocalTraffic::From(vec!["10.244.0.0/16".parse().unwrap()]),
-        };
-        let (desired, _) = plan(Family::V4, &ports, &endpoints, &settings);
+        let (desired, _) = plan(Family::V4, &ports, &endpoints, &settings());
         self.run("node", || block_on(table.apply(desired, at)).unwrap())
     }
 }
@@ -117,6 +108,18 @@ impl Drop for Net {
         for who in ["node", "pod", "client"] {
             let _ = Command::new("ip").args(["netns", "del", &self.name(who)]).status();
         }
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        node: "here".into(),
+        zone: String::new(),
+        node_ip: Some("192.0.2.1".parse().unwrap()),
+        node_ports: NodePortAddresses::These(vec!["192.0.2.1".parse().unwrap()]),
+        masquerade_all: false,
+        masquerade_bit: 14,
+        local: LocalTraffic::From(vec!["10.244.0.0/16".parse().unwrap()]),
     }
 }
 
@@ -136,11 +139,47 @@ fn skipped() -> bool {
 }
 
 #[test]
+fn udp_flows_leave_endpoints_that_are_gone() {
+    if skipped() {
+        return;
+    }
+    if Command::new("conntrack").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: needs conntrack");
+        return;
+    }
+    let net = Net::new("udp");
+    let mut table = Table::new(Family::V4);
+    let dns = service("dns", "10.0.0.10").port("", 53, 0).edit(|s| s.spec.ports[0].protocol = "UDP".into());
+    let state = |endpoint: &str| {
+        let mut slice = slice("dns", 5353, &[Ep::at(endpoint)]);
+        slice.ports[0].protocol = Some("UDP".into());
+        let mut endpoints = Endpoints::new();
+        add_endpoints(&mut endpoints, &slice, Family::V4, "here");
+        (service_ports(&dns.build(), Family::V4).into_iter().collect::<Services>(), endpoints)
+    };
+    let clean = |endpoint: &str| {
+        let (services, endpoints) = state(endpoint);
+        let targets = crate::conntrack::UdpTargets::of(&services, &endpoints);
+        net.run("node", || block_on(crate::conntrack::clean(Family::V4, &targets)).unwrap())
+    };
+    let (services, endpoints) = state("10.244.1.2");
+    let (desired, _) = plan(Family::V4, &services, &endpoints, &settings());
+    net.run("node", || block_on(table.apply(desired, Duration::ZERO)).unwrap());
+    net.run("node", || {
+        let socket = std::net::UdpSocket::bind("192.0.2.1:0").unwrap();
+        socket.send_to(b"?", "10.0.0.10:53").unwrap();
+    });
+    assert_eq!(clean("10.244.1.2"), 0, "the endpoint is still there");
+    assert_eq!(clean("10.244.1.3"), 1, "another has taken its place");
+    assert_eq!(clean("10.244.1.3"), 0);
+}
+
+#[test]
 fn traffic_goes_where_it_should() {
     if skipped() {
         return;
     }
-    let net = Net::new();
+    let net = Net::new("tcp");
     net.serve(8080);
     let mut table = Table::new(Family::V4);
     let web = service("web", "10.0.0.1").port("", 80, 30080);
