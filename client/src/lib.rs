@@ -14,11 +14,15 @@
 pub mod api;
 pub mod config;
 pub mod connection;
+#[cfg(test)]
+mod connection_tests;
 pub mod controller;
 pub mod delegated;
 pub mod discovery;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fake_server;
 pub mod informer;
 pub mod key;
 mod kubeconfig;

@@ -80,23 +80,30 @@ impl Identities {
 
     async fn token(&self, account: &str) -> Result<(String, Duration), Error> {
         let accounts = self.root.api::<ServiceAccount>().namespace(namespace::SYSTEM);
-        if accounts.find(account).await?.is_none() {
-            let metadata = ObjectMeta {
-                name: account.into(),
-                namespace: namespace::SYSTEM.into(),
-                ..ObjectMeta::default()
-            };
-            match accounts.create(&ServiceAccount { metadata, ..ServiceAccount::default() }).await {
-                Err(error) if !error.is_already_exists() => return Err(error),
-                _ => {}
-            }
-        }
         let spec = TokenRequestSpec { expiration_seconds: Some(LIFETIME_SECONDS), ..Default::default() };
         let request = TokenRequest { spec, ..TokenRequest::default() };
-        let answer: TokenRequest = accounts.create_subresource(account, "token", &request).await?;
+        let ask = || accounts.create_subresource::<_, TokenRequest>(account, "token", &request);
+        let answer = match ask().await {
+            // The first time in this cluster.
+            Err(error) if error.is_not_found() => {
+                self.create(account).await?;
+                ask().await?
+            }
+            answer => answer?,
+        };
         // The server may have decided on another lifetime.
         let expires = answer.status.expiration_timestamp.map_or(0, |t| t.0.as_second());
         let left = u64::try_from(expires - self.clock.now().as_second()).unwrap_or(0);
         Ok((answer.status.token, Duration::from_secs(left.max(60))))
+    }
+
+    async fn create(&self, account: &str) -> Result<(), Error> {
+        let metadata =
+            ObjectMeta { name: account.into(), namespace: namespace::SYSTEM.into(), ..ObjectMeta::default() };
+        let account = ServiceAccount { metadata, ..ServiceAccount::default() };
+        match self.root.api().create(&account).await {
+            Err(error) if !error.is_already_exists() => Err(error),
+            _ => Ok(()),
+        }
     }
 }

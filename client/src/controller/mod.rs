@@ -8,6 +8,8 @@
 mod action;
 mod hands;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use action::{Action, Effect, Outcome, Plan, Step, Target, Told};
 pub use hands::{Failure, Hands};

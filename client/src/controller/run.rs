@@ -175,9 +175,9 @@ impl<C: Controller> Loop<C> {
             return;
         }
         for failure in &outcome.failures {
-            if failure.source.is_conflict() {
+            if failure.source.is_conflict() || failure.source.is_not_found() {
                 // The cache was behind; the next look will not be.
-                tracing::debug!(controller = C::NAME, key = %key, action = failure.what, "Conflict, trying again");
+                tracing::debug!(controller = C::NAME, key = %key, action = failure.what, "Stale, trying again");
             } else {
                 tracing::error!(
                     controller = C::NAME,

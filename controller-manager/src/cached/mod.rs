@@ -9,7 +9,9 @@ mod pod;
 mod whole;
 
 pub use node::{LeaseFacts, NodeFacts};
-pub use pod::{NamedPort, PodFacts};
+#[cfg(test)]
+pub use pod::NamedPort;
+pub use pod::PodFacts;
 pub use whole::{
     AccountFacts, Csr, DeploymentObject, EndpointsObject, NamespaceObject, ReplicaSetObject, RoleObject,
     RootCa, ServiceObject, SliceObject,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use api_types::core::v1::{Endpoints, Service};
 use client::Key;
 use client::controller::{Controller, Never, Plan, Wake};
-use client::informer::Caches;
+use client::informer::{Caches, Change};
 use jiff::Timestamp;
 
 use crate::cached::{EndpointsObject, PodFacts, ServiceObject};
@@ -38,7 +38,7 @@ impl Controller for EndpointsController {
         vec![
             Wake::itself::<ServiceObject>(),
             Wake::on::<PodFacts>(service_pods::wake),
-            Wake::itself::<EndpointsObject>(),
+            Wake::on::<EndpointsObject>(wake_itself),
         ]
     }
 
@@ -51,5 +51,13 @@ impl Controller for EndpointsController {
 
     fn plan(view: &View, _: Timestamp) -> Plan {
         plan::plan(view)
+    }
+}
+
+/// What was deleted, or is of our own making. Endpoints that people write are left alone as long as
+/// their Service is not deleted: they may be there before it.
+fn wake_itself(change: &Change<'_, EndpointsObject>, _: &Caches, keys: &mut Vec<Key>) {
+    if change.new.is_none_or(|new| plan::is_ours(new)) {
+        keys.push(change.key.clone());
     }
 }

@@ -17,12 +17,15 @@ use crate::service_pods;
 const CAPACITY: usize = 1000;
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const CONTROLLER: &str = "endpoint-controller";
+/// Marks Endpoints that are locks of old leader elections.
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
 pub(super) fn plan(view: &View) -> Plan {
     let mut plan = Plan::nothing();
     let Some(service) = &view.service else {
-        // Whoever made them: Endpoints do not outlive a Service that this controller managed.
-        if let Some(current) = view.current.as_ref().filter(|e| is_ours(e)) {
+        // Whoever made them: Endpoints go with their Service, unless they are a lock.
+        let is_lock = |e: &Endpoints| e.metadata.annotations.contains_key(LEADER);
+        if let Some(current) = view.current.as_ref().filter(|e| !is_lock(e)) {
             plan.act(Action::delete(Target::of(current)));
         }
         return plan;
@@ -62,7 +65,8 @@ pub(super) fn plan(view: &View) -> Plan {
     plan
 }
 
-fn is_ours(endpoints: &Endpoints) -> bool {
+/// Whether this controller made them.
+pub(super) fn is_ours(endpoints: &Endpoints) -> bool {
     endpoints.metadata.labels.get(MANAGED_BY).is_some_and(|by| by == CONTROLLER)
 }
 

@@ -145,13 +145,14 @@ fn what_is_above_capacity_is_cut_off() {
 }
 
 #[test]
-fn endpoints_go_with_their_service_and_others_are_left_alone() {
+fn endpoints_go_with_their_service_and_those_without_selector_are_left_alone() {
     let mut given = view(vec![]);
     given.current = Some(written(&given));
     given.service = None;
     assert!(matches!(plan(&given).actions()[0].effect, Effect::Delete { .. }));
-    given.current.as_mut().unwrap().metadata.labels.clear();
-    assert!(plan(&given).is_nothing(), "someone else made them");
+    let lock = "control-plane.alpha.kubernetes.io/leader";
+    given.current.as_mut().unwrap().metadata.annotations.insert(lock.into(), "{}".into());
+    assert!(plan(&given).is_nothing(), "a lock of a leader election");
     let mut manual = view(vec![]);
     manual.service.as_mut().unwrap().spec.selector.clear();
     assert!(plan(&manual).is_nothing());

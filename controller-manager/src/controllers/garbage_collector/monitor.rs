@@ -27,7 +27,10 @@ const IGNORED: &[(&str, &str)] = &[("", "events"), ("events.k8s.io", "events")];
 
 /// The resource of each group and kind.
 #[derive(Clone, Default)]
-pub(super) struct Kinds(Arc<RwLock<HashMap<(String, String), Arc<ResourceRef>>>>);
+pub(super) struct Kinds(Arc<RwLock<ByKind>>);
+
+/// By group and kind.
+type ByKind = HashMap<(String, String), Arc<ResourceRef>>;
 
 impl Kinds {
     /// By an owner reference's apiVersion and kind, in whatever version is preferred.

@@ -130,7 +130,7 @@ fn what_a_waiting_owner_waits_for_goes_in_the_foreground_too() {
     use OwnerState::Waiting;
     assert_eq!(deeds(&[], &[Waiting], &[]), [Deed::Delete(DeletionPropagation::Background)]);
     let foreground = Deed::Delete(DeletionPropagation::Foreground);
-    assert_eq!(deeds(&[], &[Waiting], &[dependent(true, false)]), [foreground.clone()]);
+    assert_eq!(deeds(&[], &[Waiting], &[dependent(true, false)]), std::slice::from_ref(&foreground));
     assert_eq!(
         deeds(&[], &[Waiting], &[dependent(true, true)]),
         [Deed::Unblock, foreground],

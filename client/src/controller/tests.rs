@@ -1,0 +1,122 @@
+//! The loop with a small controller, against a server: it must not act on what it cannot see yet.
+
+use std::time::Duration;
+
+use api_types::core::v1::ConfigMap;
+use api_types::meta::v1::ObjectMeta;
+use daemon::clock;
+use daemon::shutdown::Shutdown;
+use jiff::Timestamp;
+
+use super::*;
+use crate::events::Recorder;
+use crate::fake_server::FakeServer;
+use crate::informer::Whole;
+
+/// Keeps as many children of a config map as it asks for.
+struct Children;
+
+struct View {
+    parent: ConfigMap,
+    children: usize,
+}
+
+impl Controller for Children {
+    const NAME: &'static str = "children-controller";
+    const QUEUE: &'static str = "children";
+    type View = View;
+    type Own = Never;
+
+    fn wakes_on(&self) -> Vec<Wake> {
+        vec![Wake::on::<Whole<ConfigMap>>(|change, _, keys| {
+            let name = change.key.name.split('.').next().unwrap_or_default();
+            keys.push(Key::new("ns", name));
+        })]
+    }
+
+    fn observe(&self, key: &Key, caches: &Caches) -> Option<View> {
+        let store = caches.store::<Whole<ConfigMap>>();
+        let parent = store.get(key)?.0.clone();
+        let prefix = format!("{}.", key.name);
+        let children = store.in_namespace("ns").iter().filter(|(k, _)| k.name.starts_with(&prefix)).count();
+        Some(View { parent, children })
+    }
+
+    fn plan(view: &View, _: Timestamp) -> Plan {
+        let mut plan = Plan::nothing();
+        let wanted: usize = view.parent.data["wanted"].parse().unwrap();
+        let child = || {
+            let metadata = ObjectMeta {
+                namespace: "ns".into(),
+                generate_name: format!("{}.", view.parent.metadata.name),
+                ..Default::default()
+            };
+            Action::create(ConfigMap { metadata, ..Default::default() })
+        };
+        plan.step(Step::SlowStart((view.children..wanted).map(|_| child()).collect()));
+        plan
+    }
+}
+
+/// Waits until it holds, however long a busy machine takes; a test that hangs has failed.
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn start(server: &FakeServer) -> (Running, Caches, Shutdown) {
+    let (client, shutdown, clock) = (server.client(), Shutdown::new(), clock::System::shared());
+    let caches = Caches::new(client.clone(), shutdown.clone());
+    let hands = Hands::new(client, Recorder::discarding(clock.clone()), clock);
+    let running = run(Children, &caches, hands, 3, shutdown.clone());
+    caches.wait_synced().await;
+    (running, caches, shutdown)
+}
+
+async fn parent(server: &FakeServer, name: &str, wanted: &str) {
+    let metadata = ObjectMeta { namespace: "ns".into(), name: name.into(), ..Default::default() };
+    let data = [("wanted".to_owned(), wanted.to_owned())].into();
+    server.client().api().create(&ConfigMap { metadata, data, ..Default::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn writes_that_the_cache_does_not_show_are_waited_for() {
+    let server = FakeServer::start().await;
+    let (running, caches, shutdown) = start(&server).await;
+    parent(&server, "p", "7").await;
+    let store = caches.store::<Whole<ConfigMap>>();
+    until(|| !store.is_empty()).await;
+    server.hold_events();
+    until(|| server.names().len() == 8).await;
+    // The cache knows of the parent alone: a careless loop would make seven more, each time.
+    for _ in 0..20 {
+        running.queue.add(Key::new("ns", "p"));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(server.names().len(), 8);
+    server.release();
+    until(|| store.len() == 8 && running.queue.pending().is_empty()).await;
+    assert_eq!(server.names().len(), 8);
+    shutdown.trigger();
+    running.ended().await;
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_until_they_pass() {
+    let server = FakeServer::start().await;
+    // The watch first, so that the refusals meet the controller's own writes.
+    let (running, _, shutdown) = start(&server).await;
+    until(|| server.seen().iter().filter(|s| s.contains("GET")).count() >= 2).await;
+    server.hold_events();
+    parent(&server, "p", "4").await;
+    for _ in 0..3 {
+        server.refuse(500, "");
+    }
+    server.release();
+    until(|| server.names().len() == 5).await;
+    let posts = server.seen().iter().filter(|s| s.contains("POST")).count();
+    assert_eq!(posts, 1 + 3 + 4, "the parent, three refusals, four children");
+    shutdown.trigger();
+    running.ended().await;
+}
