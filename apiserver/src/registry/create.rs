@@ -2,14 +2,13 @@
 
 use api_types::field::Errors;
 use api_types::kind::Object;
+use api_types::meta::v1::validate as metadata;
 use api_types::value::Time;
 use uuid::Uuid;
 
 use super::admit::{self, Operation, Write};
 use super::manage::{self, Manager};
-use super::{
-    OBJECT, collection, decode, names, object_meta, relative_key, store_error, stored_bytes, written_entry,
-};
+use super::{OBJECT, collection, decode, names, relative_key, store_error, stored_bytes, written_entry};
 use crate::answer::{Answer, Served};
 use crate::call::{Call, Target};
 use crate::kinds;
@@ -111,8 +110,9 @@ async fn attempt_create(
     (row.prepare_for_create)(&mut **object);
     kinds::settle(&mut **object, &write.call.user);
     let mut errors = Errors::default();
-    object_meta::validate(row, object.meta(), false, &mut errors);
+    metadata::create(object.meta(), row.kind, row.name_rule, &mut errors);
     (row.validate)(&**object, &mut errors);
+    (row.validate_create)(&**object, &mut errors);
     kinds::check(server, &**object, &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::invalid(row.kind, &object.meta().name, errors));

@@ -12,7 +12,6 @@ pub mod get;
 pub mod list;
 pub mod manage;
 pub mod names;
-pub mod object_meta;
 pub mod patch;
 pub mod update;
 pub mod watch;

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use api_types::field::{Errors, Path};
-use api_types::kind::Object;
+use api_types::kind::{NameRule, Object};
+use api_types::meta::v1::validate as metadata;
 use api_types::value::Time;
 
 use super::admit::{self, Operation, Write};
 use super::manage::{self, Manager};
 use super::{
-    Aspect, collection, create, decode, entry_of, fresh, object_meta, relative_key, store_error,
-    stored_bytes, written_entry,
+    Aspect, collection, create, decode, entry_of, fresh, relative_key, store_error, stored_bytes,
+    written_entry,
 };
 use crate::answer::{Answer, Served};
 use crate::call::{Call, Target};
@@ -309,8 +310,8 @@ fn prepare(
         meta.deletion_grace_period_seconds = before.deletion_grace_period_seconds;
     }
     let mut errors = Errors::default();
-    object_meta::validate(row, new.meta(), true, &mut errors);
-    object_meta::validate_update(new.meta(), old.meta(), &mut errors);
+    metadata::create(new.meta(), row.kind, NameRule::PathSegment, &mut errors);
+    metadata::update(new.meta(), old.meta(), &mut errors);
     (aspect.validate)(row, new, old, &mut errors);
     kinds::check(server, new, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(row.kind, &target.name, errors)) }

@@ -2,29 +2,16 @@
 
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::{Namespace, Pod};
-use api_types::field::{Errors, Path};
 use api_types::kind::{Object, Resource};
-use api_types::names;
 
 use crate::registry::Aspect;
 
 /// `namespaces/finalize`: the finalizers of a namespace's spec.
 pub const FINALIZE: Aspect = Aspect {
     subresource: "finalize",
-    prepare: |_, new, old| {
-        with(new, old, |new: &mut Namespace, old| {
-            new.status = old.status.clone();
-        })
-    },
-    validate: |_, new, _, errors| {
-        if let Some(namespace) = new.as_any().downcast_ref::<Namespace>() {
-            for (place, finalizer) in namespace.spec.finalizers.iter().enumerate() {
-                let path = Path::new("spec").child("finalizers").index(place);
-                for wrong in names::qualified_name(finalizer) {
-                    errors.invalid(&path, finalizer, wrong);
-                }
-            }
-        }
+    prepare: |_, new, old| with(new, old, Namespace::prepare_for_finalize),
+    validate: |_, new, old, errors| {
+        compare(new, old, |new: &Namespace, _| new.validate_finalize(errors));
     },
     ignored: &["f:status"],
     internal: false,
@@ -33,12 +20,11 @@ pub const FINALIZE: Aspect = Aspect {
 /// `certificatesigningrequests/approval`: approvals and denials.
 pub const APPROVAL: Aspect = Aspect {
     subresource: "approval",
-    prepare: |_, new, old| {
-        with(new, old, |new: &mut CertificateSigningRequest, old| {
-            new.prepare_for_approval(old);
-        })
+    prepare: |_, new, old| with(new, old, CertificateSigningRequest::prepare_for_approval),
+    validate: |row, new, old, errors| {
+        (row.validate)(new, errors);
+        compare(new, old, |new: &CertificateSigningRequest, old| new.validate_approval(old, errors));
     },
-    validate: |row, new, old, errors| (row.validate_status_update)(new, old, errors),
     ignored: &["f:spec"],
     internal: false,
 };
@@ -46,22 +32,10 @@ pub const APPROVAL: Aspect = Aspect {
 /// `pods/ephemeralcontainers`: containers added for debugging.
 pub const EPHEMERAL_CONTAINERS: Aspect = Aspect {
     subresource: "ephemeralcontainers",
-    prepare: |_, new, old| {
-        with(new, old, |new: &mut Pod, old| {
-            let containers = std::mem::take(&mut new.spec.ephemeral_containers);
-            let version = std::mem::take(&mut new.metadata.resource_version);
-            let managed = std::mem::take(&mut new.metadata.managed_fields);
-            let changed = containers != old.spec.ephemeral_containers;
-            *new = old.clone();
-            new.spec.ephemeral_containers = containers;
-            new.metadata.resource_version = version;
-            new.metadata.managed_fields = managed;
-            new.metadata.generation += i64::from(changed);
-        })
-    },
+    prepare: |_, new, old| with(new, old, Pod::prepare_for_ephemeral_containers),
     validate: |row, new, old, errors| {
         (row.validate)(new, errors);
-        ephemeral(new, old, errors);
+        compare(new, old, |new: &Pod, old| new.validate_ephemeral_containers(old, errors));
     },
     ignored: &["f:status"],
     internal: false,
@@ -104,25 +78,9 @@ fn with<T: Resource>(new: &mut dyn Object, old: &dyn Object, change: impl FnOnce
     }
 }
 
-/// Ephemeral containers are only ever added.
-fn ephemeral(new: &dyn Object, old: &dyn Object, errors: &mut Errors) {
-    let (Some(new), Some(old)) = (new.as_any().downcast_ref::<Pod>(), old.as_any().downcast_ref::<Pod>())
-    else {
-        return;
-    };
-    let path = Path::new("spec").child("ephemeralContainers");
-    for before in &old.spec.ephemeral_containers {
-        let now = new.spec.ephemeral_containers.iter().find(|c| c.common.name == before.common.name);
-        match now {
-            None => errors.forbidden(
-                &path,
-                format!("existing ephemeral containers {:?} may not be removed\n", before.common.name),
-            ),
-            Some(now) if now != before => errors.forbidden(
-                &path,
-                format!("existing ephemeral containers {:?} may not be changed\n", before.common.name),
-            ),
-            Some(_) => {}
-        }
+/// As `with`, to look only.
+fn compare<T: Resource>(new: &dyn Object, old: &dyn Object, check: impl FnOnce(&T, &T)) {
+    if let (Some(new), Some(old)) = (new.as_any().downcast_ref::<T>(), old.as_any().downcast_ref::<T>()) {
+        check(new, old);
     }
 }

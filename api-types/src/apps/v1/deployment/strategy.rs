@@ -4,6 +4,7 @@ use super::*;
 use crate::apps::v1::workload::template_warnings;
 use crate::columns::{container_images, container_names, selector};
 use crate::core::v1::pod::defaults::template;
+use crate::core::v1::pod::gates::drop_disabled;
 use crate::field::Errors;
 use crate::kind::{Column, Strategy, set_generation};
 
@@ -27,11 +28,13 @@ impl Strategy for Deployment {
     fn prepare_for_create(&mut self) {
         self.status = DeploymentStatus::default();
         self.metadata.generation = 1;
+        drop_disabled(&mut self.spec.template.spec);
     }
 
     /// Annotations count as well: they are copied to the ReplicaSets.
     fn prepare_for_update(&mut self, old: &Self) {
         self.status = old.status.clone();
+        drop_disabled(&mut self.spec.template.spec);
         let changed = self.spec != old.spec || self.metadata.annotations != old.metadata.annotations;
         set_generation(&mut self.metadata, &old.metadata, changed);
     }

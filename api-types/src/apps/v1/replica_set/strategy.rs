@@ -4,6 +4,7 @@ use super::*;
 use crate::apps::v1::workload::{Counts, counts, selector_and_template, template_warnings};
 use crate::columns::{container_images, container_names, selector};
 use crate::core::v1::pod::defaults::template;
+use crate::core::v1::pod::gates::drop_disabled;
 use crate::field::{Errors, Path};
 use crate::kind::{Column, Strategy, set_generation};
 use crate::meta::v1::validate::{immutable, not_negative};
@@ -17,10 +18,12 @@ impl Strategy for ReplicaSet {
     fn prepare_for_create(&mut self) {
         self.status = ReplicaSetStatus::default();
         self.metadata.generation = 1;
+        drop_disabled(&mut self.spec.template.spec);
     }
 
     fn prepare_for_update(&mut self, old: &Self) {
         self.status = old.status.clone();
+        drop_disabled(&mut self.spec.template.spec);
         set_generation(&mut self.metadata, &old.metadata, self.spec != old.spec);
     }
 

@@ -7,6 +7,7 @@ mod container_status;
 pub(crate) mod defaults;
 pub mod demand;
 mod env;
+pub(crate) mod gates;
 pub mod image;
 mod network;
 mod options;

@@ -12,6 +12,7 @@ impl Strategy for Pod {
 
     fn prepare_for_create(&mut self) {
         self.metadata.generation = 1;
+        gates::drop_disabled(&mut self.spec);
         self.status = PodStatus {
             phase: PodPhase::Pending,
             qos_class: demand::qos_class(&self.spec),
@@ -25,6 +26,7 @@ impl Strategy for Pod {
 
     fn prepare_for_update(&mut self, old: &Self) {
         self.status = old.status.clone();
+        gates::drop_disabled(&mut self.spec);
         set_generation(&mut self.metadata, &old.metadata, self.spec != old.spec);
     }
 
