@@ -52,7 +52,7 @@ async fn main() -> std::process::ExitCode {
 
 async fn run(flags: Flags) -> anyhow::Result<()> {
     if flags.cleanup {
-        for family in state::Family::BOTH {
+        for family in families().await? {
             backend::nftables::apply::cleanup(family).await?;
         }
         return Ok(());
@@ -60,6 +60,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let config = flags.config()?;
     tracing::info!(version = daemon::version::line(), "Starting kube-proxy");
     let (shutdown, clock) = (Shutdown::on_signals()?, System::shared());
+    let families = families().await?;
     prepare_process(&config);
     let client = client(&flags, &config)?;
     client.watch_files(shutdown.clone());
@@ -82,9 +83,28 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         own_node.wait_synced().await;
     };
     if shutdown.unless(all).await.is_some() {
-        Proxy::new(fixed, changes, health, clock).run(shutdown).await;
+        Proxy::new(fixed, families, changes, health, clock).run(shutdown).await;
     }
     Ok(())
+}
+
+/// The IP families that this kernel forwards in: normally both.
+async fn families() -> anyhow::Result<Vec<state::Family>> {
+    let (mut own, mut last) = (Vec::new(), None);
+    for family in state::Family::BOTH {
+        match backend::nftables::apply::supported(family).await {
+            Ok(()) => own.push(family),
+            Err(error) => {
+                let text = daemon::logging::error_chain(&error);
+                tracing::warn!(family = family.as_str(), error = text, "No nftables support for family");
+                last = Some(error);
+            }
+        }
+    }
+    match last {
+        Some(error) if own.is_empty() => Err(error).context("nftables is not available on this host"),
+        _ => Ok(own),
+    }
 }
 
 fn fixed(config: &ProxyConfig, node: String) -> anyhow::Result<Fixed> {

@@ -2,6 +2,7 @@
 //! and cleans the connection table. At most one sync in each `minSyncPeriod`; the first change after
 //! a quiet time is synced at once. Errors are retried; a table that somebody flushed is made anew.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,13 +78,21 @@ pub struct Proxy {
     changes: Arc<Changes>,
     health: Arc<Health>,
     clock: SharedClock,
-    tables: Vec<(Table, UdpTargets)>,
+    /// One for each family that the kernel supports.
+    tables: BTreeMap<Family, (Table, UdpTargets)>,
     checks: ServiceChecks,
 }
 
 impl Proxy {
-    pub fn new(fixed: Fixed, changes: Arc<Changes>, health: Arc<Health>, clock: SharedClock) -> Self {
-        let tables = Family::BOTH.into_iter().map(|f| (Table::new(f), UdpTargets::default())).collect();
+    /// Forwards in the given families.
+    pub fn new(
+        fixed: Fixed,
+        families: Vec<Family>,
+        changes: Arc<Changes>,
+        health: Arc<Health>,
+        clock: SharedClock,
+    ) -> Self {
+        let tables = families.into_iter().map(|f| (f, (Table::new(f), UdpTargets::default()))).collect();
         Self { fixed, changes, health, clock, tables, checks: ServiceChecks::default() }
     }
 
@@ -107,7 +116,7 @@ impl Proxy {
                 continue;
             }
             // Chains wait to be deleted: look again soon, even if nothing happens.
-            let stale = self.tables.iter().any(|(t, _)| t.has_stale());
+            let stale = self.tables.values().any(|(t, _)| t.has_stale());
             let pause = if stale { STALE_FOR } else { self.fixed.sync_period };
             tokio::select! {
                 () = shutdown.wait() => return,
@@ -119,7 +128,7 @@ impl Proxy {
 
     async fn all_there(&mut self) -> bool {
         let mut all = true;
-        for (table, _) in &mut self.tables {
+        for (table, _) in self.tables.values_mut() {
             if !table.check().await {
                 tracing::warn!("The table kube-proxy is gone; making it anew");
                 all = false;
@@ -133,8 +142,9 @@ impl Proxy {
         let Collected { families, node } = self.changes.collect(&self.fixed.node);
         let own = if self.fixed.node_ports.is_some() { machine_addresses() } else { Vec::new() };
         let mut all_ok = true;
-        for ((family, services, endpoints), (table, targets)) in families.iter().zip(&mut self.tables) {
+        for (family, services, endpoints) in &families {
             let (family, started) = (*family, self.clock.monotonic());
+            let Some((table, targets)) = self.tables.get_mut(&family) else { continue };
             let settings = self.fixed.settings(family, node.as_deref(), &own);
             let (desired, counts) = plan::plan(family, services, endpoints, &settings);
             let applied = table.apply(desired, started).await;

@@ -104,6 +104,18 @@ impl Table {
     }
 }
 
+/// Whether the kernel does NAT in a family. Only looks.
+///
+/// # Errors
+/// Why it does not.
+pub async fn supported(family: Family) -> Result<(), NftError> {
+    let ip = Ruleset::empty(family).ip();
+    let script = format!(
+        "add table {ip} {TABLE}\nadd chain {ip} {TABLE} probe {{ type nat hook output priority -100 ; }}\n"
+    );
+    nft(&["--check", "-f", "-"], &script).await
+}
+
 /// Removes the table of a family, if it is there.
 ///
 /// # Errors

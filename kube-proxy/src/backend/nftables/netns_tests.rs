@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use super::apply::{Applied, STALE_FOR, Table, cleanup};
+use super::apply::{Applied, STALE_FOR, Table, cleanup, supported};
 use super::plan::{LocalTraffic, NodePortAddresses, Settings, plan};
 use crate::state::{Endpoints, Family, Services, add_endpoints, service_ports};
 use crate::testing::{Ep, ServiceBuilder, service, slice};
@@ -236,6 +236,9 @@ fn traffic_goes_where_it_should() {
     assert_eq!(net.fetch("node", "10.0.0.1:80").as_deref(), Ok("10.244.1.1"));
 
     net.run("node", || {
+        // Looking changes nothing.
+        block_on(supported(Family::V4)).unwrap();
+        assert!(block_on(table.check()));
         block_on(cleanup(Family::V4)).unwrap();
         block_on(cleanup(Family::V4)).unwrap();
         assert!(!block_on(table.check()));
