@@ -45,6 +45,8 @@ where
     Fut: Future<Output = bool>,
 {
     let mut reader = Reader::open(&path, &options)?;
+    // The runtime writes to a new file: what is left of this one is read first.
+    let mut rotated = false;
     loop {
         let step = tokio::task::spawn_blocking(move || {
             let chunk = reader.chunk();
@@ -63,8 +65,13 @@ where
         if !options.follow || done {
             return Ok(());
         }
-        if reader.rotated(&path)? {
+        if rotated {
             reader.reopen(&path)?;
+            rotated = false;
+            continue;
+        }
+        if reader.rotated(&path)? {
+            rotated = true;
             continue;
         }
         // Asked before the last look, so that what was written before the end is not missed.
