@@ -6,6 +6,7 @@
 //! reach the kubelet through [`changes`].
 
 pub mod changes;
+mod counted;
 pub mod labels;
 pub mod observed;
 
@@ -99,10 +100,13 @@ macro_rules! call {
         let mut request = Request::new($request);
         request.set_timeout($timeout);
         let mut client = $self.$service.clone();
-        match tokio::time::timeout($timeout, client.$method(request)).await {
-            Ok(answer) => answer.map(|answer| answer.into_inner()).map_err(CallError::from),
-            Err(_) => Err(CallError::from(Status::deadline_exceeded("context deadline exceeded"))),
-        }
+        let call = async {
+            match tokio::time::timeout($timeout, client.$method(request)).await {
+                Ok(answer) => answer.map(|answer| answer.into_inner()).map_err(CallError::from),
+                Err(_) => Err(CallError::from(Status::deadline_exceeded("context deadline exceeded"))),
+            }
+        };
+        counted::counted(stringify!($method), call).await
     }};
     ($self:ident . $service:ident . $method:ident ( $request:expr )) => {
         call!($self.$service.$method($request), $self.timeout)
@@ -305,7 +309,14 @@ impl Runtime {
     ) -> Answer<String> {
         let request = v1::PullImageRequest { image: Some(spec), auth, sandbox_config: Some(sandbox_config) };
         let mut client = self.images.clone();
-        client.pull_image(request).await.map(|answer| answer.into_inner().image_ref).map_err(CallError::from)
+        let call = async {
+            client
+                .pull_image(request)
+                .await
+                .map(|answer| answer.into_inner().image_ref)
+                .map_err(CallError::from)
+        };
+        counted::counted("pull_image", call).await
     }
 
     /// Removes an image.

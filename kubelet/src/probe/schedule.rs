@@ -35,6 +35,8 @@ struct Entry {
     probe: Probe,
     /// A run is under way.
     busy: bool,
+    /// Runs that succeeded, failed, and could not be done.
+    counts: [u64; 3],
     /// The turn that counts; older ones in the queue are stale.
     turn: u64,
 }
@@ -71,6 +73,20 @@ impl Ord for KeyOrder {
 pub type StatusOf = Box<dyn Fn(&str) -> Option<PodStatus> + Send + Sync>;
 /// Wakes the worker of the pod with a uid.
 pub type Wake = Box<dyn Fn(&str) + Send + Sync>;
+
+/// How often a probe came to a result.
+pub struct Count {
+    /// Whose it is.
+    pub pod: Arc<Pod>,
+    /// The container's name.
+    pub container: String,
+    /// Which of its probes.
+    pub type_: Type,
+    /// `successful`, `failed` or `unknown`.
+    pub result: &'static str,
+    /// So often.
+    pub runs: u64,
+}
 
 /// What the probes need from the kubelet.
 pub struct Surroundings {
@@ -127,6 +143,7 @@ impl Probes {
                     container: container.clone(),
                     probe: (**probe).clone(),
                     busy: false,
+                    counts: [0; 3],
                     turn: 0,
                 };
                 state.entries.insert(key.clone(), entry);
@@ -171,9 +188,25 @@ impl Probes {
         self.state.lock().verdicts.get(&(id.to_owned(), type_)).copied()
     }
 
-    /// Results now known, by pod, container and type: for the metric.
-    pub fn count(&self) -> usize {
-        self.state.lock().entries.len()
+    /// The runs of every probe, by result: for the metric.
+    pub fn counts(&self) -> Vec<Count> {
+        let state = self.state.lock();
+        let mut counts = Vec::new();
+        for (key, entry) in &state.entries {
+            for (result, runs) in ["successful", "failed", "unknown"].into_iter().zip(entry.counts) {
+                if runs > 0 {
+                    let pod = Arc::clone(&entry.pod);
+                    counts.push(Count {
+                        pod,
+                        container: key.container.clone(),
+                        type_: key.type_,
+                        result,
+                        runs,
+                    });
+                }
+            }
+        }
+        counts
     }
 
     /// Runs probes at their turns; never ends.
@@ -273,6 +306,11 @@ impl Probes {
         let mut state = self.state.lock();
         let Some(entry) = state.entries.get_mut(key) else { return };
         entry.busy = false;
+        entry.counts[match verdict {
+            Some(Verdict::Success) => 0,
+            Some(_) => 1,
+            None => 2,
+        }] += 1;
         let change = verdict.and_then(|verdict| entry.tracker.after(id, verdict));
         let changed = apply(&mut state, key.type_, change.into_iter().collect());
         drop(state);

@@ -236,10 +236,25 @@ pub async fn cadvisor(kubelet: &Arc<Kubelet>) -> Response<Body> {
     page.response()
 }
 
-/// /metrics/probes: nothing but the number of probes is counted yet, so the page has that alone.
+/// /metrics/probes: the results of the probes that are under way.
 pub fn probes(kubelet: &Arc<Kubelet>) -> Response<Body> {
     let mut page = Page::default();
-    page.metric("ferrokube_prober_probes", "gauge", "Number of probes that are scheduled");
-    page.sample("ferrokube_prober_probes", &[], kubelet.probes.count() as f64, None);
+    page.metric(
+        "prober_probe_total",
+        "counter",
+        "[BETA] Cumulative number of a liveness, readiness or startup probe for a container by result.",
+    );
+    for count in kubelet.probes.counts() {
+        let meta = &count.pod.metadata;
+        let labels = [
+            ("container", count.container.as_str()),
+            ("namespace", meta.namespace.as_str()),
+            ("pod", meta.name.as_str()),
+            ("pod_uid", meta.uid.as_str()),
+            ("probe_type", count.type_.as_str()),
+            ("result", count.result),
+        ];
+        page.sample("prober_probe_total", &labels, count.runs as f64, None);
+    }
     page.response()
 }
