@@ -113,10 +113,12 @@ impl DataDir {
             remove(&path)?;
         }
         self.mark(boot.as_deref().unwrap_or("unknown"))?;
-        match DiskState::open(&path) {
-            Ok(state) => Ok(Arc::new(state)),
-            Err(error) => {
-                tracing::warn!(%error, "the state does not open: rebuilding it from snapshot and log");
+        // sled panics on some damage.
+        match std::panic::catch_unwind(|| DiskState::open(&path)) {
+            Ok(Ok(state)) => Ok(Arc::new(state)),
+            failed => {
+                let error = failed.ok().and_then(Result::err).map(|error| error.to_string());
+                tracing::warn!(error, "the state does not open: rebuilding it from snapshot and log");
                 remove(&path)?;
                 Ok(Arc::new(DiskState::open(&path)?))
             }

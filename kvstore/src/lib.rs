@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod data_dir;
+pub mod disk_space;
 pub mod error;
 pub mod flags;
 pub mod lease;

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::api::{self, Context};
 use crate::data_dir::{DataDir, Identity};
+use crate::disk_space::DiskSpace;
 use crate::flags::{Flags, Url, urls};
 use crate::raft::command::Kind;
 use crate::raft::log::LogStore;
@@ -44,7 +45,8 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
     let (log, shared) = opened?;
     let raft = start_raft(&flags, identity, log, shared.clone()).await?;
     let fatal = Arc::new(Notify::new());
-    let proposer = Proposer::new(raft.clone(), fatal.clone(), flags.max_request_bytes);
+    let space = Arc::new(DiskSpace::new(vec![data.snapshots(), data.wal().to_owned()]));
+    let proposer = Proposer::new(raft.clone(), fatal.clone(), space, flags.max_request_bytes);
     let context = Context {
         proposer,
         shared: shared.clone(),
@@ -100,10 +102,12 @@ fn open(data: &DataDir, snapshot_count: u64) -> anyhow::Result<(LogStore, Arc<Sh
     let state = data.open_state()?;
     let cluster_id = data.identity.cluster_id;
     let load = || Shared::load(state.clone(), snapshots.clone(), cluster_id, snapshot_count);
-    let shared = match load() {
-        Ok(shared) => shared,
-        Err(error) => {
-            tracing::warn!(%error, "the state does not load: rebuilding it from snapshot and log");
+    // sled panics on some damage.
+    let shared = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)) {
+        Ok(Ok(shared)) => shared,
+        failed => {
+            let error = failed.ok().and_then(Result::err).map(|error| error.to_string());
+            tracing::warn!(error, "the state does not load: rebuilding it from snapshot and log");
             data.reset_state(state.as_ref())?;
             load()?
         }
@@ -116,9 +120,17 @@ fn open(data: &DataDir, snapshot_count: u64) -> anyhow::Result<(LogStore, Arc<Sh
          acknowledged are missing. Restore this member from a snapshot",
         data.wal().display(),
     );
+    let snapshot = snapshots.current()?.and_then(|(header, _)| header.applied?.last());
+    let purged = log.purged_log_id();
+    anyhow::ensure!(
+        purged <= applied.max(snapshot),
+        "the log in {} begins after {purged:?}, but neither state ({applied:?}) nor snapshot ({snapshot:?}) \
+         reaches that far: the snapshot in {} is missing. Restore this member from a snapshot",
+        data.wal().display(),
+        data.snapshots().display(),
+    );
     // A process that restarts often must come to its snapshots as well.
-    let covered =
-        snapshots.current()?.and_then(|(header, _)| header.applied?.last()).map_or(0, |id| id.index);
+    let covered = snapshot.map_or(0, |id| id.index);
     shared.count(last.map_or(0, |last| last.index.saturating_sub(covered)), log.bytes_on_disk());
     Ok((log, shared))
 }

@@ -238,3 +238,49 @@ async fn a_saved_snapshot_makes_a_new_cluster() {
     assert!(!ok && text.contains("is damaged"), "{text}");
     assert!(!folder.path().join("third").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_snapshot_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let member = start(folder.path(), &["--snapshot-count", "100"]);
+    for n in 0..2000 {
+        member.kv().put(put(format!("k{}", n % 100), vec![b'v'; 1000])).await.unwrap();
+    }
+    assert!(member.stop());
+    let snapshots = folder.path().join("member/snap");
+    assert_eq!(std::fs::read_dir(&snapshots).unwrap().count(), 1);
+    let away = folder.path().join("away");
+    std::fs::rename(&snapshots, &away).unwrap();
+    // The state alone is enough,
+    assert!(start(folder.path(), &[]).stop());
+    // but not when it has to be rebuilt.
+    std::fs::remove_dir_all(folder.path().join("member/snap")).unwrap();
+    std::fs::write(folder.path().join("member/state-mark"), "another boot").unwrap();
+    let log = try_start(folder.path(), &[]).err().expect("it must not start");
+    assert!(log.contains("is missing. Restore this member"), "{log}");
+    std::fs::remove_dir_all(&snapshots).unwrap();
+    std::fs::rename(&away, &snapshots).unwrap();
+    let member = start(folder.path(), &[]);
+    assert_eq!(member.kv().range(prefix("k")).await.unwrap().into_inner().count, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_is_rebuilt() {
+    let folder = tempfile::tempdir().unwrap();
+    let member = start(folder.path(), &[]);
+    for n in 0..500 {
+        member.kv().put(put(format!("k{n}"), vec![b'v'; 2000])).await.unwrap();
+    }
+    assert!(member.stop());
+    let file = folder.path().join("member/state/db");
+    let length = std::fs::metadata(&file).unwrap().len();
+    let state = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    for at in (0..length).step_by(9973) {
+        state.write_all_at(&[0x5a; 16], at).unwrap();
+    }
+    drop(state);
+    let member = start(folder.path(), &[]);
+    let found = member.kv().range(prefix("k")).await.unwrap().into_inner();
+    assert_eq!(found.count, 500);
+    assert!(found.kvs.iter().all(|kv| kv.value.len() == 2000));
+}

@@ -25,8 +25,11 @@ impl pb::kv_server::Kv for Kv {
             self.0.proposer.read_barrier().await?;
         }
         let reader = &self.0.shared.reader;
-        let (mut answer, view) =
-            self.read(|view| mvcc::range(&view.index, view.revision, view.compacted, reader, &request))?;
+        let read =
+            || self.read(|view| mvcc::range(&view.index, view.revision, view.compacted, reader, &request));
+        // Many records take a while: the other tasks of this thread go elsewhere.
+        let many = !request.range_end.is_empty() && request.limit != 1;
+        let (mut answer, view) = if many { tokio::task::block_in_place(read) } else { read() }?;
         answer.header = self.0.header(view.revision);
         Ok(Response::new(answer))
     }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::state::{Batch, StateError, StateStore, schema};
 
 /// Keys looked at in one step.
-pub const STEP: usize = 2000;
+pub const STEP: usize = 500;
 
 /// Whether history may be cut at `revision`.
 pub fn check(keyspace: &Keyspace, revision: i64) -> Result<(), Error> {

@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 
 use super::Raft;
 use super::command::{Answer, Kind, Proposal};
+use super::state_machine::grows;
+use crate::disk_space::{DiskSpace, Room};
 use crate::error::Error;
 
 /// How long a proposal may take before its client is told that it timed out: etcd's five seconds and
@@ -22,15 +24,21 @@ pub struct Proposer {
     raft: Raft,
     /// Rung when raft has stopped for good.
     fatal: Arc<Notify>,
+    space: Arc<DiskSpace>,
     max_request_bytes: usize,
 }
 
 impl Proposer {
-    pub fn new(raft: Raft, fatal: Arc<Notify>, max_request_bytes: usize) -> Self {
-        Self { raft, fatal, max_request_bytes }
+    pub fn new(raft: Raft, fatal: Arc<Notify>, space: Arc<DiskSpace>, max_request_bytes: usize) -> Self {
+        Self { raft, fatal, space, max_request_bytes }
     }
 
     pub async fn propose(&self, kind: Kind) -> Result<Answer, Error> {
+        match self.space.room() {
+            Room::Enough => {}
+            Room::Scarce if !grows(&kind) => {}
+            Room::Scarce | Room::None => return Err(Error::NoSpace),
+        }
         let proposal = Proposal::new(kind);
         if proposal.0.len() > self.max_request_bytes {
             return Err(Error::RequestTooLarge);
@@ -71,6 +79,10 @@ impl Proposer {
 
     pub fn is_leader(&self) -> bool {
         self.raft.is_leader()
+    }
+
+    pub fn space(&self) -> &DiskSpace {
+        &self.space
     }
 
     pub fn raft(&self) -> &Raft {

@@ -97,6 +97,11 @@ impl LogStore {
         self.shared.inner.lock().segments.iter().map(StoredSegment::end).sum()
     }
 
+    /// Last entry that was dropped because a snapshot holds it.
+    pub fn purged_log_id(&self) -> Option<LogId> {
+        self.shared.inner.lock().hard.purged.map(Into::into)
+    }
+
     pub fn last_log_id(&self) -> Option<LogId> {
         self.shared.inner.lock().last
     }
