@@ -105,7 +105,7 @@ async fn within_deadline(
                 path = info.path,
                 verb = info.verb,
                 code = status.code,
-                message = status.message,
+                error = status.message,
                 "Request failed"
             );
         }
@@ -166,7 +166,7 @@ async fn answer(
                     path = info.path,
                     verb = info.verb,
                     code = status.code,
-                    message = status.message,
+                    error = status.message,
                     "Request failed"
                 );
             }

@@ -36,6 +36,9 @@ pub async fn route(
     }
     let (row, namespace) = find(call)?;
     let target = Target { row, namespace, name: call.info.name.clone() };
+    if let Some(warning) = deprecation(row) {
+        call.warnings.add(warning);
+    }
     if !call.info.subresource.is_empty() {
         let answer = subresource::answer(server, call, &target, extensions, body).await?;
         return finish(call, answer);
@@ -48,6 +51,13 @@ fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
     let tables = !matches!(answer, Answer::Raw(_) | Answer::Status { .. });
     let accepted = negotiate::accepted(&call.headers, &call.query, tables)?;
     answer.into_response(accepted, call.accepts_gzip())
+}
+
+/// What users of an old kind are told.
+fn deprecation(row: &Row) -> Option<&'static str> {
+    let kind = row.kind;
+    (kind.group.is_empty() && kind.resource == "endpoints")
+        .then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 }
 
 /// The row of the path's resource, and the namespace that it is about.

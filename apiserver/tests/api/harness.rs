@@ -1,0 +1,271 @@
+//! A real kube-apiserver on a real store (kvstore where it is built, else etcd), with a PKI made for
+//! the test, and a plain HTTPS client that shows status codes and bodies as they are.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A certificate and its key.
+struct Pair {
+    cert: CertificateDer<'static>,
+    key: Vec<u8>,
+    cert_pem: String,
+    key_pem: String,
+}
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    cert_pem: String,
+    cert: CertificateDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "kubernetes");
+        let cert = params.self_signed(&key).expect("an authority");
+        let (cert_pem, der) = (cert.pem(), cert.der().clone());
+        Self { issuer: Issuer::new(params, key), cert_pem, cert: der }
+    }
+
+    fn sign(&self, name: &str, group: &str, server: bool) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        params.extended_key_usages = vec![if server {
+            ExtendedKeyUsagePurpose::ServerAuth
+        } else {
+            ExtendedKeyUsagePurpose::ClientAuth
+        }];
+        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair {
+            cert: cert.der().clone(),
+            key: key.serialize_der(),
+            cert_pem: cert.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+}
+
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running server.
+pub struct Cluster {
+    _server: Process,
+    _store: Process,
+    dir: TempDir,
+    port: u16,
+    authority: Authority,
+    admin: Pair,
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub headers: hyper::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+/// Who sends a request.
+pub enum As<'a> {
+    Admin,
+    Nobody,
+    User(&'a str),
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+fn store_binary() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_kube-apiserver")).with_file_name("kvstore");
+    if beside.exists() {
+        return Some(beside);
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|p| p.join("etcd")).find(|p| p.exists())
+}
+
+impl Cluster {
+    /// Starts everything; `None`, told on stderr, where there is no store to start.
+    pub async fn start() -> Option<Self> {
+        let Some(binary) = store_binary() else {
+            eprintln!("SKIPPED: neither kvstore (build it first) nor etcd is there");
+            return None;
+        };
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let dir = tempfile::Builder::new().prefix("apiserver-test-").tempdir().expect("a folder");
+        let (clients, peers, port) = (free_port(), free_port(), free_port());
+        let authority = Authority::new();
+        let serving = authority.sign("kube-apiserver", "", true);
+        let admin = authority.sign("admin", "system:masters", false);
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            path.to_string_lossy().into_owned()
+        };
+        let log = |name: &str| Stdio::from(std::fs::File::create(dir.path().join(name)).expect("a log"));
+        let (client_url, peer_url) =
+            (format!("http://127.0.0.1:{clients}"), format!("http://127.0.0.1:{peers}"));
+        let store = Command::new(binary)
+            .args(["--data-dir", &dir.path().join("store").to_string_lossy()])
+            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", &format!("default={peer_url}")])
+            .stderr(log("store.log"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the store starts");
+        let tokens = file("tokens.key", &KeyPair::generate().expect("a key").serialize_pem());
+        let server = Command::new(env!("CARGO_BIN_EXE_kube-apiserver"))
+            .args(["--etcd-servers", &client_url])
+            .args(["--bind-address", "127.0.0.1", "--secure-port", &port.to_string()])
+            .args(["--tls-cert-file", &file("server.crt", &serving.cert_pem)])
+            .args(["--tls-private-key-file", &file("server.key", &serving.key_pem)])
+            .args(["--client-ca-file", &file("ca.crt", &authority.cert_pem)])
+            .args(["--service-account-issuer", "https://kubernetes.default.svc"])
+            .args(["--service-account-key-file", &tokens, "--service-account-signing-key-file", &tokens])
+            .args(["--service-cluster-ip-range", "10.96.0.0/24"])
+            .stderr(log("apiserver.log"))
+            .spawn()
+            .expect("the server starts");
+        let cluster = Self { _server: Process(server), _store: Process(store), dir, port, authority, admin };
+        cluster.ready().await;
+        Some(cluster)
+    }
+
+    async fn ready(&self) {
+        let mut last = String::new();
+        for _ in 0..300 {
+            match self.try_send(&As::Admin, "GET", "/readyz", "", "").await {
+                Ok(answer) if answer.code == 200 => return,
+                Ok(answer) => last = String::from_utf8_lossy(&answer.body).into_owned(),
+                Err(error) => last = format!("{error:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let log = std::fs::read_to_string(self.dir.path().join("apiserver.log")).unwrap_or_default();
+        panic!("the server did not get ready: {last}\n{log}");
+    }
+
+    async fn connect(
+        &self,
+        who: &As<'_>,
+    ) -> anyhow::Result<hyper::client::conn::http1::SendRequest<Full<Bytes>>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.authority.cert.clone())?;
+        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let signed;
+        let pair = match who {
+            As::Admin => Some(&self.admin),
+            As::Nobody => None,
+            As::User(name) => {
+                signed = self.authority.sign(name, "", false);
+                Some(&signed)
+            }
+        };
+        let config = match pair {
+            Some(pair) => {
+                let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.key.clone()));
+                builder.with_client_auth_cert(vec![pair.cert.clone()], key)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn request(
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &str,
+    ) -> anyhow::Result<Request<Full<Bytes>>> {
+        let mut request = Request::builder().method(method).uri(path).header("host", "test");
+        if !content_type.is_empty() {
+            request = request.header("content-type", content_type);
+        }
+        Ok(request.body(Full::from(body.to_owned()))?)
+    }
+
+    async fn try_send(
+        &self,
+        who: &As<'_>,
+        method: &str,
+        path: &str,
+        ty: &str,
+        body: &str,
+    ) -> anyhow::Result<Answer> {
+        let mut sender = self.connect(who).await?;
+        let response = sender.send_request(Self::request(method, path, ty, body)?).await?;
+        let (code, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok(Answer { code, headers, body })
+    }
+
+    /// One request on a connection of its own.
+    pub async fn send(&self, who: As<'_>, method: &str, path: &str, ty: &str, body: &str) -> Answer {
+        self.try_send(&who, method, path, ty, body).await.expect("an answer")
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(As::Admin, "GET", path, "", "").await
+    }
+
+    pub async fn post(&self, path: &str, object: Value) -> Answer {
+        self.send(As::Admin, "POST", path, "application/json", &object.to_string()).await
+    }
+
+    /// Reads a watch until `enough` says so of the events so far.
+    pub async fn watch(&self, path: &str, mut enough: impl FnMut(&[Value]) -> bool) -> Vec<Value> {
+        let mut sender = self.connect(&As::Admin).await.expect("a connection");
+        let request = Self::request("GET", path, "", "").expect("a request");
+        let mut body = sender.send_request(request).await.expect("an answer").into_body();
+        let (mut buffer, mut events) = (Vec::new(), Vec::new());
+        while !enough(&events) {
+            let Some(frame) = body.frame().await else { break };
+            buffer.extend_from_slice(frame.expect("a frame").data_ref().expect("data"));
+            while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                events.push(serde_json::from_slice(&line).expect("an event"));
+            }
+        }
+        events
+    }
+}

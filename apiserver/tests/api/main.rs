@@ -1,0 +1,297 @@
+//! The server as its clients see it: real processes, TLS, plain requests.
+
+mod harness;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use harness::{As, Cluster};
+use serde_json::{Value, json};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn config_map(name: &str) -> Value {
+    json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}, "data": {"k": "v"}})
+}
+
+fn revision(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).expect("a resourceVersion")
+}
+
+#[tokio::test]
+async fn an_object_lives_and_dies() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let made = cluster.post(MAPS, config_map("a")).await;
+    assert_eq!(made.code, 201);
+    let again = cluster.post(MAPS, config_map("a")).await;
+    assert_eq!(
+        (again.code, again.json()["message"].as_str()),
+        (409, Some("configmaps \"a\" already exists"))
+    );
+
+    let path = format!("{MAPS}/a");
+    let mut object = made.json();
+    object["data"]["k"] = json!("w");
+    let put = |object: &Value| object.to_string();
+    let updated = cluster.send(As::Admin, "PUT", &path, "application/json", &put(&object)).await;
+    assert_eq!(updated.code, 200);
+    assert!(revision(&updated.json()) > revision(&made.json()));
+    let stale = cluster.send(As::Admin, "PUT", &path, "application/json", &put(&object)).await;
+    assert_eq!((stale.code, stale.json()["reason"].as_str()), (409, Some("Conflict")));
+
+    let patch = r#"{"data":{"k":null,"x":"y"}}"#;
+    let patched = cluster.send(As::Admin, "PATCH", &path, "application/merge-patch+json", patch).await;
+    assert_eq!(patched.json()["data"], json!({"x": "y"}));
+
+    let deleted = cluster.send(As::Admin, "DELETE", &path, "", "").await;
+    assert_eq!((deleted.code, deleted.json()["status"].as_str()), (200, Some("Success")));
+    assert_eq!(cluster.get(&path).await.code, 404);
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_so() {
+    let Some(cluster) = Cluster::start().await else { return };
+    for (who, name) in [(As::Nobody, "system:anonymous"), (As::User("eve"), "eve")] {
+        let answer = cluster.send(who, "GET", MAPS, "", "").await;
+        let text = format!(
+            "configmaps is forbidden: User \"{name}\" cannot list resource \"configmaps\" in API group \"\" in the \
+             namespace \"default\""
+        );
+        assert_eq!((answer.code, answer.json()["message"].as_str()), (403, Some(text.as_str())));
+    }
+}
+
+#[tokio::test]
+async fn garbage_gets_upstreams_status() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let json = "application/json";
+    let large = " ".repeat(4 * 1024 * 1024);
+    let named = r#"{"metadata":{"name":"Not_A_Name"}}"#;
+    let unknown = r#"{"metadata":{"name":"a"},"nope":1}"#;
+    let strict = format!("{MAPS}?fieldValidation=Strict");
+    for (method, path, ty, body, code, reason, message) in [
+        ("POST", MAPS, json, "{", 400, "BadRequest", "json parse error"),
+        ("POST", MAPS, json, r#"{"data":{"k":1}}"#, 400, "BadRequest", "cannot unmarshal number"),
+        (
+            "POST",
+            MAPS,
+            json,
+            r#"{"kind":"Pod","apiVersion":"v1"}"#,
+            400,
+            "BadRequest",
+            "cannot be handled as a ConfigMap",
+        ),
+        ("POST", MAPS, "text/plain", "x", 415, "UnsupportedMediaType", "accepted media types include"),
+        ("POST", MAPS, json, &large, 413, "RequestEntityTooLarge", "limit is 3145728"),
+        ("POST", MAPS, json, named, 422, "Invalid", "a lowercase RFC 1123 subdomain"),
+        ("POST", &strict, json, unknown, 400, "BadRequest", "strict decoding error: unknown field \"nope\""),
+        (
+            "PATCH",
+            &format!("{MAPS}/a"),
+            json,
+            "{}",
+            415,
+            "UnsupportedMediaType",
+            "application/apply-patch+yaml",
+        ),
+        (
+            "GET",
+            &format!("{MAPS}?labelSelector=a%20b"),
+            "",
+            "",
+            400,
+            "BadRequest",
+            "unable to parse requirement",
+        ),
+        ("GET", &format!("{MAPS}?limit=x"), "", "", 400, "BadRequest", "strconv.ParseInt"),
+        (
+            "GET",
+            &format!("{MAPS}?resourceVersion=99999999"),
+            "",
+            "",
+            504,
+            "Timeout",
+            "Too large resource version",
+        ),
+        ("GET", "/api/v1/nopes", "", "", 404, "NotFound", "could not find the requested resource"),
+        ("DELETE", "/api/v1", "", "", 405, "MethodNotAllowed", "does not allow this method"),
+    ] {
+        let answer = cluster.send(As::Admin, method, path, ty, body).await;
+        let status = answer.json();
+        let found = (answer.code, status["reason"].as_str().unwrap_or_default());
+        assert_eq!(found, (code, reason), "{method} {path}: {status}");
+        assert!(status["message"].as_str().is_some_and(|m| m.contains(message)), "{method} {path}: {status}");
+    }
+    let warned = cluster.send(As::Admin, "POST", MAPS, json, unknown).await;
+    assert_eq!(warned.code, 201);
+    assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"nope\\\"\"");
+}
+
+#[tokio::test]
+async fn a_creation_race_has_one_winner() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let cluster = Arc::new(cluster);
+    let racers = (0..16).map(|_| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.post(MAPS, config_map("same")).await.code })
+    });
+    let mut codes = Vec::new();
+    for racer in racers.collect::<Vec<_>>() {
+        codes.push(racer.await.expect("an answer"));
+    }
+    codes.sort_unstable();
+    assert_eq!(codes[0], 201);
+    assert!(codes[1..].iter().all(|code| *code == 409), "{codes:?}");
+}
+
+/// Writers race while a watcher reads, reconnecting in the middle: every change is seen once, in
+/// order, and replaying the events gives what a list shows.
+#[tokio::test]
+async fn a_watcher_misses_nothing_and_sees_nothing_twice() {
+    const WRITERS: usize = 4;
+    const OBJECTS: usize = 12;
+    let Some(cluster) = Cluster::start().await else { return };
+    let cluster = Arc::new(cluster);
+    let mut from = revision(&cluster.get(MAPS).await.json());
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let cluster = cluster.clone();
+            tokio::spawn(async move {
+                for n in 0..OBJECTS {
+                    let name = format!("w{writer}-{n}");
+                    assert_eq!(cluster.post(MAPS, config_map(&name)).await.code, 201);
+                    let path = format!("{MAPS}/{name}");
+                    let patch = r#"{"data":{"k":"2"}}"#;
+                    let ty = "application/merge-patch+json";
+                    assert_eq!(cluster.send(As::Admin, "PATCH", &path, ty, patch).await.code, 200);
+                    if n % 2 == 0 {
+                        assert_eq!(cluster.send(As::Admin, "DELETE", &path, "", "").await.code, 200);
+                    }
+                }
+            })
+        })
+        .collect();
+    let total = WRITERS * OBJECTS * 2 + WRITERS * OBJECTS / 2;
+    let mut events: Vec<Value> = Vec::new();
+    for part in [total / 3, total] {
+        let wanted = part - events.len();
+        let path =
+            format!("{MAPS}?watch=1&resourceVersion={from}&fieldSelector=metadata.name!%3Dkube-root-ca.crt");
+        let seen = cluster.watch(&path, |seen| seen.len() >= wanted).await;
+        from = revision(&seen.last().expect("events")["object"]);
+        events.extend(seen);
+    }
+    for writer in writers {
+        writer.await.expect("the writer finishes");
+    }
+    let revisions: Vec<u64> = events.iter().map(|e| revision(&e["object"])).collect();
+    assert!(revisions.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice: {revisions:?}");
+    assert_eq!(events.len(), total);
+    let mut replayed = BTreeMap::new();
+    for event in &events {
+        let name = event["object"]["metadata"]["name"].as_str().expect("a name").to_owned();
+        if event["type"] == "DELETED" {
+            replayed.remove(&name);
+        } else {
+            replayed.insert(name, revision(&event["object"]));
+        }
+    }
+    let list = cluster.get(MAPS).await.json();
+    let listed: BTreeMap<String, u64> = list["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|o| (o["metadata"]["name"].as_str().expect("a name").to_owned(), revision(o)))
+        .filter(|(name, _)| name.starts_with('w'))
+        .collect();
+    assert_eq!(replayed, listed);
+}
+
+#[tokio::test]
+async fn pages_are_of_one_revision() {
+    let Some(cluster) = Cluster::start().await else { return };
+    for n in 0..10 {
+        cluster.post(MAPS, config_map(&format!("p{n}"))).await;
+    }
+    let path = format!("{MAPS}?limit=3");
+    let (mut names, mut next, mut at) = (Vec::new(), String::new(), None);
+    loop {
+        let page = cluster.get(&format!("{path}&continue={next}")).await.json();
+        assert_eq!(*at.get_or_insert(revision(&page)), revision(&page));
+        let items = page["items"].as_array().expect("items");
+        names.extend(items.iter().filter_map(|o| o["metadata"]["name"].as_str()).map(str::to_owned));
+        // What happens between pages is not on them.
+        cluster.post(MAPS, config_map(&format!("p{}x", names.len()))).await;
+        cluster.send(As::Admin, "DELETE", &format!("{MAPS}/p9"), "", "").await;
+        match page["metadata"]["continue"].as_str() {
+            Some(token) => next = token.to_owned(),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (0..10).map(|n| format!("p{n}")).collect();
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn initial_events_end_with_a_bookmark() {
+    let Some(cluster) = Cluster::start().await else { return };
+    for name in ["a", "b"] {
+        cluster.post(MAPS, config_map(name)).await;
+    }
+    let path = format!(
+        "{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let is_end = |e: &Value| e["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true";
+    let events = cluster.watch(&path, |seen| seen.last().is_some_and(is_end)).await;
+    let types: Vec<&str> = events.iter().filter_map(|e| e["type"].as_str()).collect();
+    assert_eq!(types, ["ADDED", "ADDED", "BOOKMARK"]);
+    let newest = events[..2].iter().map(|e| revision(&e["object"])).max().expect("two");
+    assert!(revision(&events[2]["object"]) >= newest);
+}
+
+#[tokio::test]
+async fn services_share_neither_addresses_nor_ports() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let cluster = Arc::new(cluster);
+    let service = |n: usize| {
+        json!({"kind": "Service", "apiVersion": "v1", "metadata": {"name": format!("s{n}")},
+               "spec": {"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]}})
+    };
+    const PATH: &str = "/api/v1/namespaces/default/services";
+    let makers: Vec<_> = (0..12)
+        .map(|n| {
+            let (cluster, service) = (cluster.clone(), service(n));
+            tokio::spawn(async move { cluster.post(PATH, service).await.json() })
+        })
+        .collect();
+    let (mut ips, mut ports) = (HashSet::new(), HashSet::new());
+    let mut last = Value::Null;
+    for maker in makers {
+        last = maker.await.expect("a service");
+        ips.insert(last["spec"]["clusterIP"].to_string());
+        ports.insert(last["spec"]["ports"][0]["nodePort"].to_string());
+    }
+    assert_eq!((ips.len(), ports.len()), (12, 12));
+    // A deleted Service gives both back: another can ask for them by name.
+    let name = last["metadata"]["name"].as_str().expect("a name");
+    assert_eq!(cluster.send(As::Admin, "DELETE", &format!("{PATH}/{name}"), "", "").await.code, 200);
+    let mut heir = service(99);
+    heir["spec"]["clusterIP"] = last["spec"]["clusterIP"].clone();
+    heir["spec"]["ports"][0]["nodePort"] = last["spec"]["ports"][0]["nodePort"].clone();
+    assert_eq!(cluster.post(PATH, heir).await.code, 201);
+}
+
+#[tokio::test]
+async fn what_the_server_serves_is_discoverable() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let core = cluster.get("/api/v1").await.json();
+    assert_eq!((core["kind"].as_str(), core["groupVersion"].as_str()), (Some("APIResourceList"), Some("v1")));
+    let documents = cluster.get("/openapi/v3").await.json();
+    let url =
+        documents["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a document").to_owned();
+    let document = cluster.get(&url).await.json();
+    assert!(document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
+    for path in ["/version", "/healthz", "/livez?verbose", "/readyz/etcd", "/metrics", "/openapi/v2"] {
+        assert_eq!(cluster.get(path).await.code, 200, "{path}");
+    }
+}
