@@ -218,10 +218,16 @@ async fn authorize(server: &Server, user: &User, info: &RequestInfo) -> Result<(
     let attributes = Attributes { user, info };
     let started = Instant::now();
     let mut decision = server.authorizer.authorize(attributes);
-    if !matches!(decision, Decision::Allow(_)) && authz::node::node_of(user).is_some() {
-        // A kubelet may ask for what its newest pod needs before the views have that pod.
-        server.fresh.catch_up().await;
-        decision = server.authorizer.authorize(attributes);
+    if !matches!(decision, Decision::Allow(_)) && info.is_resource {
+        if !server.fresh.is_filled() {
+            // Right after a start nothing is known of roles: a refusal would be a lie.
+            server.fresh.filled().await;
+            decision = server.authorizer.authorize(attributes);
+        } else if authz::node::node_of(user).is_some() {
+            // A kubelet may ask for what its newest pod needs before the views have that pod.
+            server.fresh.catch_up().await;
+            decision = server.authorizer.authorize(attributes);
+        }
     }
     authz::metrics::decided(&decision, started.elapsed().as_secs_f64());
     match decision {

@@ -21,6 +21,7 @@ use crate::server::Server;
 use crate::storage::kv::{Kv, KvOptions};
 use crate::storage::{Storage, compactor};
 use crate::subresource::Kubelets;
+use crate::views::CatchUp;
 
 /// How long a health check waits for the store.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
@@ -90,7 +91,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
 
     let filled = async {
         server.storage.synced().await;
-        access.feed.synced().await;
+        access.feed.filled().await;
     };
     if shutdown.unless(filled).await.is_some() {
         synced.ok();
@@ -131,9 +132,21 @@ fn store(flags: &Etcd) -> anyhow::Result<KvOptions> {
 fn serving_tls(flags: &Flags) -> anyhow::Result<Arc<ServerTls>> {
     let cert = Pem::File(flags.serving.tls_cert_file.clone());
     let key = Pem::File(flags.serving.tls_private_key_file.clone());
-    let client_auth = match &flags.authentication.client_ca_file {
-        Some(ca) => ClientAuth::Request(Pem::File(ca.clone())),
-        None => ClientAuth::Off,
+    let authorities =
+        [&flags.authentication.client_ca_file, &flags.authentication.requestheader_client_ca_file];
+    let client_auth = match authorities.into_iter().flatten().collect::<Vec<_>>().as_slice() {
+        [] => ClientAuth::Off,
+        [one] => ClientAuth::Request(Pem::File((*one).clone())),
+        // Clients choose their certificate by these names; what it is worth is decided later.
+        all => {
+            let mut names = Vec::new();
+            for path in all {
+                let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                names.extend(text);
+                names.push(b'\n');
+            }
+            ClientAuth::Request(Pem::Data(names))
+        }
     };
     let options = ServerTlsOptions {
         client_auth,

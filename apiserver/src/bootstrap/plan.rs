@@ -21,12 +21,12 @@ pub enum Step<T> {
 }
 
 /// A kind of default object.
-pub trait Default: Sized + Clone + PartialEq {
+pub trait DefaultObject: Sized + Clone + PartialEq {
     /// What to do, given what is there.
     fn plan(wanted: Self, existing: Option<&Self>) -> Step<Self>;
 }
 
-impl Default for ClusterRole {
+impl DefaultObject for ClusterRole {
     fn plan(wanted: Self, existing: Option<&Self>) -> Step<Self> {
         let Some(existing) = existing else { return Step::Create(wanted) };
         let mut merged = existing.clone();
@@ -47,7 +47,7 @@ impl Default for ClusterRole {
     }
 }
 
-impl Default for Role {
+impl DefaultObject for Role {
     fn plan(wanted: Self, existing: Option<&Self>) -> Step<Self> {
         let Some(existing) = existing else { return Step::Create(wanted) };
         let mut merged = existing.clone();
@@ -57,7 +57,7 @@ impl Default for Role {
     }
 }
 
-impl Default for ClusterRoleBinding {
+impl DefaultObject for ClusterRoleBinding {
     fn plan(wanted: Self, existing: Option<&Self>) -> Step<Self> {
         let Some(existing) = existing else { return Step::Create(wanted) };
         if existing.role_ref != wanted.role_ref {
@@ -71,7 +71,7 @@ impl Default for ClusterRoleBinding {
     }
 }
 
-impl Default for RoleBinding {
+impl DefaultObject for RoleBinding {
     fn plan(wanted: Self, existing: Option<&Self>) -> Step<Self> {
         let Some(existing) = existing else { return Step::Create(wanted) };
         if existing.role_ref != wanted.role_ref {

@@ -1,6 +1,6 @@
 //! Writes what `plan` decided. The writes go through the registry as anyone's do, without admission.
 
-use super::plan::{self, Default, Step};
+use super::plan::{self, DefaultObject, Step};
 use super::{Policy, SYSTEM_NAMESPACES};
 use api_types::kind::{Kind, Object, Resource};
 use api_types::rbac::v1::ClusterRole;
@@ -90,7 +90,10 @@ async fn create_missing<T: Resource>(objects: &dyn Objects, wanted: T) -> Result
     }
 }
 
-async fn reconcile<T: Resource + Default>(objects: &dyn Objects, wanted: T) -> Result<(), ObjectsError> {
+async fn reconcile<T: Resource + DefaultObject>(
+    objects: &dyn Objects,
+    wanted: T,
+) -> Result<(), ObjectsError> {
     let kind = T::facts();
     let (namespace, name) = (wanted.metadata().namespace.clone(), wanted.metadata().name.clone());
     let mut attempt = 0;

@@ -1,6 +1,6 @@
 //! The default policy: what it grants, and how it is brought in line.
 
-use super::plan::{Default as _, Step};
+use super::plan::{DefaultObject as _, Step};
 use super::*;
 use crate::authz::rbac::{self, Rbac};
 use crate::authz::{Authorizer, Rules};

@@ -114,14 +114,6 @@ impl Feed {
         follow(storage.of::<Pod>(), Box::new(IntoPods(views.clone())));
         Arc::new(feed)
     }
-
-    /// Resolves when every view has been filled once.
-    pub async fn synced(&self) {
-        for (_, applied) in &self.followed {
-            // The sender lives as long as its follower; a stopped one has nothing to wait for.
-            let _ = applied.clone().wait_for(|revision| *revision >= 0).await;
-        }
-    }
 }
 
 fn into<T: Resource, V: From<T> + Send + Sync + 'static>(
@@ -146,6 +138,17 @@ impl CatchUp for Feed {
         }));
         // Whatever has not come by then is decided without.
         let _ = tokio::time::timeout(patience, all).await;
+    }
+
+    fn is_filled(&self) -> bool {
+        self.followed.iter().all(|(_, applied)| *applied.borrow() >= 0)
+    }
+
+    async fn filled(&self) {
+        for (_, applied) in &self.followed {
+            // The sender lives as long as its follower; a stopped one has nothing to wait for.
+            let _ = applied.clone().wait_for(|revision| *revision >= 0).await;
+        }
     }
 }
 

@@ -40,4 +40,12 @@ pub trait CatchUp: Send + Sync {
     /// Returns once everything that was committed before the call is seen in the views, or after
     /// a short while when the store cannot be asked: the views then stand as they are.
     async fn catch_up(&self);
+
+    /// Whether the views have been filled once. Before that they know nothing.
+    fn is_filled(&self) -> bool {
+        true
+    }
+
+    /// Resolves when the views have been filled once.
+    async fn filled(&self) {}
 }

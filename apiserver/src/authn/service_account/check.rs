@@ -34,8 +34,12 @@ impl TokenAuthenticator for ServiceAccountTokens {
         let now = self.clock.now().as_second();
         check_times(&claims, now).map_err(|text| AuthnError::Token(text.to_owned()))?;
         if check_objects(&claims, &self.views, now).is_err() {
-            // The account or pod may be younger than the views.
-            self.fresh.catch_up().await;
+            // The account or pod may be younger than the views, or the server just started.
+            if self.fresh.is_filled() {
+                self.fresh.catch_up().await;
+            } else {
+                self.fresh.filled().await;
+            }
             check_objects(&claims, &self.views, now).map_err(AuthnError::Token)?;
         }
         Ok(Some(Identity { user: claims.user(), audiences }))
