@@ -57,7 +57,7 @@ fn a_pod_sees_its_environment_and_volumes() -> Result<()> {
         })?;
         ns.kubectl(&["describe", "pod", &pod]).says(&[
             "Status:           Running",
-            "Container ID:   containerd://",
+            "containerd://",
             "PodReadyToStartContainers   True",
             "QoS Class:                   BestEffort",
             "Scheduled",
