@@ -31,7 +31,7 @@ pub async fn create(server: &Server, call: &Call, target: &Target, body: &[u8]) 
     create_object(server, call, target, object, dry_run).await
 }
 
-/// Creates an object that is already read and defaulted.
+/// Creates an object that is already read and defaulted; its fields are its writer's.
 ///
 /// # Errors
 /// As [`create`].
@@ -42,12 +42,35 @@ pub async fn create_object(
     mut object: Box<dyn Object>,
     dry_run: bool,
 ) -> Result<Answer, ApiError> {
-    let row = target.row;
+    let manager = Manager { name: call.manager(), now: Time::whole(jiff::Timestamp::now()) };
+    forget(&mut *object);
+    manage::record(target.row, None, &mut *object, &manager, &OBJECT)?;
+    create_managed(server, call, target, object, dry_run).await
+}
+
+/// Takes away what only the server says.
+fn forget(object: &mut dyn Object) {
     let meta = object.meta_mut();
     meta.uid.clear();
     meta.creation_timestamp = None;
     meta.deletion_timestamp = None;
     meta.deletion_grace_period_seconds = None;
+}
+
+/// Creates an object whose managed fields are settled, as an apply leaves it.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_managed(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    mut object: Box<dyn Object>,
+    dry_run: bool,
+) -> Result<Answer, ApiError> {
+    let row = target.row;
+    forget(&mut *object);
+    let meta = object.meta_mut();
     decode::settle_namespace(row, meta, &target.namespace)?;
     if !meta.resource_version.is_empty() && meta.resource_version != "0" {
         return Err(ApiError::BadRequest(
@@ -59,8 +82,6 @@ pub async fn create_object(
         return Err(ApiError::BadRequest("an empty namespace may not be set during creation".into()));
     }
     let now = Time::whole(jiff::Timestamp::now());
-    let manager = Manager { name: call.manager(), now };
-    manage::record(row, None, &mut *object, &manager, &OBJECT)?;
 
     let name = object.meta().name.clone();
     let namespace = if row.kind.resource == "namespaces" { name.clone() } else { target.namespace.clone() };

@@ -76,7 +76,7 @@ pub async fn patch(
             if matches!(work.patch, Patch::Apply { .. }) && aspect.subresource.is_empty() =>
         {
             let object = work.applied(None)?;
-            match create::create_object(server, call, target, object, dry_run).await {
+            match create::create_managed(server, call, target, object, dry_run).await {
                 // Someone else created it meanwhile: apply onto that.
                 Err(ApiError::AlreadyExists { .. }) => {
                     fresh(super::collection(server, target.row)?, target).await?;
