@@ -549,9 +549,7 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     });
     removed.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     if deleted {
-        for sandbox in &observed.sandboxes {
-            kubelet.runtime.remove_sandbox(&sandbox.id).await.map_err(text)?;
-        }
+        remove_from_runtime(kubelet, uid, &observed).await?;
         remove_logs(kubelet, pod, &observed);
     }
     // Of an orphan no one knows the class.
@@ -564,6 +562,26 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
         kubelet.statuses.finish(pod);
     }
     Ok(Outcome::Cleaned)
+}
+
+/// Removes the pod's containers and sandboxes, and looks whether that was all: a start that was
+/// cancelled may come through late, and leave a container without a sandbox.
+async fn remove_from_runtime(kubelet: &Kubelet, uid: &str, observed: &ObservedPod) -> Result<(), String> {
+    let gone = |result: Result<(), CallError>| match result {
+        Err(error) if !error.is_not_found() => Err(text(error)),
+        _ => Ok(()),
+    };
+    for container in &observed.containers {
+        gone(kubelet.runtime.remove_container(&container.id).await)?;
+    }
+    for sandbox in &observed.sandboxes {
+        gone(kubelet.runtime.remove_sandbox(&sandbox.id).await)?;
+    }
+    let left = kubelet.observe(uid).await.map_err(text)?;
+    if left.sandboxes.is_empty() && left.containers.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} containers and {} sandboxes are left", left.containers.len(), left.sandboxes.len()))
 }
 
 fn remove_logs(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) {
