@@ -267,3 +267,57 @@ impl Flags {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use daemon::flags::{Parsed, try_parse_from};
+
+    use super::*;
+
+    fn flags(words: &str) -> Result<Flags, String> {
+        let words = words.split(' ').filter(|w| !w.is_empty());
+        match try_parse_from(std::iter::once("kube-controller-manager").chain(words)) {
+            Ok(Parsed::Flags(flags)) => Ok(flags),
+            Ok(Parsed::Version(version)) => Err(version),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let f = flags("").unwrap();
+        assert_eq!(f.controllers, ["*"]);
+        assert!(f.leader_elect && f.enable_garbage_collector && !f.use_service_account_credentials);
+        assert_eq!(f.node_monitor_grace_period.to_string(), "50s");
+        assert_eq!((f.concurrent_deployment_syncs, f.concurrent_gc_syncs), (5, 20));
+        assert_eq!((f.terminated_pod_gc_threshold, f.max_endpoints_per_slice), (12500, 100));
+        assert_eq!(f.cluster_signing_duration.to_string(), "8760h0m0s");
+        f.check().unwrap();
+    }
+
+    #[test]
+    fn a_unit_file_written_for_upstream_is_taken() {
+        let f = flags(
+            "--kubeconfig=/k --authentication-kubeconfig=/k --authorization-kubeconfig=/k --bind-address=127.0.0.1 \
+             --client-ca-file=/ca --cluster-name=kubernetes --controllers=*,-pod-garbage-collector-controller \
+             --leader-elect=true --root-ca-file=/ca --use-service-account-credentials=true --v=2",
+        )
+        .unwrap();
+        assert_eq!(f.controllers, ["*", "-pod-garbage-collector-controller"]);
+        assert!(f.use_service_account_credentials);
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_by_name() {
+        let refused = |words: &str, name: &str| {
+            let error = flags(words).and_then(|f| f.check().map_err(|e| e.to_string())).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        };
+        refused("--concurrent-job-syncs=5", "--concurrent-job-syncs");
+        refused("--profiling=true", "--profiling");
+        refused("--allocate-node-cidrs", "--cluster-cidr");
+        refused("--cluster-signing-cert-file=/x", "--cluster-signing-key-file");
+        refused("--service-account-private-key-file=/does/not/exist", "--service-account-private-key-file");
+        refused("--leader-elect-renew-deadline=20s", "--leader-elect-lease-duration");
+    }
+}

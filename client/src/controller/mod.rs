@@ -100,6 +100,11 @@ impl Wake {
         Self::on::<P>(|change, _, keys| keys.push(change.key.clone()))
     }
 
+    /// Changes of `P` wake nothing, but decisions read it: it must be there before the first.
+    pub fn nothing<P: Projection>() -> Self {
+        Self::on::<P>(|_, _, _| {})
+    }
+
     fn install(&self, caches: &Caches, queue: &Queue<Key>) {
         (self.install)(caches, queue);
     }

@@ -144,12 +144,15 @@ impl<T: Resource> Source<T> for Api<T> {
     }
 }
 
+/// What is kept of an object, if anything.
+type Project<T, P> = Box<dyn Fn(T) -> Option<P> + Send + Sync>;
+
 /// Fills one store from one source.
 pub struct Reflector<S, T, P: 'static> {
     source: S,
     store: Arc<Store<P>>,
     selection: ListOptions,
-    project: fn(T) -> Option<P>,
+    project: Project<T, P>,
     /// For the log.
     what: String,
     clock: SharedClock,
@@ -161,11 +164,11 @@ impl<S: Source<T>, T: Resource, P: Send + Sync + 'static> Reflector<S, T, P> {
         source: S,
         store: Arc<Store<P>>,
         selection: ListOptions,
-        project: fn(T) -> Option<P>,
+        project: impl Fn(T) -> Option<P> + Send + Sync + 'static,
         what: String,
         clock: SharedClock,
     ) -> Self {
-        Self { source, store, selection, project, what, clock, collected: Vec::new() }
+        Self { source, store, selection, project: Box::new(project), what, clock, collected: Vec::new() }
     }
 
     /// Follows the source until shutdown.
@@ -217,7 +220,7 @@ impl<S: Source<T>, T: Resource, P: Send + Sync + 'static> Reflector<S, T, P> {
             continue_: token.to_owned(),
             ..self.selection.clone()
         };
-        let (project, collected) = (self.project, &mut self.collected);
+        let (project, collected) = (&self.project, &mut self.collected);
         let each = |object: T| {
             let (key, facts) = (Key::of(object.metadata()), Facts::of(object.metadata()));
             if let Some(value) = project(object) {

@@ -61,7 +61,8 @@ impl<P: Projection> Default for Store<P> {
 }
 
 impl<P: Send + Sync + 'static> Store<P> {
-    pub(super) fn with_indexes(indexes: &'static [Index<P>]) -> Self {
+    /// A store with these indexes, for whoever runs a reflector of their own.
+    pub fn with_indexes(indexes: &'static [Index<P>]) -> Self {
         Self {
             contents: RwLock::new(Contents {
                 objects: BTreeMap::new(),

@@ -51,6 +51,7 @@ impl Controller for EndpointSlices {
             Wake::itself::<ServiceObject>(),
             Wake::on::<PodFacts>(service_pods::wake),
             Wake::on::<SliceObject>(wake_service),
+            Wake::nothing::<NodeFacts>(),
         ]
     }
 

@@ -41,7 +41,7 @@ impl Examiner {
         }
     }
 
-    fn known(&self, uid: &str) -> Option<(Node, Vec<Dependent>)> {
+    fn known(&self, uid: &str) -> Option<(Arc<Node>, Vec<Dependent>)> {
         let graph = self.graph.lock();
         Some((graph.node(uid)?.clone(), graph.dependents(uid)))
     }

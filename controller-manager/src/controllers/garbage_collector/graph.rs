@@ -75,19 +75,19 @@ impl Edge {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dependent {
     pub uid: Uid,
-    pub node: Node,
+    pub node: Arc<Node>,
     pub blocks: bool,
 }
 
 /// All objects that the monitors have seen.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    nodes: HashMap<Uid, Node>,
+    nodes: HashMap<Uid, Arc<Node>>,
     dependents: HashMap<Uid, HashSet<Uid>>,
 }
 
 impl Graph {
-    pub fn node(&self, uid: &str) -> Option<&Node> {
+    pub fn node(&self, uid: &str) -> Option<&Arc<Node>> {
         self.nodes.get(uid)
     }
 
@@ -103,7 +103,7 @@ impl Graph {
     }
 
     /// An object appeared or changed.
-    pub fn put(&mut self, uid: &str, node: Node) -> Vec<Task> {
+    pub fn put(&mut self, uid: &str, node: Arc<Node>) -> Vec<Task> {
         let uid: Uid = uid.into();
         let mut tasks = Vec::new();
         let old = self.nodes.insert(uid.clone(), node.clone());
@@ -124,15 +124,15 @@ impl Graph {
             // An owner that is not there may be gone, or be seen later: a look decides.
             orphaned |= !self.nodes.contains_key(&edge.owner);
             // An owner that goes in the foreground takes new dependents with it.
-            orphaned |= self.nodes.get(&edge.owner).is_some_and(Node::waits_for_dependents);
+            orphaned |= self.nodes.get(&edge.owner).is_some_and(|n| n.waits_for_dependents());
         }
         if orphaned && old_owners != node.owners {
             tasks.push(Task::Examine(uid.clone()));
         }
-        if node.wants_orphans() && !old.as_ref().is_some_and(Node::wants_orphans) {
+        if node.wants_orphans() && !old.as_ref().is_some_and(|n| n.wants_orphans()) {
             tasks.push(Task::Orphan(uid.clone()));
         }
-        if node.waits_for_dependents() && !old.as_ref().is_some_and(Node::waits_for_dependents) {
+        if node.waits_for_dependents() && !old.as_ref().is_some_and(|n| n.waits_for_dependents()) {
             tasks.extend(self.dependents(&uid).into_iter().map(|d| Task::Examine(d.uid)));
             tasks.push(Task::Examine(uid));
         }
@@ -160,7 +160,7 @@ impl Graph {
     }
 
     fn waiting_owner(&self, owner: &Uid) -> Option<Task> {
-        let waits = self.nodes.get(owner).is_some_and(Node::waits_for_dependents);
+        let waits = self.nodes.get(owner).is_some_and(|n| n.waits_for_dependents());
         waits.then(|| Task::Examine(owner.clone()))
     }
 }

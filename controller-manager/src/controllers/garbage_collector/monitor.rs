@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::meta::v1::{ListOptions, PartialObjectMetadata};
-use client::informer::{Change, Projection, Reflector, Store};
+use client::informer::{Change, Reflector, Store};
 use client::queue::Queue;
 use client::{Client, ResourceRef};
 use daemon::clock::SharedClock;
@@ -40,31 +40,6 @@ impl Kinds {
     }
 }
 
-/// What a monitor keeps of an object: the graph has the rest.
-#[derive(Clone, Debug, PartialEq)]
-struct Seen(Arc<Node>);
-
-impl Seen {
-    /// The resource is filled in by the monitor that knows it.
-    fn of(object: PartialObjectMetadata) -> Option<Self> {
-        let unknown = ResourceRef {
-            group: "".into(),
-            version: "".into(),
-            resource: "".into(),
-            kind: "".into(),
-            namespaced: false,
-        };
-        Some(Self(Arc::new(Node::new(Arc::new(unknown), &object.metadata))))
-    }
-}
-
-impl Projection for Seen {
-    type Source = PartialObjectMetadata;
-    fn project(source: PartialObjectMetadata) -> Option<Self> {
-        Self::of(source)
-    }
-}
-
 pub(super) struct Monitors {
     client: Client,
     graph: Arc<Mutex<Graph>>,
@@ -72,7 +47,7 @@ pub(super) struct Monitors {
     clock: SharedClock,
     kinds: Kinds,
     synced: watch::Sender<bool>,
-    running: BTreeMap<ResourceRef, (Shutdown, Arc<Store<Seen>>)>,
+    running: BTreeMap<ResourceRef, (Shutdown, Arc<Store<Node>>)>,
 }
 
 impl Monitors {
@@ -157,24 +132,22 @@ impl Monitors {
     }
 
     fn start(&mut self, resource: Arc<ResourceRef>, shutdown: &Shutdown) {
-        let store = Arc::new(Store::<Seen>::default());
+        let store = Arc::new(Store::<Node>::with_indexes(&[]));
         let (graph, queue, about) = (self.graph.clone(), self.queue.clone(), resource.clone());
-        store.subscribe(move |change: &Change<'_, Seen>| {
+        store.subscribe(move |change: &Change<'_, Node>| {
             let mut graph = graph.lock();
             let tasks = match change.new {
-                Some(seen) => {
-                    let node = Node { resource: about.clone(), ..(*seen.0).clone() };
-                    graph.put(change.uid, node)
-                }
+                Some(node) => graph.put(change.uid, node.clone()),
                 None => graph.remove(change.uid),
             };
             drop(graph);
             tasks.into_iter().for_each(|task| queue.add(task));
         });
+        let project = move |object: PartialObjectMetadata| Some(Node::new(about.clone(), &object.metadata));
         let api = self.client.metadata_api((*resource).clone());
         let what = resource.qualified();
         let reflector =
-            Reflector::new(api, store.clone(), ListOptions::default(), Seen::of, what, self.clock.clone());
+            Reflector::new(api, store.clone(), ListOptions::default(), project, what, self.clock.clone());
         let stop = shutdown.child();
         tokio::spawn(reflector.run(stop.clone()));
         self.running.insert((*resource).clone(), (stop, store));

@@ -39,8 +39,8 @@ fn owner(uid: &str) -> OwnerReference {
     }
 }
 
-fn node(owners: &[&str], finalizers: &[&str], deleting: bool) -> Node {
-    Node::new(resource(), &meta(owners, finalizers, deleting))
+fn node(owners: &[&str], finalizers: &[&str], deleting: bool) -> Arc<Node> {
+    Arc::new(Node::new(resource(), &meta(owners, finalizers, deleting)))
 }
 
 fn examined(tasks: Vec<Task>) -> Vec<String> {

@@ -82,6 +82,7 @@ impl Controller for NodeLifecycle {
             Wake::on::<LeaseFacts>(|change: &Change<'_, LeaseFacts>, _, keys| {
                 keys.push(Key::cluster(change.key.name.clone()));
             }),
+            Wake::nothing::<PodFacts>(),
         ]
     }
 
