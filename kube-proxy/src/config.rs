@@ -213,7 +213,9 @@ impl ProxyConfig {
             // COMPAT: upstream's default on Linux is iptables; here it is nftables.
             "" | "nftables" => {}
             mode @ ("iptables" | "ipvs") => {
-                return Err(ConfigError::Unsupported(format!("proxy mode {mode:?} (use \"nftables\")")));
+                return Err(ConfigError::Invalid(format!(
+                    "proxy mode {mode:?} is not supported by this kube-proxy: use \"nftables\""
+                )));
             }
             mode => {
                 return Err(ConfigError::Invalid(format!(

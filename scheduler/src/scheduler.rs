@@ -58,8 +58,7 @@ impl Setback {
         Self { reason: SCHEDULER_ERROR, message, returned: Returned::Error, post: PostFiltered::default() }
     }
 
-    fn rejected(node: &str, rejection: &Rejection) -> Self {
-        let _ = node;
+    fn rejected(rejection: &Rejection) -> Self {
         if rejection.code == Code::Error {
             return Self::error(rejection.message());
         }
@@ -221,7 +220,7 @@ impl Scheduler {
         }
         if let Err(rejection) = profile.run_reserve(&mut state, &assumed, &node) {
             self.forget(&assumed);
-            self.set_back(queued.pod, Setback::rejected(&node, &rejection));
+            self.set_back(queued.pod, Setback::rejected(&rejection));
             return;
         }
         let this = self.clone();
@@ -251,7 +250,7 @@ impl Scheduler {
                         Attempted::Unschedulable
                     };
                     metrics().attempted(how, &profile.name, duration);
-                    this.set_back(queued.pod.clone(), Setback::rejected(&node, &rejection));
+                    this.set_back(queued.pod.clone(), Setback::rejected(&rejection));
                 }
             }
         });
