@@ -10,8 +10,10 @@ use super::admit::{self, Operation, Write};
 use super::manage::{self, Manager};
 use super::{OBJECT, collection, decode, names, relative_key, store_error, stored_bytes, written_entry};
 use crate::answer::{Answer, Served};
+use crate::authz;
 use crate::call::{Call, Target};
 use crate::kinds;
+use crate::request::{Attributes, Decision, RequestInfo};
 use crate::server::Server;
 use crate::status::{ApiError, Qualified};
 use crate::storage::kv::{Guarded, Op};
@@ -29,6 +31,22 @@ pub async fn create(server: &Server, call: &Call, target: &Target, body: &[u8]) 
     let dry_run = call.dry_run("CreateOptions")?;
     let object = decode::object(call, target.row, body, "CreateOptions")?;
     create_object(server, call, target, object, dry_run).await
+}
+
+/// Whether a write that was authorized as an update or patch may also create the object.
+///
+/// # Errors
+/// The 403 of a creation.
+pub fn authorized(server: &Server, call: &Call) -> Result<(), ApiError> {
+    if call.own {
+        return Ok(());
+    }
+    let info = RequestInfo { verb: "create".to_owned(), ..call.info.clone() };
+    let attributes = Attributes { user: &call.user, info: &info };
+    match server.authorizer.authorize(attributes) {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(authz::forbidden(attributes, &reason)),
+    }
 }
 
 /// Creates an object that is already read and defaulted; its fields are its writer's.

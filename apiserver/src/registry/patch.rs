@@ -75,6 +75,7 @@ pub async fn patch(
         Err(ApiError::NotFound { .. })
             if matches!(work.patch, Patch::Apply { .. }) && aspect.subresource.is_empty() =>
         {
+            create::authorized(server, call)?;
             let object = work.applied(None)?;
             match create::create_managed(server, call, target, object, dry_run).await {
                 // Someone else created it meanwhile: apply onto that.

@@ -83,6 +83,7 @@ pub async fn update_object(
         change(server, call, target, aspect, dry_run, &|_: &dyn Object| Ok(object.clone_boxed())).await;
     match (result, create) {
         (Err(ApiError::NotFound { .. }), Some(mut object)) => {
+            create::authorized(server, call)?;
             object.meta_mut().resource_version.clear();
             create::create_object(server, call, target, object, dry_run).await
         }

@@ -61,6 +61,43 @@ async fn who_may_not_is_told_so() {
     }
 }
 
+/// PUT and apply may create; that takes the right to create, not only the right to change.
+#[tokio::test]
+async fn who_may_update_may_not_thereby_create() {
+    let Some(cluster) = Cluster::start().await else { return };
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let rules = json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update", "patch"]}]);
+    let role = json!({"metadata": {"name": "updater"}, "rules": rules});
+    assert_eq!(cluster.post(&format!("{RBAC}/clusterroles"), role).await.code, 201);
+    let binding = json!({"metadata": {"name": "updater"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "updater"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}]});
+    assert_eq!(cluster.post(&format!("{RBAC}/clusterrolebindings"), binding).await.code, 201);
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let lease = json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "l"}})
+        .to_string();
+    let apply = format!("{path}?fieldManager=eve");
+    for (method, path, ty) in
+        [("PUT", path, "application/json"), ("PATCH", apply.as_str(), "application/apply-patch+yaml")]
+    {
+        // Until the binding has reached the authorizer even the update is refused, in other words.
+        let mut answer = cluster.send(As::User("eve"), method, path, ty, &lease).await;
+        while answer.json()["message"].as_str().is_some_and(|m| !m.contains("cannot create"))
+            && answer.code == 403
+        {
+            answer = cluster.send(As::User("eve"), method, path, ty, &lease).await;
+        }
+        let status = answer.json();
+        assert_eq!(answer.code, 403, "{method}: {status}");
+        assert!(status["message"].as_str().is_some_and(|m| m.contains("cannot create resource")), "{status}");
+        assert_eq!(cluster.get("/apis/coordination.k8s.io/v1/namespaces/default/leases/l").await.code, 404);
+    }
+    let made = cluster.send(As::Admin, "PUT", path, "application/json", &lease).await;
+    assert_eq!(made.code, 201);
+    let lease = made.json().to_string();
+    assert_eq!(cluster.send(As::User("eve"), "PUT", path, "application/json", &lease).await.code, 200);
+}
+
 #[tokio::test]
 async fn garbage_gets_upstreams_status() {
     let Some(cluster) = Cluster::start().await else { return };
