@@ -28,3 +28,22 @@ impl PreFilter for DynamicResources {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pod;
+
+    #[test]
+    fn a_pod_that_asks_for_devices_waits() {
+        let asked = |claims: &[&str]| {
+            let mut view = pod("a").view();
+            view.device_claims = claims.iter().map(|c| (*c).to_owned()).collect();
+            let answer = DynamicResources.pre_filter(&mut CycleState::default(), &view, &Snapshot::default());
+            answer.map_err(|rejection| rejection.message())
+        };
+        assert_eq!(asked(&[]), Ok(PreFiltered::Skip));
+        assert_eq!(asked(&["gpu"]), Err("resourceclaim \"gpu\" not found".into()));
+        assert_eq!(asked(&[""]), Err("pod \"default/a\": ResourceClaim not created yet".into()));
+    }
+}

@@ -30,3 +30,23 @@ impl PreFilter for VolumeBinding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pod;
+
+    #[test]
+    fn a_pod_that_asks_for_storage_waits() {
+        let asked = |claim: Option<(&str, bool)>| {
+            let mut view = pod("a").view();
+            view.volume_claims = claim.iter().map(|(name, made)| ((*name).to_owned(), *made)).collect();
+            let answer = VolumeBinding.pre_filter(&mut CycleState::default(), &view, &Snapshot::default());
+            answer.map_err(|rejection| rejection.message())
+        };
+        assert_eq!(asked(None), Ok(PreFiltered::Skip));
+        assert_eq!(asked(Some(("data", false))), Err("persistentvolumeclaim \"data\" not found".into()));
+        let made = "waiting for ephemeral volume controller to create the persistentvolumeclaim \"a-tmp\"";
+        assert_eq!(asked(Some(("a-tmp", true))), Err(made.into()));
+    }
+}
