@@ -151,7 +151,8 @@ async fn start_raft(
         enable_tick: false,
         // By `tasks::snapshots`, which looks at sizes too.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 500,
+        // Kept for members that lag behind, of which there are none.
+        max_in_snapshot_log_to_keep: 0,
         ..Default::default()
     };
     let config = Arc::new(config.validate().context("--heartbeat-interval and --election-timeout")?);

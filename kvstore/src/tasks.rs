@@ -79,7 +79,7 @@ async fn expire_leases(context: Context) -> anyhow::Result<()> {
 async fn snapshots(context: Context) -> anyhow::Result<()> {
     loop {
         context.shared.snapshot_due.notified().await;
-        let (needed, free) = (context.shared.live_bytes() * 2, context.proposer.space().free());
+        let (needed, free) = (context.shared.live_bytes() + (8 << 20), context.proposer.space().free());
         if free < needed {
             tracing::warn!(needed, free, "not enough disk for a snapshot: the log grows until there is");
             continue;

@@ -82,7 +82,11 @@ impl Context {
             }
             return Err(Error::NoSpace);
         }
-        self.proposer.propose(kind).await
+        let answer = self.proposer.propose(kind).await;
+        if answer == Err(Error::NoSpace) {
+            self.shared.shed_log();
+        }
+        answer
     }
 
     /// Every service, ready to be served.

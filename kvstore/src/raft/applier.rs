@@ -34,6 +34,8 @@ use crate::watch::event_log::EventLog;
 /// Entries, and bytes of them, that become visible together at most.
 const GROUP_ENTRIES: usize = 512;
 const GROUP_BYTES: usize = 4 << 20;
+/// What a snapshot must let go of beyond its own size when the disk fills up.
+const LEAST_SHED_BYTES: u64 = 16 << 20;
 /// Log after which a snapshot is written however large the state is.
 const MOST_LOG_BYTES: u64 = 512 << 20;
 
@@ -127,6 +129,15 @@ impl Shared {
         since.0 += entries;
         since.1 += bytes;
         if since.0 >= self.snapshot_count && since.1 >= (self.live_bytes() / 2).min(MOST_LOG_BYTES) {
+            *since = (0, 0);
+            self.snapshot_due.notify_one();
+        }
+    }
+
+    /// Asks for a snapshot when the log that it lets go of is larger than itself: for a disk that fills up.
+    pub fn shed_log(&self) {
+        let mut since = self.since_snapshot.lock();
+        if since.1 > self.live_bytes() + LEAST_SHED_BYTES {
             *since = (0, 0);
             self.snapshot_due.notify_one();
         }
