@@ -1,5 +1,5 @@
-//! Users and roles: not there yet. Authentication is off, and says so; everything that would change that
-//! answers that it is not supported.
+//! Users and roles: not there yet. Authentication is off, there are none, and that is what is answered;
+//! what would change it answers that it is not supported.
 
 use etcd_protocol::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
@@ -57,42 +57,42 @@ impl pb::auth_server::Auth for Auth {
         &self,
         _request: Request<pb::AuthUserGetRequest>,
     ) -> Result<Response<pb::AuthUserGetResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::UserNotFound.into())
     }
 
     async fn user_list(
         &self,
         _request: Request<pb::AuthUserListRequest>,
     ) -> Result<Response<pb::AuthUserListResponse>, Status> {
-        Err(NO_AUTH.into())
+        Ok(Response::new(pb::AuthUserListResponse { header: self.0.header_now(), users: Vec::new() }))
     }
 
     async fn user_delete(
         &self,
         _request: Request<pb::AuthUserDeleteRequest>,
     ) -> Result<Response<pb::AuthUserDeleteResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::UserNotFound.into())
     }
 
     async fn user_change_password(
         &self,
         _request: Request<pb::AuthUserChangePasswordRequest>,
     ) -> Result<Response<pb::AuthUserChangePasswordResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::UserNotFound.into())
     }
 
     async fn user_grant_role(
         &self,
         _request: Request<pb::AuthUserGrantRoleRequest>,
     ) -> Result<Response<pb::AuthUserGrantRoleResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::UserNotFound.into())
     }
 
     async fn user_revoke_role(
         &self,
         _request: Request<pb::AuthUserRevokeRoleRequest>,
     ) -> Result<Response<pb::AuthUserRevokeRoleResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::UserNotFound.into())
     }
 
     async fn role_add(
@@ -106,34 +106,34 @@ impl pb::auth_server::Auth for Auth {
         &self,
         _request: Request<pb::AuthRoleGetRequest>,
     ) -> Result<Response<pb::AuthRoleGetResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::RoleNotFound.into())
     }
 
     async fn role_list(
         &self,
         _request: Request<pb::AuthRoleListRequest>,
     ) -> Result<Response<pb::AuthRoleListResponse>, Status> {
-        Err(NO_AUTH.into())
+        Ok(Response::new(pb::AuthRoleListResponse { header: self.0.header_now(), roles: Vec::new() }))
     }
 
     async fn role_delete(
         &self,
         _request: Request<pb::AuthRoleDeleteRequest>,
     ) -> Result<Response<pb::AuthRoleDeleteResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::RoleNotFound.into())
     }
 
     async fn role_grant_permission(
         &self,
         _request: Request<pb::AuthRoleGrantPermissionRequest>,
     ) -> Result<Response<pb::AuthRoleGrantPermissionResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::RoleNotFound.into())
     }
 
     async fn role_revoke_permission(
         &self,
         _request: Request<pb::AuthRoleRevokePermissionRequest>,
     ) -> Result<Response<pb::AuthRoleRevokePermissionResponse>, Status> {
-        Err(NO_AUTH.into())
+        Err(Error::RoleNotFound.into())
     }
 }
