@@ -294,7 +294,12 @@ fn prepare(
 ) -> Result<(), ApiError> {
     let row = target.row;
     decode::settle_namespace(row, new.meta_mut(), &target.namespace)?;
-    new.meta_mut().generation = old.meta().generation;
+    let meta = new.meta_mut();
+    meta.generation = old.meta().generation;
+    // An update without a version is one of whatever version is there.
+    if row.unconditional_update && matches!(meta.resource_version.as_str(), "" | "0") {
+        meta.resource_version.clone_from(&old.meta().resource_version);
+    }
     (aspect.prepare)(row, new, old);
     let before = old.meta();
     let meta = new.meta_mut();
