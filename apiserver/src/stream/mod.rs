@@ -6,6 +6,7 @@
 //! ```text
 //! WebSocket v5.channel.k8s.io            ─ remote_command ─► SPDY/3.1, v4.channel.k8s.io
 //! WebSocket SPDY/3.1+portforward.k8s.io  ─ tunnel ─────────► SPDY/3.1, bytes as they are
+//! WebSocket for a log                    ─ log ────────────► a plain GET, each piece a message
 //! any other upgrade                      ─ raw copy ───────► the same upgrade
 //! no upgrade                             ─ plain ──────────► the same request, body streamed
 //! ```
@@ -15,6 +16,7 @@
 
 mod backend;
 pub mod location;
+mod log;
 mod remote_command;
 mod spdy;
 mod tunnel;
@@ -76,6 +78,9 @@ where
     }
     if websocket.iter().any(|p| p == tunnel::PROTOCOL) {
         return tunnel::serve(request, uri, backend).await;
+    }
+    if log::is_wanted(websocket::is_asked(request.headers()), &uri) {
+        return log::serve(request, uri, backend).await;
     }
     match upgrade_of(request.headers()) {
         Some(_) => raw(request, uri, backend).await,

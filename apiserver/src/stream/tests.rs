@@ -132,3 +132,19 @@ fn the_status_comes_after_all_output() {
     assert_eq!(said(&mut session, 7, b"", true), None);
     assert_eq!(session.conclusion(), Some(b"\x03{\"status\":\"Success\"}".to_vec()));
 }
+
+#[test]
+fn a_log_is_served_over_a_websocket_only_where_one_is_asked_for() {
+    let mut headers = http::HeaderMap::new();
+    assert!(!super::websocket::is_asked(&headers));
+    headers.insert("upgrade", http::HeaderValue::from_static("WebSocket"));
+    headers.insert("sec-websocket-protocol", http::HeaderValue::from_static("binary.k8s.io, x"));
+    assert_eq!(super::websocket::offered(&headers), ["binary.k8s.io", "x"]);
+    let uri = |path: &'static str| http::Uri::from_static(path);
+    assert!(super::log::is_wanted(
+        super::websocket::is_asked(&headers),
+        &uri("https://n:1/containerLogs/a/b/c")
+    ));
+    assert!(!super::log::is_wanted(false, &uri("https://n:1/containerLogs/a/b/c")));
+    assert!(!super::log::is_wanted(true, &uri("https://n:1/exec/a/b/c")));
+}

@@ -23,7 +23,7 @@ where
         Ok(server) => server,
         Err(refusal) => return Ok(refusal),
     };
-    let (response, socket) = websocket::accept(request, PROTOCOL)?;
+    let (response, socket) = websocket::accept(request, Some(PROTOCOL))?;
     tokio::spawn(async move {
         match socket.await {
             Ok(socket) => copy(socket, server).await,

@@ -136,6 +136,9 @@ fn unreachable(error: &stream::Error) -> ApiError {
 /// A log as plain text; the kubelet's refusals as statuses.
 async fn log(answer: Response<stream::Body>) -> Result<Answer, ApiError> {
     let status = answer.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Answer::Raw(answer));
+    }
     if status.is_success() {
         let mut response: Response<Body> = answer;
         let headers = response.headers_mut();
