@@ -125,10 +125,10 @@ spec:
   restartPolicy: Never
   volumes: [{name: work, emptyDir: {}}]
   initContainers:
-  - {name: one, image: "docker.io/library/busybox:latest", imagePullPolicy: IfNotPresent, command: [sh, -c, "echo one >> /work/log"], volumeMounts: [{name: work, mountPath: /work}]}
-  - {name: two, image: "docker.io/library/busybox:latest", imagePullPolicy: IfNotPresent, command: [sh, -c, "echo two >> /work/log"], volumeMounts: [{name: work, mountPath: /work}]}
+  - {name: one, image: "docker.io/library/busybox:latest", imagePullPolicy: IfNotPresent, command: [sh, -c, "echo one >> /stage/log"], volumeMounts: [{name: work, mountPath: /stage}]}
+  - {name: two, image: "docker.io/library/busybox:latest", imagePullPolicy: IfNotPresent, command: [sh, -c, "echo two >> /stage/log"], volumeMounts: [{name: work, mountPath: /stage}]}
   containers:
-  - {name: main, image: "docker.io/library/busybox:latest", imagePullPolicy: IfNotPresent, command: [cat, /work/log], volumeMounts: [{name: work, mountPath: /work}]}
+  - {name: main, image: "docker.io/library/busybox:latest", imagePullPolicy: IfNotPresent, command: [cat, /stage/log], volumeMounts: [{name: work, mountPath: /stage}]}
 "#,
         )?;
         ns.until("pod/stages", "{.status.phase}", "Succeeded", 90)?;
