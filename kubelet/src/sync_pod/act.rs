@@ -333,12 +333,8 @@ async fn perform(
                 })?;
                 let logs = sandbox_config::log_directory(node.pod_logs, pod);
                 std::fs::create_dir_all(&logs).map_err(|error| format!("mkdir {logs}: {error}"))?;
-                let handler = pod.spec.runtime_class_name.clone().unwrap_or_default();
-                if !handler.is_empty() {
-                    let message = format!(
-                        "Failed to create pod sandbox: RuntimeClass {handler:?}: runtime classes are not supported by \
-                         this kubelet"
-                    );
+                if let Some(reason) = unsupported(pod) {
+                    let message = format!("Failed to create pod sandbox: {reason}");
                     kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
                     return Err(message);
                 }
@@ -595,5 +591,30 @@ fn remove_logs(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(%error, dir, "cannot remove a pod's logs");
+    }
+}
+
+/// What a pod asks of its sandbox that this kubelet cannot give; such a pod must not run without it.
+fn unsupported(pod: &Pod) -> Option<String> {
+    if let Some(class) = pod.spec.runtime_class_name.as_deref().filter(|class| !class.is_empty()) {
+        return Some(format!("RuntimeClass {class:?}: runtime classes are not supported by this kubelet"));
+    }
+    let remapped = pod.spec.host_users == Some(false);
+    remapped.then(|| "can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_asks_for_more_than_there_is_does_not_start() {
+        let mut pod = Pod::default();
+        pod.spec.host_users = Some(true);
+        assert_eq!(unsupported(&pod), None);
+        pod.spec.host_users = Some(false);
+        assert!(unsupported(&pod).is_some_and(|reason| reason.contains("spec.hostUsers")));
+        pod.spec.runtime_class_name = Some("gvisor".into());
+        assert!(unsupported(&pod).is_some_and(|reason| reason.contains("gvisor")));
     }
 }
