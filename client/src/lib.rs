@@ -6,7 +6,8 @@
 //! - [`queue`]: keys to work on, each once, with back-off.
 //! - [`controller`]: `observe → plan → act`, and the loop that runs it.
 //! - [`leader`]: who of several replicas works.
-//! - [`delegated`]: who may read a daemon's /metrics, asked of the apiserver.
+//! - [`delegated`]: who may read a daemon's /metrics, asked of the apiserver; [`status_server`]
+//!   serves them.
 //! - [`events`]: what `kubectl describe` shows below an object.
 //!
 //! Nothing here knows what a controller decides.
@@ -30,6 +31,7 @@ pub mod leader;
 pub mod limiter;
 pub mod path;
 pub mod queue;
+pub mod status_server;
 pub mod token;
 mod transport;
 pub mod watch;

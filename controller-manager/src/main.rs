@@ -11,22 +11,18 @@ mod identity;
 mod service_pods;
 mod table;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api_types::core::v1::ConfigMap;
-use client::delegated::DelegatedGate;
 use client::events::Recorder;
 use client::informer::Caches;
 use client::leader::{Elector, End, Settings};
+use client::status_server::Access;
 use client::{Client, Config};
 use daemon::clock::{SharedClock, System};
 use daemon::health::{Condition, Endpoints, Health};
-use daemon::serve::{StatusServer, bind};
 use daemon::shutdown::Shutdown;
-use daemon::tls::{ClientAuth, ClientCa, Pem};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
@@ -75,7 +71,15 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let health = Health::new();
     let leading = health.condition(Endpoints::HealthzReadyz, "leaderElection", "the lease was lost");
     leading.ok();
-    let serving = serve(&flags, &root, health, &clock, &shutdown).await?;
+    let access = Access {
+        serving: &flags.serving,
+        default_port: SECURE_PORT,
+        authentication_kubeconfig: flags.authentication_kubeconfig.as_deref(),
+        authorization_kubeconfig: flags.authorization_kubeconfig.as_deref(),
+        skip_lookup: flags.authentication_skip_lookup,
+        client_ca_file: flags.client_ca_file.as_deref(),
+    };
+    let serving = access.serve("kube-controller-manager", &root, health, &clock, &shutdown).await?;
     let work = Work { flags: Arc::new(flags), rows, root, config, clock, leading };
     let outcome = work.lead(&shutdown).await;
     shutdown.trigger();
@@ -179,50 +183,4 @@ impl Work {
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
-}
-
-async fn serve(
-    flags: &Flags,
-    root: &Client,
-    health: Health,
-    clock: &SharedClock,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
-    let Some(address) = flags.serving.address(SECURE_PORT) else { return Ok(None) };
-    let other = |path: &Option<PathBuf>| -> anyhow::Result<Client> {
-        let Some(path) = path else { return Ok(root.clone()) };
-        Ok(Client::new(Config::from_kubeconfig(path)?.with_agent("kube-controller-manager", None))?)
-    };
-    let authentication = other(&flags.authentication_kubeconfig)?;
-    let authorization = other(&flags.authorization_kubeconfig)?;
-    let authority = match &flags.client_ca_file {
-        Some(path) => Some(Pem::File(path.clone())),
-        None if flags.authentication_skip_lookup => None,
-        None => cluster_authority(&authentication).await,
-    };
-    let client_auth = authority.clone().map_or(ClientAuth::Off, ClientAuth::Request);
-    let client_ca = authority.map(ClientCa::load).transpose()?;
-    if let Some(ca) = &client_ca {
-        ca.watch(shutdown.clone());
-    }
-    let gate = DelegatedGate::new(authentication, authorization, client_ca, clock.clone());
-    let tls = flags.serving.tls(client_auth)?;
-    let server = StatusServer::new(health, Arc::new(gate));
-    let listener = bind(address).await?;
-    Ok(Some(tokio::spawn(server.run(listener, Some(tls), shutdown.clone()))))
-}
-
-/// The authority of client certificates that the apiserver publishes in kube-system.
-async fn cluster_authority(client: &Client) -> Option<Pem> {
-    let maps = client.api::<ConfigMap>().namespace("kube-system");
-    match maps.get("extension-apiserver-authentication").await {
-        Ok(map) => map.data.get("client-ca-file").map(|pem| Pem::Data(pem.clone().into_bytes())),
-        Err(error) => {
-            tracing::warn!(
-                error = daemon::logging::error_chain(&error),
-                "Cannot look up the cluster's client authority: client certificates are not accepted here"
-            );
-            None
-        }
-    }
 }

@@ -33,17 +33,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api_types::core::v1::ConfigMap;
-use client::delegated::DelegatedGate;
 use client::events::Recorder;
 use client::informer::Caches;
 use client::leader::{Elector, End, Settings};
+use client::status_server::Access;
 use client::{Client, Config};
 use daemon::clock::{SharedClock, System};
 use daemon::health::{Endpoints, Health};
-use daemon::serve::{StatusServer, bind};
 use daemon::shutdown::Shutdown;
-use daemon::tls::{ClientAuth, ClientCa, Pem};
 
 use config::SchedulerConfig;
 use flags::Flags;
@@ -92,7 +89,15 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let synced =
         health.condition(Endpoints::Readyz, "sched-handler-sync", "handlers are not fully synchronized");
     let informers = health.condition(Endpoints::Readyz, "informer-sync", "informers are not synchronized");
-    let serving = serve(&flags, &client, health, &clock, &shutdown).await?;
+    let access = Access {
+        serving: &flags.serving,
+        default_port: SECURE_PORT,
+        authentication_kubeconfig: flags.authentication_kubeconfig.as_deref(),
+        authorization_kubeconfig: flags.authorization_kubeconfig.as_deref(),
+        skip_lookup: flags.authentication_skip_lookup,
+        client_ca_file: flags.client_ca_file.as_deref(),
+    };
+    let serving = access.serve("kube-scheduler", &client, health, &clock, &shutdown).await?;
 
     let caches = Caches::new(client.clone(), shutdown.clone());
     if shutdown.unless(watch::follow(&caches, &scheduler)).await.is_some() {
@@ -174,56 +179,4 @@ fn client(flags: &Flags, config: &SchedulerConfig) -> anyhow::Result<Client> {
     }
     let burst = u32::try_from(connection.burst).unwrap_or(0);
     Ok(Client::new(own.with_agent("kube-scheduler", None).with_limits(connection.qps.into(), burst))?)
-}
-
-async fn serve(
-    flags: &Flags,
-    client: &Client,
-    health: Health,
-    clock: &SharedClock,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
-    let Some(address) = flags.serving.address(SECURE_PORT) else { return Ok(None) };
-    let other = |path: &Option<std::path::PathBuf>| -> anyhow::Result<Client> {
-        let Some(path) = path else { return Ok(client.clone()) };
-        Ok(Client::new(Config::from_kubeconfig(path)?.with_agent("kube-scheduler", None))?)
-    };
-    let authentication = other(&flags.authentication_kubeconfig)?;
-    let authorization = other(&flags.authorization_kubeconfig)?;
-    let authority = match &flags.client_ca_file {
-        Some(path) => Some(Pem::File(path.clone())),
-        None if flags.authentication_skip_lookup => None,
-        None => cluster_authority(&authentication).await,
-    };
-    let client_auth = authority.clone().map_or(ClientAuth::Off, ClientAuth::Request);
-    let client_ca = authority.map(ClientCa::load).transpose()?;
-    if let Some(ca) = &client_ca {
-        ca.watch(shutdown.clone());
-    }
-    let gate = DelegatedGate::new(authentication, authorization, client_ca, clock.clone());
-    let tls = flags.serving.tls(client_auth)?;
-    let listener = bind(address).await?;
-    tracing::info!(address = address.to_string(), "Serving securely");
-    let server = StatusServer::new(health, Arc::new(gate));
-    Ok(Some(tokio::spawn(server.run(listener, Some(tls), shutdown.clone()))))
-}
-
-/// The authority of client certificates, as the apiserver publishes it. A cluster that does not
-/// only costs us that certificates count for nothing.
-async fn cluster_authority(client: &Client) -> Option<Pem> {
-    let maps = client.api::<ConfigMap>().namespace("kube-system");
-    let lookup =
-        tokio::time::timeout(Duration::from_secs(10), maps.get("extension-apiserver-authentication"));
-    match lookup.await {
-        Ok(Ok(map)) => map.data.get("client-ca-file").map(|pem| Pem::Data(pem.clone().into_bytes())),
-        Ok(Err(error)) => {
-            let error = daemon::logging::error_chain(&error);
-            tracing::warn!(
-                error,
-                "Unable to get configmap/extension-apiserver-authentication in kube-system; continuing without client certificate authentication"
-            );
-            None
-        }
-        Err(_) => None,
-    }
 }
