@@ -16,7 +16,7 @@ macro_rules! open_enum {
     ($(#[$meta:meta])* pub enum $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-        #[allow(clippy::enum_variant_names)]
+        #[allow(clippy::enum_variant_names, reason = "the names are the API's")]
         pub enum $name {
             /// Not given: the empty string.
             #[default]

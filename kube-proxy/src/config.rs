@@ -54,7 +54,7 @@ pub struct ProxyConfig {
     pub oom_score_adj: Option<i32>,
     pub conntrack: Conntrack,
     /// COMPAT: caches that follow the apiserver need no refresh; any value is right.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "decoded for its syntax; see above")]
     config_sync_period: GoDuration,
     port_range: String,
 }

@@ -202,7 +202,7 @@ pub struct Taint {
 /// The configuration. Units are in the names' documentation upstream; durations are real ones here.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are KubeletConfiguration's, documented there")]
 pub struct KubeletConfiguration {
     pub address: String,
     pub port: u16,

@@ -1,6 +1,6 @@
 //! The services, driven by a client over the wire.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod member;
 

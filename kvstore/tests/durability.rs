@@ -1,6 +1,6 @@
 //! What was acknowledged stays, whatever happens to the process; what is damaged is noticed.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod member;
 

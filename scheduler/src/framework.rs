@@ -261,7 +261,7 @@ pub trait Reserve: Plugin {
 pub type Wait = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// What Permit says. No plugin in the table extends Permit yet.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "part of the framework's interface; today's plugins only allow")]
 pub enum Permission {
     Allow,
     Reject(Rejection),

@@ -48,3 +48,17 @@ fn only_named_modules_are_unsafe() {
         .collect();
     assert_none("unsafe code carries its proof (SAFETY: …)", &offenders);
 }
+
+#[test]
+fn an_exception_from_a_lint_says_why() {
+    let offenders: Vec<String> = sources()
+        .iter()
+        .flat_map(|s| s.text.lines().enumerate().map(move |(at, line)| (s, at + 1, line.trim_start())))
+        .filter(|(_, _, line)| {
+            (line.starts_with("#[allow(") || line.starts_with("#![allow(")) && line.ends_with(']')
+        })
+        .filter(|(_, _, line)| !line.contains("reason = ") && !line.contains("unsafe_code"))
+        .map(|(s, at, _)| format!("{}:{at}", s.name()))
+        .collect();
+    assert_none("allow(…) carries its reason", &offenders);
+}

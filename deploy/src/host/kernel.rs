@@ -21,7 +21,7 @@ pub fn may_lower_oom_score() -> bool {
 /// containerd's snapshotter for a folder: overlayfs cannot lie on overlayfs.
 pub fn snapshotter(dir: &Path) -> anyhow::Result<&'static str> {
     let file_system = rustix::fs::statfs(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
-    #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between architectures")]
     let magic = file_system.f_type as i64;
     Ok(if magic == OVERLAYFS_MAGIC { "native" } else { "overlayfs" })
 }

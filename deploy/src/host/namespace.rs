@@ -42,7 +42,7 @@ pub fn inside(name: &str) -> bool {
 /// Whether the name leads to a namespace. A file alone may be left of one.
 pub fn exists(name: &str) -> bool {
     const NSFS_MAGIC: i64 = 0x6e73_6673;
-    #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between architectures")]
     rustix::fs::statfs(path(name)).is_ok_and(|s| s.f_type as i64 == NSFS_MAGIC)
 }
 

@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
 /// Messages and clients generated from `proto/cri.proto`.
-#[allow(clippy::all, clippy::pedantic, missing_docs)]
+#[allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("runtime.v1");
 }

@@ -9,7 +9,7 @@ use tonic::transport::Endpoint;
 use crate::cri::Runtime;
 use crate::http_get;
 
-#[allow(clippy::all, clippy::pedantic, missing_docs)]
+#[allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated")]
 mod health {
     tonic::include_proto!("grpc.health.v1");
 }

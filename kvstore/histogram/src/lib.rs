@@ -101,7 +101,7 @@ impl AsciiChart {
         Self::default()
     }
 
-    #[allow(clippy::should_implement_trait)] // The name that callers know.
+    #[allow(clippy::should_implement_trait, reason = "the name that callers know")]
     pub fn add<T>(mut self, name: impl Into<String>, histogram: Histogram<T>) -> Self {
         self.lines.push((name.into(), histogram.percentile_stats()));
         self

@@ -223,7 +223,7 @@ impl Shared {
     }
 
     /// Takes down everything but the records, and holds on to these.
-    #[allow(clippy::type_complexity)]
+    #[allow(clippy::type_complexity, reason = "named once, taken apart at its one call")]
     fn begin_snapshot(&self) -> Result<(SnapshotHeader, Vec<(Vec<u8>, bytes::Bytes)>, Hold<'_>), StateError> {
         let machine = self.machine.lock();
         self.holds.fetch_add(1, Ordering::AcqRel);

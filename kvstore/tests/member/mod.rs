@@ -1,7 +1,7 @@
 //! A real kvstore process on a directory of its own, and clients to it.
 
 // Each test binary uses a part of it; clippy does not see that all of it is test code.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, reason = "shared by test binaries that each use a part")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

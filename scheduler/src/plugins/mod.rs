@@ -69,7 +69,7 @@ impl Points {
 macro_rules! points {
     ($plugin:expr => $($point:ident),+) => {{
         let plugin = std::sync::Arc::new($plugin);
-        #[allow(clippy::needless_update)]
+        #[allow(clippy::needless_update, reason = "a plugin may extend every point")]
         $crate::plugins::Points { $($point: Some(plugin.clone()),)+ ..$crate::plugins::Points::none(plugin) }
     }};
 }

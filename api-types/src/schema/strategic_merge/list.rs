@@ -20,21 +20,24 @@ impl Rules {
         Self { key: field.patch.key, item }
     }
 
-    /// The original's items with the patch's merged in, in `order` if one is given.
+    /// The original's items with the patch's merged in, in `order` if one is given, else in the
+    /// patch's own: see [`Rules::reorder`].
     pub(super) fn merge(
         &self,
         original: Vec<Value>,
         patch: Vec<Value>,
         order: Option<&Value>,
     ) -> Result<Vec<Value>, Error> {
-        let mut items = match self.key {
+        let before: Vec<Value> = original.iter().map(|item| self.identity(item)).collect();
+        let order: Vec<Value> = match order.and_then(Value::as_array) {
+            Some(order) => order.iter().map(|item| self.identity(item)).collect(),
+            None => patch.iter().map(|item| self.identity(item)).collect(),
+        };
+        let merged = match self.key {
             Some(key) => self.merge_by_key(key, original, patch)?,
             None => merge_primitives(original, patch),
         };
-        if let Some(order) = order {
-            self.reorder(&mut items, order);
-        }
-        Ok(items)
+        Ok(self.put_in_order(merged, &order, &before))
     }
 
     fn merge_by_key(&self, key: &str, mut items: Vec<Value>, patch: Vec<Value>) -> Result<Vec<Value>, Error> {
@@ -70,41 +73,40 @@ impl Rules {
         Ok(items)
     }
 
-    /// Puts the items that `order` names into its order. Items it does not name keep their place
-    /// behind the named item that they followed.
-    pub(super) fn reorder(&self, items: &mut Vec<Value>, order: &Value) {
-        let Some(order) = order.as_array() else { return };
-        let rank = |item: &Value| {
-            order.iter().position(|wanted| match self.key {
-                Some(key) => item.get(key).is_some() && item.get(key) == wanted.get(key),
-                None => item == wanted,
-            })
+    /// Puts the items of a list that the patch does not change into `order`.
+    pub(super) fn reorder(&self, items: Vec<Value>, order: &[Value]) -> Vec<Value> {
+        let before: Vec<Value> = items.iter().map(|item| self.identity(item)).collect();
+        let order: Vec<Value> = order.iter().map(|item| self.identity(item)).collect();
+        self.put_in_order(items, &order, &before)
+    }
+
+    /// What tells an item from the others: the value of its key, or itself.
+    fn identity(&self, item: &Value) -> Value {
+        self.key.map_or_else(|| item.clone(), |key| item.get(key).cloned().unwrap_or_default())
+    }
+
+    /// The items that `order` names, in its order, and between them the others: one stands before a
+    /// named item only if both stood so in the list `before`. COMPAT: so a new item that a patch
+    /// adds comes first.
+    fn put_in_order(&self, items: Vec<Value>, order: &[Value], before: &[Value]) -> Vec<Value> {
+        let place = |list: &[Value], item: &Value| {
+            let identity = self.identity(item);
+            list.iter().position(|other| *other == identity)
         };
-        let mut named: Vec<(usize, Value)> = Vec::new();
-        // (the named item it follows, the item)
-        let mut others: Vec<(Option<usize>, Value)> = Vec::new();
-        let mut last = None;
-        for item in items.drain(..) {
-            match rank(&item) {
-                Some(at) => {
-                    last = Some(at);
-                    named.push((at, item));
-                }
-                None => others.push((last, item)),
+        let (mut named, others): (Vec<Value>, Vec<Value>) =
+            items.into_iter().partition(|item| place(order, item).is_some());
+        named.sort_by_key(|item| place(order, item));
+        let mut ordered = Vec::with_capacity(named.len() + others.len());
+        let mut others = others.into_iter().peekable();
+        for item in named {
+            let own = place(before, &item);
+            while let Some(other) = others.next_if(|other| own.is_some() && place(before, other) < own) {
+                ordered.push(other);
             }
+            ordered.push(item);
         }
-        named.sort_by_key(|(at, _)| *at);
-        let followers = |of: Option<usize>, others: &mut Vec<(Option<usize>, Value)>| -> Vec<Value> {
-            let (mine, rest) = std::mem::take(others).into_iter().partition(|(after, _)| *after == of);
-            *others = rest;
-            let mine: Vec<(Option<usize>, Value)> = mine;
-            mine.into_iter().map(|(_, item)| item).collect()
-        };
-        items.extend(followers(None, &mut others));
-        for (at, item) in named {
-            items.push(item);
-            items.extend(followers(Some(at), &mut others));
-        }
+        ordered.extend(others);
+        ordered
     }
 }
 

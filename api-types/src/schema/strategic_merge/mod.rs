@@ -87,6 +87,7 @@ pub(super) fn merge_object(
     retain_keys(&mut original, &mut patch)?;
     delete_primitives(&mut original, &mut patch)?;
     let orders = take_orders(&mut patch)?;
+    let patched: Vec<String> = patch.keys().cloned().collect();
 
     for (name, change) in patch {
         if change.is_null() {
@@ -119,8 +120,11 @@ pub(super) fn merge_object(
 
     // A list may be reordered without being changed.
     for (name, order) in &orders {
-        if let (Some(field), Some(Value::Array(items))) = (shape.field(name), original.get_mut(name)) {
-            list::Rules::of(field).reorder(items, order);
+        if let (Some(field), Some(Value::Array(items)), Some(order)) =
+            (shape.field(name), original.get_mut(name), order.as_array())
+            && !patched.contains(name)
+        {
+            *items = list::Rules::of(field).reorder(std::mem::take(items), order);
         }
     }
     Ok(original)

@@ -24,6 +24,22 @@ fn lists_with_a_merge_key_merge_by_it() {
 }
 
 #[test]
+fn a_new_item_comes_first() {
+    check(
+        Pod::schema(),
+        containers(json!([{"name": "a"}, {"name": "b"}])),
+        containers(json!([{"name": "c"}])),
+        containers(json!([{"name": "c"}, {"name": "a"}, {"name": "b"}])),
+    );
+    check(
+        Pod::schema(),
+        json!({"metadata": {"finalizers": ["a", "b"]}}),
+        json!({"metadata": {"finalizers": ["c"]}}),
+        json!({"metadata": {"finalizers": ["c", "a", "b"]}}),
+    );
+}
+
+#[test]
 fn items_are_deleted_and_lists_replaced_by_directive() {
     let original = containers(json!([{"name": "a"}, {"name": "b"}]));
     check(
@@ -49,7 +65,14 @@ fn the_order_of_a_list_follows_the_patch() {
             "$setElementOrder/containers": [{"name": "c"}, {"name": "b"}, {"name": "a"}],
             "containers": [{"name": "c"}],
         }}),
-        containers(json!([{"name": "c"}, {"name": "b"}, {"name": "a"}, {"name": "x"}])),
+        containers(json!([{"name": "c"}, {"name": "x"}, {"name": "b"}, {"name": "a"}])),
+    );
+    // The list itself need not change.
+    check(
+        Pod::schema(),
+        containers(json!([{"name": "a"}, {"name": "x"}, {"name": "b"}])),
+        json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}}),
+        containers(json!([{"name": "x"}, {"name": "b"}, {"name": "a"}])),
     );
 }
 
