@@ -18,6 +18,9 @@ KUBEFORGE := $(TARGET_DIR)/release/kubeforge
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# What the project is built and tested with; a machine that has a toolchain keeps its own.
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
 .PHONY: toolchain
 toolchain:
 	@missing=""; \
@@ -32,8 +35,31 @@ toolchain:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 	@command -v $(CARGO) >/dev/null || { \
+		set -e; \
 		echo "installing the Rust toolchain with rustup"; \
-		curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --no-modify-path --profile minimal; \
+		url=https://static.rust-lang.org/rustup/dist/$$(uname -m)-unknown-linux-gnu/rustup-init; \
+		folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; cd $$folder; \
+		curl --proto '=https' --tlsv1.2 -sSf -O $$url; \
+		[ "$$(sha256sum <rustup-init | cut -c1-64)" = "$$(curl --proto '=https' --tlsv1.2 -sSf $$url.sha256 | cut -c1-64)" ] || \
+			{ echo "$$url does not have the checksum that stands beside it" >&2; exit 1; }; \
+		chmod +x rustup-init; ./rustup-init -y -q --no-modify-path --profile minimal --default-toolchain $(RUST_VERSION); \
+	}
+
+# The client. A cluster runs without it, so a machine that cannot reach its site is told, no more.
+KUBECTL_URL ?= https://dl.k8s.io/release/v1.36.2/bin/linux/$(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))/kubectl
+
+.PHONY: kubectl
+kubectl: toolchain
+	@command -v kubectl >/dev/null || [ "$$(id -u)" != 0 ] || { \
+		echo "installing kubectl"; \
+		file=$$(mktemp); trap 'rm -f "$$file"' EXIT; \
+		if ! curl -sSfL -m 300 -o $$file $(KUBECTL_URL) || ! sum=$$(curl -sSfL -m 60 $(KUBECTL_URL).sha256); then \
+			echo "kubectl could not be downloaded: install it by hand (https://kubernetes.io/docs/tasks/tools)" >&2; \
+		elif [ "$$(sha256sum <$$file | cut -c1-64)" != "$$(cut -c1-64 <<<$$sum)" ]; then \
+			echo "$(KUBECTL_URL) does not have the checksum that stands beside it" >&2; exit 1; \
+		else \
+			install -m 755 $$file /usr/local/bin/kubectl; \
+		fi; \
 	}
 
 .PHONY: build
@@ -41,7 +67,7 @@ build: toolchain ## Build all binaries, optimized
 	$(CARGO) build --release --locked --workspace --bins
 
 .PHONY: cluster
-cluster: build ## Start a cluster on this machine; safe to repeat
+cluster: build kubectl ## Start a cluster on this machine; safe to repeat
 	$(KUBEFORGE) cluster up --dir $(CLUSTER_DIR) $(CLUSTER_FLAGS)
 
 .PHONY: cluster-down
@@ -64,7 +90,7 @@ CLUSTER_TESTS := --package ferrokube-tests --offline --no-fail-fast
 RUN_TESTS := $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test)
 
 .PHONY: test
-test: toolchain ## Run all tests, those with real containers included (as root)
+test: toolchain kubectl ## Run all tests, those with real containers included (as root)
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) $(RUN_TESTS) --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory test-cluster
