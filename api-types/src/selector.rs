@@ -378,6 +378,13 @@ impl Fields {
         &self.requirements
     }
 
+    /// The same conditions on fields of other names.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Fn(&str) -> String) -> Self {
+        self.requirements.iter_mut().for_each(|requirement| requirement.field = name(&requirement.field));
+        self
+    }
+
     /// The value that a field must have, if the selector says so exactly.
     pub fn exact(&self, field: &str) -> Option<&str> {
         self.requirements.iter().find(|r| r.equal && r.field == field).map(|r| r.value.as_str())

@@ -48,7 +48,12 @@ pub async fn route(
 }
 
 fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
-    let tables = !matches!(answer, Answer::Raw(_) | Answer::Status { .. });
+    let tables = match &answer {
+        Answer::Raw(_) | Answer::Status { .. } => false,
+        // What was made for the answer (reviews, tokens) has no columns; dry runs are of stored kinds.
+        Answer::Made { object, .. } => object.kind().is_stored(),
+        Answer::Stored { .. } | Answer::List(_) | Answer::Watch(_) => true,
+    };
     let accepted = negotiate::accepted(&call.headers, &call.query, tables)?;
     answer.into_response(accepted, call.accepts_gzip())
 }

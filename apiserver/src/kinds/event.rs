@@ -17,6 +17,18 @@ pub fn convert(object: &dyn Object, to: &Row) -> Option<Box<dyn Object>> {
     to.kind.group.is_empty().then(|| Box::new(to_core(event)) as Box<dyn Object>)
 }
 
+/// What the stored version calls a field that `row` lets select.
+pub fn stored_field(row: &Row, field: &str) -> String {
+    if row.kind.group != "events.k8s.io" {
+        return field.to_owned();
+    }
+    match field.strip_prefix("regarding.") {
+        Some(of) => format!("involvedObject.{of}"),
+        None if field == "reportingController" => "reportingComponent".to_owned(),
+        None => field.to_owned(),
+    }
+}
+
 fn from_core(event: &core::Event) -> events::Event {
     let event = event.clone();
     events::Event {

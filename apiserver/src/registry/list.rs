@@ -10,6 +10,7 @@ use api_types::selector;
 use super::{collection, entry_of, relative_key, store_error};
 use crate::answer::{Answer, Filter, List, Served, Source};
 use crate::call::{Call, Target, invalid_options};
+use crate::kinds;
 use crate::server::Server;
 use crate::status::ApiError;
 use crate::storage::continue_token::Continue;
@@ -153,6 +154,11 @@ pub fn filter(call: &Call, row: &Row) -> Result<Filter, ApiError> {
             format!("field label not supported: {field}")
         }));
     }
+    let fields = if kinds::event::is_event(row.kind) {
+        fields.renamed(|field| kinds::event::stored_field(row, field))
+    } else {
+        fields
+    };
     Ok(Filter { labels, fields })
 }
 

@@ -248,6 +248,23 @@ impl Cluster {
         self.send(As::Admin, "GET", path, "", "").await
     }
 
+    /// A request of the admin's with one more header.
+    pub async fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        (name, value): (&'static str, &str),
+        body: &str,
+    ) -> Answer {
+        let mut request = Self::request(method, path, "application/json", body).expect("a request");
+        request.headers_mut().insert(name, value.parse().expect("a header"));
+        let mut sender = self.connect(&As::Admin).await.expect("a connection");
+        let response = sender.send_request(request).await.expect("an answer");
+        let (code, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        Answer { code, headers, body }
+    }
+
     pub async fn post(&self, path: &str, object: Value) -> Answer {
         self.send(As::Admin, "POST", path, "application/json", &object.to_string()).await
     }

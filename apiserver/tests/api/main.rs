@@ -332,3 +332,56 @@ async fn what_the_server_serves_is_discoverable() {
         assert_eq!(cluster.get(path).await.code, 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn openapi_comes_in_gnostics_protobuf_too() {
+    let Some(cluster) = Cluster::start().await else { return };
+    for asked in [
+        "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf, application/json;q=0.5",
+    ] {
+        let answer = cluster.send_with("GET", "/openapi/v2", ("accept", asked), "").await;
+        assert_eq!(answer.code, 200);
+        assert_eq!(
+            answer.headers["content-type"],
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+        );
+        // Field 1, `swagger`.
+        assert!(answer.body.starts_with(b"\x0a\x032.0"));
+        let etag = answer.headers["etag"].to_str().expect("text").to_owned();
+        let again = cluster.send_with("GET", "/openapi/v2", ("if-none-match", &etag), "").await;
+        assert_eq!(again.code, 304);
+    }
+    assert_eq!(cluster.send_with("GET", "/openapi/v2", ("accept", "text/html"), "").await.code, 406);
+}
+
+#[tokio::test]
+async fn events_are_selected_by_the_names_of_their_group() {
+    let Some(cluster) = Cluster::start().await else { return };
+    const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let event = json!({"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal",
+        "reportingController": "c", "reportingInstance": "i", "action": "Do", "reason": "Why",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}});
+    let made = cluster.post(EVENTS, event).await;
+    assert_eq!(made.code, 201, "{}", made.json());
+    for (path, selector, found) in [
+        (EVENTS, "reportingController=c", 1),
+        (EVENTS, "regarding.name=p,regarding.kind=Pod", 1),
+        (EVENTS, "regarding.name=q", 0),
+        ("/api/v1/namespaces/default/events", "reportingComponent=c,involvedObject.name=p,source=c", 1),
+    ] {
+        let list = cluster.get(&format!("{path}?fieldSelector={selector}")).await.json();
+        assert_eq!(list["items"].as_array().expect("items").len(), found, "{selector}");
+    }
+    assert_eq!(cluster.get(&format!("{EVENTS}?fieldSelector=involvedObject.name=p")).await.code, 400);
+}
+
+#[tokio::test]
+async fn reviews_have_no_table() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let review = json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}).to_string();
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    assert_eq!(cluster.send_with("POST", path, table, &review).await.code, 406);
+    assert_eq!(cluster.send_with("GET", MAPS, table, "").await.json()["kind"], "Table");
+}

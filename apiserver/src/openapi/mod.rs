@@ -1,5 +1,8 @@
 //! /openapi/v2 and /openapi/v3: documents made by api-types from the table of kinds, each written at
 //! its first use and then kept as bytes with its hash (API doc "The Kubernetes API", OpenAPI).
+//! v2 is JSON or gnostic's protobuf, v3 is JSON.
+
+mod gnostic;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -13,7 +16,7 @@ use sha2::{Digest, Sha512};
 
 use crate::body::{self, Body};
 use crate::call::Call;
-use crate::negotiate::{self, JSON, media_ranges};
+use crate::negotiate::{self, JSON, MediaRange, media_ranges};
 use crate::status::ApiError;
 
 /// A document and its hash.
@@ -32,12 +35,13 @@ impl Document {
 }
 
 static V2: OnceLock<Document> = OnceLock::new();
+static V2_PROTOBUF: OnceLock<Document> = OnceLock::new();
 static V3: Mutex<BTreeMap<String, Document>> = Mutex::new(BTreeMap::new());
 
 /// The answer of a path below /openapi; `None` for other paths.
 ///
 /// # Errors
-/// 406 for protobuf, which is not served; 404 for versions that are not.
+/// 406 for forms that are not served; 404 for versions that are not.
 pub fn answer(call: &Call) -> Option<Result<Response<Body>, ApiError>> {
     let path = call.info.path.trim_end_matches('/');
     match path {
@@ -47,19 +51,47 @@ pub fn answer(call: &Call) -> Option<Result<Response<Body>, ApiError>> {
     }
 }
 
+/// What clients ask for gnostic's protobuf by; the first is the older spelling.
+const PROTOBUF: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+
 fn v2(call: &Call) -> Result<Response<Body>, ApiError> {
-    if !accepts_json(call) {
-        return Err(ApiError::NotAcceptable(vec![JSON]));
+    let ranges = accepted(call);
+    for range in ranges.iter().map(|range| range.media_type.as_str()) {
+        if matches!(range, "*/*" | "application/*" | negotiate::JSON) {
+            return Ok(v2_response(call));
+        }
+        if PROTOBUF.contains(&range) {
+            let document = V2_PROTOBUF.get_or_init(|| Document {
+                bytes: gnostic::encode(&openapi::v2(daemon::version::GIT_VERSION)).into(),
+                // COMPAT: one hash for both forms; Vary tells them apart.
+                hash: v2_json().hash.clone(),
+            });
+            return Ok(response(call, PROTOBUF[1], document));
+        }
     }
-    let document = V2.get_or_init(|| Document::new(&openapi::v2(daemon::version::GIT_VERSION)));
-    Ok(json_response(call, document))
+    if ranges.is_empty() { Ok(v2_response(call)) } else { Err(ApiError::NotAcceptable(vec![JSON])) }
 }
 
-/// Gnostic's protobuf form of OpenAPI is not there; clients that list JSON too get that.
-fn accepts_json(call: &Call) -> bool {
+fn v2_json() -> &'static Document {
+    V2.get_or_init(|| Document::new(&openapi::v2(daemon::version::GIT_VERSION)))
+}
+
+fn v2_response(call: &Call) -> Response<Body> {
+    response(call, JSON, v2_json())
+}
+
+fn accepted(call: &Call) -> Vec<MediaRange> {
     let texts: Vec<&str> =
         call.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let ranges = media_ranges(&texts.join(","));
+    media_ranges(&texts.join(","))
+}
+
+/// Of v3 there is no protobuf; clients that list JSON too get that.
+fn accepts_json(call: &Call) -> bool {
+    let ranges = accepted(call);
     ranges.is_empty()
         || ranges
             .iter()
@@ -122,15 +154,19 @@ fn v3(call: &Call, group_version: &str) -> Result<Response<Body>, ApiError> {
 }
 
 fn json_response(call: &Call, document: &Document) -> Response<Body> {
+    response(call, JSON, document)
+}
+
+fn response(call: &Call, media_type: &'static str, document: &Document) -> Response<Body> {
     let etag = format!("\"{}\"", document.hash);
     let known = call.headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
-    let mut response = body::response(200, JSON, body::full(document.bytes.clone()));
+    let mut response = body::response(200, media_type, body::full(document.bytes.clone()));
     if known == Some(etag.as_str()) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = body::empty();
     } else if call.accepts_gzip() {
         use crate::answer;
-        response = answer::gzip_response(200, JSON, document.bytes.clone());
+        response = answer::gzip_response(200, media_type, document.bytes.clone());
     }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&etag) {
