@@ -229,6 +229,8 @@ pub trait Strategy: Resource {
     const CREATE_ON_UPDATE: bool = false;
     /// Whether an update without a resourceVersion is taken unconditionally.
     const UNCONDITIONAL_UPDATE: bool = true;
+    /// Whether a delete that says nothing about dependents leaves them behind.
+    const ORPHANS_DEPENDENTS: bool = false;
 
     /// Defaults that need code.
     fn set_defaults(&mut self) {}
@@ -314,6 +316,7 @@ pub struct Row {
     pub name_rule: NameRule,
     pub create_on_update: bool,
     pub unconditional_update: bool,
+    pub orphans_dependents: bool,
     pub new: fn() -> Box<dyn Object>,
     pub set_defaults: fn(&mut dyn Object),
     pub prepare_for_create: fn(&mut dyn Object),
@@ -354,6 +357,7 @@ impl Row {
             name_rule: T::NAME_RULE,
             create_on_update: T::CREATE_ON_UPDATE,
             unconditional_update: T::UNCONDITIONAL_UPDATE,
+            orphans_dependents: T::ORPHANS_DEPENDENTS,
             new: || Box::new(T::default()),
             set_defaults: |o| typed_mut::<T>(o).set_defaults(),
             prepare_for_create: |o| typed_mut::<T>(o).prepare_for_create(),

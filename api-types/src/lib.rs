@@ -10,6 +10,7 @@ pub mod apps;
 pub mod authentication;
 pub mod authorization;
 pub mod autoscaling;
+pub mod batch;
 pub mod certificates;
 pub mod codec;
 pub mod columns;

@@ -94,6 +94,9 @@ fn field_schema(field: &Field) -> Json {
             schema["x-kubernetes-list-map-keys"] = json!(keys);
         }
     }
+    if field.map == Structure::Granular || field.structure == Structure::Granular {
+        schema["x-kubernetes-map-type"] = json!("granular");
+    }
     if field.map == Structure::Atomic || field.structure == Structure::Atomic {
         schema["x-kubernetes-map-type"] = json!("atomic");
     }

@@ -15,7 +15,7 @@ pub struct StructAttribute {
 
 impl StructAttribute {
     pub fn parse(attributes: &[Attribute]) -> syn::Result<Self> {
-        let mut own = Self { package: String::new(), structure: quote!(crate::schema::Structure::Granular) };
+        let mut own = Self { package: String::new(), structure: quote!(crate::schema::Structure::Unsaid) };
         for attribute in attributes.iter().filter(|a| a.path().is_ident("api")) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("package") {
@@ -155,8 +155,8 @@ impl Parse for FieldAttribute {
             omitzero: false,
             name: None,
             list: quote!(crate::schema::ListType::Unsaid),
-            map: quote!(crate::schema::Structure::Granular),
-            structure: quote!(crate::schema::Structure::Granular),
+            map: quote!(crate::schema::Structure::Unsaid),
+            structure: quote!(crate::schema::Structure::Unsaid),
             merge: false,
             replace: false,
             retain_keys: false,

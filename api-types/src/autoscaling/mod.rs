@@ -1,3 +1,4 @@
 //! The group autoscaling.
 
 pub mod v1;
+pub mod v2;

@@ -153,9 +153,12 @@ pub enum ListType {
     Map(&'static [&'static str]),
 }
 
-/// Whether server-side apply owns a map or struct as a whole or by entry.
+/// Whether server-side apply owns a map or struct as a whole or by entry. What a field says of a
+/// struct goes before what the struct says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Structure {
+    /// Nothing is said: as the struct says, else granular.
+    Unsaid,
     Granular,
     Atomic,
 }

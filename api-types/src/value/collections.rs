@@ -215,6 +215,10 @@ impl<T: Typed + Default> Value for BTreeMap<String, T> {
         for (key, value) in self.iter().rev() {
             let end = out.mark();
             value.write_protobuf(2, out);
+            // A map's entry is never without its value, also where that is Go's zero time.
+            if out.mark() == end {
+                out.bytes_field(2, &[]);
+            }
             out.bytes_field(1, key.as_bytes());
             out.close_message(number, end);
         }

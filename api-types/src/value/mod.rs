@@ -7,6 +7,7 @@
 
 mod any;
 mod collections;
+mod embedded;
 mod int_or_string;
 mod quantity;
 mod scalars;
@@ -14,6 +15,7 @@ mod time;
 
 pub use any::{FieldsV1, RawExtension};
 pub use collections::StringList;
+pub use embedded::Embedded;
 pub use int_or_string::IntOrString;
 pub use quantity::{Format, Quantity, QuantityError};
 pub(crate) use scalars::text_value;

@@ -34,12 +34,22 @@ pub struct Reader<'a> {
     path: Vec<Step>,
     go_struct: &'static str,
     depth: usize,
+    /// Steps of the path that lead to the innermost whole object.
+    object: usize,
     strict: Option<Vec<Strict>>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(text: &'a [u8], strict: bool) -> Self {
-        Self { text, at: 0, path: Vec::new(), go_struct: "", depth: 0, strict: strict.then(Vec::new) }
+        Self {
+            text,
+            at: 0,
+            path: Vec::new(),
+            go_struct: "",
+            depth: 0,
+            object: 0,
+            strict: strict.then(Vec::new),
+        }
     }
 
     /// Unknown and duplicate fields found so far.
@@ -145,9 +155,18 @@ impl<'a> Reader<'a> {
         self.go_struct = outer;
     }
 
-    /// Whether the current field is one of the outermost object.
+    /// Notes that a whole object starts here, within another; gives back where that one started.
+    pub fn enter_object(&mut self) -> usize {
+        std::mem::replace(&mut self.object, self.path.len())
+    }
+
+    pub fn leave_object(&mut self, outer: usize) {
+        self.object = outer;
+    }
+
+    /// Whether the current field is one of a whole object, which may name its kind.
     pub fn at_root(&self) -> bool {
-        self.path.len() == 1
+        self.path.len() == self.object + 1
     }
 
     /// The current field is not known.

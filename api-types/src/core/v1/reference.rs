@@ -79,3 +79,15 @@ pub struct SerializedReference {
     #[api(1)]
     pub reference: ObjectReference,
 }
+
+/// Points to a Secret in any namespace.
+#[derive(Api, Clone, Debug, Default, PartialEq)]
+#[api(package = "io.k8s.api.core.v1", structure = atomic)]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[api(1)]
+    pub name: String,
+    /// Namespace of the Secret.
+    #[api(2)]
+    pub namespace: String,
+}

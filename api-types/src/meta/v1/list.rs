@@ -73,7 +73,7 @@ fn table<T: Resource + Typed>() -> StructType {
         package: item.package,
         name: Box::leak(format!("{}List", T::KIND.kind).into_boxed_str()),
         doc: Box::leak(format!("Objects of the kind {}.", T::KIND.kind).into_boxed_str()),
-        structure: Structure::Granular,
+        structure: Structure::Unsaid,
         fields: Box::leak(Box::new([
             field("metadata", 1, ListMeta::type_of, "Revision of the list, and the way to its next page."),
             Field { required: true, always: true, ..field("items", 2, <Vec<T>>::type_of, "The objects.") },
@@ -93,8 +93,8 @@ fn field(name: &'static str, number: u32, ty: fn() -> &'static Type, doc: &'stat
         inline: false,
         omitzero: false,
         list: ListType::Unsaid,
-        map: Structure::Granular,
-        structure: Structure::Granular,
+        map: Structure::Unsaid,
+        structure: Structure::Unsaid,
         patch: Patch { merge: false, replace: false, retain_keys: false, key: None },
         default: None,
     }

@@ -18,12 +18,11 @@ pub(super) enum Node {
 
 impl Node {
     fn of(ty: &'static Type, field: Option<&'static Field>) -> Self {
-        let atomic = field.is_some_and(|f| f.structure == Structure::Atomic);
+        let said = field.map_or(Structure::Unsaid, |f| f.structure);
+        let whole = |own: Structure| if said == Structure::Unsaid { own } else { said } == Structure::Atomic;
         match ty {
-            Type::Struct(table) if !atomic && table().structure == Structure::Granular => {
-                Self::Struct(table())
-            }
-            Type::Map(item) if field.is_none_or(|f| f.map == Structure::Granular) => Self::Map(item()),
+            Type::Struct(table) if !whole(table().structure) => Self::Struct(table()),
+            Type::Map(item) if field.is_none_or(|f| f.map != Structure::Atomic) => Self::Map(item()),
             Type::List(item) => match field.map(|f| f.list) {
                 Some(ListType::Map(keys)) => Self::ListMap(keys, item()),
                 Some(ListType::Set) => Self::ListSet,

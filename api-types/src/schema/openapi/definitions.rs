@@ -2,6 +2,7 @@
 
 use super::{Format, gvk, object};
 use crate::kind::{Kind, Row};
+use crate::kinds;
 use crate::schema::{Field, ListType, StructType, Structure, Type};
 use serde_json::{Map, Value, json};
 
@@ -87,6 +88,7 @@ impl Definitions {
     }
 
     fn add(&mut self, table: &'static StructType, kind: Option<&Kind>) {
+        let kind = kind.or_else(|| embedded_kind(table));
         let name = table.definition();
         if self.found.contains_key(&name) {
             return;
@@ -140,6 +142,9 @@ impl Definitions {
                 schema.insert("x-kubernetes-list-type".into(), "map".into());
                 schema.insert("x-kubernetes-list-map-keys".into(), json!(keys));
             }
+        }
+        if field.map == Structure::Granular || field.structure == Structure::Granular {
+            schema.insert("x-kubernetes-map-type".into(), "granular".into());
         }
         if field.map == Structure::Atomic || field.structure == Structure::Atomic {
             schema.insert("x-kubernetes-map-type".into(), "atomic".into());
@@ -244,6 +249,12 @@ pub fn definition(table: &'static StructType, format: Format) -> Value {
 
 fn time() -> Value {
     json!({"type": "string", "format": "date-time"})
+}
+
+/// The kind of an object that others carry whole.
+fn embedded_kind(table: &StructType) -> Option<&'static Kind> {
+    let row = kinds::all().iter().find(|row| std::ptr::eq((row.schema)(), table))?;
+    Some(row.kind)
 }
 
 /// Structs of meta/v1 that travel on their own and say their kind.

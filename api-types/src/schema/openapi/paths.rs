@@ -314,7 +314,7 @@ static PATCH_BODY: crate::schema::StructType = crate::schema::StructType {
     package: "io.k8s.apimachinery.pkg.apis.meta.v1",
     name: "Patch",
     doc: "A change to an object, in the format that the content type names.",
-    structure: crate::schema::Structure::Granular,
+    structure: crate::schema::Structure::Unsaid,
     fields: &[],
     index: std::sync::OnceLock::new(),
 };
