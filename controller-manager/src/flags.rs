@@ -129,6 +129,14 @@ pub struct Flags {
     /// The number of replica sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Replicaset controller flags")]
     pub concurrent_replicaset_syncs: usize,
+    /// The number of replication controllers that are synced at once
+    #[arg(
+        long,
+        value_name = "int",
+        default_value_t = 5,
+        help_heading = "Replicationcontroller controller flags"
+    )]
+    pub concurrent_rc_syncs: usize,
     /// The number of services whose endpoints are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Endpoint controller flags")]
     pub concurrent_endpoint_syncs: usize,

@@ -8,6 +8,7 @@ mod cached;
 mod controllers;
 mod flags;
 mod identity;
+mod revisions;
 mod service_pods;
 mod table;
 

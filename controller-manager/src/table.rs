@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use api_types::apps::v1::ReplicaSet;
+use api_types::core::v1::ReplicationController;
 use client::Client;
 use client::controller::{Controller, Hands, run};
 use client::events::Recorder;
@@ -22,7 +24,7 @@ use crate::controllers::namespace::Namespaces;
 use crate::controllers::node_ipam::NodeIpam;
 use crate::controllers::node_lifecycle::{Limits, NodeLifecycle};
 use crate::controllers::pod_gc::PodGc;
-use crate::controllers::replica_set::ReplicaSets;
+use crate::controllers::replica_set::Replicas;
 use crate::controllers::role_aggregation::RoleAggregation;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
@@ -129,7 +131,12 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "replicaset-controller",
         account: "replicaset-controller",
-        start: |s| s.run(ReplicaSets, s.flags.concurrent_replicaset_syncs),
+        start: |s| s.run(Replicas::<ReplicaSet>::default(), s.flags.concurrent_replicaset_syncs),
+    },
+    Row {
+        name: "replicationcontroller-controller",
+        account: "replication-controller",
+        start: |s| s.run(Replicas::<ReplicationController>::default(), s.flags.concurrent_rc_syncs),
     },
     Row {
         name: "certificatesigningrequest-approving-controller",
@@ -199,7 +206,6 @@ const ABSENT: &[&str] = &[
     "persistentvolumeclaim-protection-controller",
     "podcertificaterequest-cleaner-controller",
     "podgroup-protection-controller",
-    "replicationcontroller-controller",
     "resourceclaim-controller",
     "resourcepoolstatusrequest-controller",
     "resourcequota-controller",

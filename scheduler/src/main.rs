@@ -14,7 +14,6 @@ mod framework;
 mod kube_api;
 mod metrics;
 mod node;
-mod node_selector;
 mod plugins;
 mod pod;
 mod pod_affinity;

@@ -12,7 +12,7 @@ use api_types::core::v1::{
 use api_types::meta::v1::ConditionStatus;
 use jiff::Timestamp;
 
-use crate::node_selector::{NodeSelection, PreferredTerm};
+use api_types::core::v1::node::selection::{NodeSelection, PreferredTerm};
 use crate::pod_affinity::PodAffinityTerms;
 use crate::resources::PodRequests;
 use crate::spread::SpreadConstraint;

@@ -70,7 +70,7 @@ impl SpreadConstraint {
 
     /// Whether the node counts when `pod` is spread.
     pub fn counts(&self, pod: &PodView, node: &NodeView) -> bool {
-        let wanted = || pod.selection.as_ref().is_none_or(|s| s.matches(node));
+        let wanted = || pod.selection.as_ref().is_none_or(|s| s.matches(&node.name, &node.labels));
         let tolerated = || taint_toleration::untolerated(&pod.tolerations, &node.taints).is_none();
         (!self.honor_affinity || wanted()) && (!self.honor_taints || tolerated())
     }

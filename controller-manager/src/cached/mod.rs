@@ -4,6 +4,7 @@
 //! those that a controller writes back whole are kept whole but for their managed fields, which a
 //! PUT leaves as they are.
 
+pub mod job_pod;
 mod node;
 mod pod;
 mod whole;
@@ -11,10 +12,11 @@ mod whole;
 pub use node::{LeaseFacts, NodeFacts};
 #[cfg(test)]
 pub use pod::NamedPort;
-pub use pod::PodFacts;
+pub use pod::{Claim, Disruption, PodFacts};
 pub use whole::{
-    AccountFacts, Csr, DeploymentObject, EndpointsObject, NamespaceObject, ReplicaSetObject, RoleObject,
-    RootCa, ServiceObject, SliceObject,
+    AccountFacts, ClaimObject, ControllerObject, Csr, DaemonSetObject, DeploymentObject, EndpointsObject,
+    NamespaceObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject,
+    StatefulSetObject,
 };
 
 use api_types::kind::Resource;

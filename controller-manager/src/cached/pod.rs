@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use api_types::core::v1::{ConditionStatus, Pod, PodConditionType, PodPhase, Toleration};
+use api_types::core::v1::{
+    ConditionStatus, NodeSelectorOperator, Pod, PodCondition, PodConditionType, PodPhase, PodSpec, Toleration,
+    Volume,
+};
 use api_types::kind::Resource as _;
 use client::Key;
 use client::informer::{Index, Projection};
 use jiff::Timestamp;
 
 use super::Owner;
+use super::job_pod::JobFacts;
 
 /// A pod's facts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +25,8 @@ pub struct PodFacts {
     pub owner: Option<Owner>,
     /// Empty until it is scheduled.
     pub node: Box<str>,
+    /// The only node that it may be scheduled to, of a pod that waits for that.
+    pub intended: Option<Box<str>>,
     pub phase: PodPhase,
     /// Since when it is ready.
     pub ready: Option<Timestamp>,
@@ -34,9 +40,34 @@ pub struct PodFacts {
     /// `controller.kubernetes.io/pod-deletion-cost`.
     pub deletion_cost: i32,
     pub tolerations: Vec<Toleration>,
+    /// Its claims to volumes.
+    pub claims: Box<[Claim]>,
+    /// Why it is being disrupted, as its condition `DisruptionTarget` says.
+    pub disruption: Option<Box<Disruption>>,
+    /// What a Job goes by, of a pod that a Job has or counts.
+    pub job: Option<Box<JobFacts>>,
     /// Whether the kubelet's conditions say that the pod is ready although it is not, as after a
     /// node was lost: these need the condition set to false.
     pub ready_condition: bool,
+}
+
+/// A claim that a pod mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The pod's volume.
+    pub volume: Box<str>,
+    /// The PersistentVolumeClaim.
+    pub name: Box<str>,
+    /// Made for the pod and of its own lifetime.
+    pub ephemeral: bool,
+}
+
+/// A pod's condition `DisruptionTarget`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Disruption {
+    pub holds: bool,
+    pub reason: Box<str>,
+    pub since: Option<Timestamp>,
 }
 
 /// A container's port.
@@ -63,6 +94,43 @@ impl PodFacts {
             min_ready_seconds == 0 || since.as_second() + i64::from(min_ready_seconds) <= now.as_second()
         })
     }
+}
+
+/// The node that a pod names by its affinity, as DaemonSets' pods do until they are scheduled.
+fn intended(spec: &PodSpec) -> Option<Box<str>> {
+    if !spec.node_name.is_empty() {
+        return None;
+    }
+    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    let terms = &affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
+    let names = terms.iter().flat_map(|term| &term.match_fields);
+    let mut names =
+        names.filter(|field| field.key == "metadata.name" && field.operator == NodeSelectorOperator::In);
+    match names.next()?.values.as_slice() {
+        [name] => Some(name.as_str().into()),
+        _ => None,
+    }
+}
+
+fn claims(pod: &str, volumes: &[Volume]) -> Box<[Claim]> {
+    let claim = |volume: &Volume| {
+        let (name, ephemeral) = match (&volume.source.persistent_volume_claim, &volume.source.ephemeral) {
+            (Some(claim), _) => (claim.claim_name.as_str().into(), false),
+            (None, Some(_)) => (format!("{pod}-{}", volume.name).into(), true),
+            (None, None) => return None,
+        };
+        Some(Claim { volume: volume.name.as_str().into(), name, ephemeral })
+    };
+    volumes.iter().filter_map(claim).collect()
+}
+
+fn disruption(conditions: &[PodCondition]) -> Option<Box<Disruption>> {
+    let condition = conditions.iter().find(|c| c.type_ == PodConditionType::DisruptionTarget)?;
+    Some(Box::new(Disruption {
+        holds: condition.status == ConditionStatus::True,
+        reason: condition.reason.as_str().into(),
+        since: condition.last_transition_time.map(|t| t.0),
+    }))
 }
 
 impl Projection for PodFacts {
@@ -115,6 +183,10 @@ impl Projection for PodFacts {
             hostname: pod.spec.hostname.as_str().into(),
             subdomain: pod.spec.subdomain.as_str().into(),
             phase: pod.status.phase.clone(),
+            job: JobFacts::of(&pod),
+            disruption: disruption(&pod.status.conditions),
+            claims: claims(&pod.metadata.name, &pod.spec.volumes),
+            intended: intended(&pod.spec),
             labels: pod.metadata.labels,
             tolerations: pod.spec.tolerations,
         })
@@ -135,6 +207,12 @@ impl Projection for PodFacts {
                         if pod.owner.is_none() {
                             out.push(key.namespace.to_string());
                         }
+                    },
+                },
+                Index {
+                    name: "claim",
+                    values: |key: &Key, pod: &Self, out| {
+                        out.extend(pod.claims.iter().map(|claim| format!("{}/{}", key.namespace, claim.name)));
                     },
                 },
                 Index {

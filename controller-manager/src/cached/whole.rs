@@ -2,10 +2,12 @@
 
 use std::ops::Deref;
 
-use api_types::apps::v1::{Deployment, ReplicaSet};
+use api_types::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::well_known::{label, name};
-use api_types::core::v1::{ConfigMap, Endpoints, Namespace, Service, ServiceAccount};
+use api_types::core::v1::{
+    ConfigMap, Endpoints, Namespace, PersistentVolumeClaim, ReplicationController, Service, ServiceAccount,
+};
 use api_types::discovery::v1::EndpointSlice;
 use api_types::kind::Resource as _;
 use api_types::meta::v1::ListOptions;
@@ -57,6 +59,34 @@ whole!(
             out.push(key.namespace.to_string());
         }
     }
+);
+whole!(
+    /// A ReplicationController.
+    ControllerObject, ReplicationController
+);
+whole!(
+    /// A StatefulSet.
+    StatefulSetObject, StatefulSet
+);
+whole!(
+    /// A DaemonSet.
+    DaemonSetObject, DaemonSet
+);
+whole!(
+    /// A saved template, by its managing controller's UID (`owner`), or by its namespace if it has none (`orphans`).
+    RevisionObject, ControllerRevision,
+    "owner" => |_: &Key, this: &RevisionObject, out| {
+        out.extend(controller_of(&this.metadata).map(|r| r.uid.clone()));
+    },
+    "orphans" => |key: &Key, this: &RevisionObject, out| {
+        if controller_of(&this.metadata).is_none() {
+            out.push(key.namespace.to_string());
+        }
+    }
+);
+whole!(
+    /// A claim to a volume.
+    ClaimObject, PersistentVolumeClaim
 );
 whole!(
     /// A Service.

@@ -11,7 +11,7 @@ use crate::framework::{
     normalize_to_max,
 };
 use crate::node::NodeView;
-use crate::node_selector::{PreferredTerm, Terms};
+use api_types::core::v1::node::selection::{PreferredTerm, Terms};
 use crate::pod::PodView;
 
 pub struct NodeAffinity {
@@ -28,12 +28,12 @@ impl NodeAffinity {
     }
 
     fn allowed(&self, node: &NodeView) -> bool {
-        self.added.as_ref().is_none_or(|added| added.matches(node))
+        self.added.as_ref().is_none_or(|added| added.matches(&node.name, &node.labels))
     }
 }
 
 fn selected(pod: &PodView, node: &NodeView) -> bool {
-    pod.selection.as_ref().is_none_or(|s| s.matches(node))
+    pod.selection.as_ref().is_none_or(|s| s.matches(&node.name, &node.labels))
 }
 
 impl Plugin for NodeAffinity {
@@ -87,7 +87,7 @@ impl PreScore for NodeAffinity {
 impl Score for NodeAffinity {
     fn score(&self, _: &CycleState, pod: &PodView, node: &NodeInfo, _: &Snapshot) -> i64 {
         let terms = pod.preferred_nodes.iter().chain(&self.added_preferred);
-        terms.filter(|t| t.matches(node.node())).map(|t| t.weight).sum()
+        terms.filter(|t| t.matches(&node.node().name, &node.node().labels)).map(|t| t.weight).sum()
     }
 
     fn normalize(&self, _: &CycleState, _: &[Arc<NodeInfo>], scores: &mut [i64]) {

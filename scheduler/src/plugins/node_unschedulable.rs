@@ -2,7 +2,6 @@
 
 use api_types::core::v1::{Taint, TaintEffect};
 
-use super::taint_toleration::tolerates;
 use crate::cache::NodeInfo;
 use crate::framework::{ClusterEvent, CycleState, Filter, Plugin, Rejection, Verdict};
 use crate::pod::PodView;
@@ -31,7 +30,7 @@ fn tolerated(pod: &PodView) -> bool {
         effect: TaintEffect::NoSchedule,
         ..Taint::default()
     };
-    pod.tolerations.iter().any(|t| tolerates(t, &taint))
+    pod.tolerations.iter().any(|t| t.tolerates(&taint))
 }
 
 impl Filter for NodeUnschedulable {

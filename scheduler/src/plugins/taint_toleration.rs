@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api_types::core::v1::{Taint, TaintEffect, Toleration, TolerationOperator};
+use api_types::core::v1::{Taint, TaintEffect, Toleration};
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{
@@ -11,25 +11,12 @@ use crate::framework::{
 };
 use crate::pod::PodView;
 
-/// Whether a toleration covers a taint. Lt and Gt belong to a feature that is off by default.
-pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.is_unset() || toleration.effect == taint.effect;
-    let key = toleration.key.is_empty() || toleration.key == taint.key;
-    effect
-        && key
-        && match &toleration.operator {
-            TolerationOperator::Unset | TolerationOperator::Equal => toleration.value == taint.value,
-            TolerationOperator::Exists => true,
-            TolerationOperator::Lt | TolerationOperator::Gt | TolerationOperator::Other(_) => false,
-        }
-}
-
 /// The first taint that keeps a pod with these tolerations away.
 pub fn untolerated<'a>(tolerations: &[Toleration], taints: &'a [Taint]) -> Option<&'a Taint> {
     taints
         .iter()
         .filter(|t| matches!(t.effect, TaintEffect::NoSchedule | TaintEffect::NoExecute))
-        .find(|taint| !tolerations.iter().any(|t| tolerates(t, taint)))
+        .find(|taint| !tolerations.iter().any(|t| t.tolerates(taint)))
 }
 
 pub struct TaintToleration;
@@ -69,7 +56,7 @@ impl Score for TaintToleration {
     /// How many PreferNoSchedule taints the pod does not tolerate.
     fn score(&self, _: &CycleState, pod: &PodView, node: &NodeInfo, _: &Snapshot) -> i64 {
         let soft = node.node().taints.iter().filter(|t| t.effect == TaintEffect::PreferNoSchedule);
-        soft.filter(|taint| !pod.tolerations.iter().any(|t| tolerates(t, taint))).count() as i64
+        soft.filter(|taint| !pod.tolerations.iter().any(|t| t.tolerates(taint))).count() as i64
     }
 
     fn normalize(&self, _: &CycleState, _: &[Arc<NodeInfo>], scores: &mut [i64]) {

@@ -14,6 +14,7 @@ mod status;
 mod tests;
 mod view;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::apps::v1::{Deployment, DeploymentStrategyType, ReplicaSet};
@@ -64,21 +65,10 @@ impl Controller for Deployments {
 
 /// The ReplicaSet's Deployment, before and after; an orphan wakes all that select it.
 fn wake_owner(change: &Change<'_, ReplicaSetObject>, caches: &Caches, keys: &mut Vec<Key>) {
-    let namespace = &change.key.namespace;
-    let owner = |set: Option<&std::sync::Arc<ReplicaSetObject>>| set.and_then(|s| Owner::of(&s.metadata));
-    let (before, after) = (owner(change.old), owner(change.new));
-    for owner in [before.filter(|b| Some(b) != after.as_ref()), after.clone()].into_iter().flatten() {
-        if owner.is::<Deployment>() {
-            keys.push(Key::new(namespace.clone(), owner.name));
-        }
-    }
-    if let (None, Some(orphan)) = (after, change.new) {
-        for (key, deployment) in caches.store::<DeploymentObject>().in_namespace(namespace) {
-            if adoption::selects(deployment.spec.selector.as_deref(), &orphan.metadata.labels) {
-                keys.push(key);
-            }
-        }
-    }
+    let owner = |set: Option<&Arc<ReplicaSetObject>>| set.and_then(|s| Owner::of(&s.metadata));
+    let owners = (owner(change.old), owner(change.new));
+    let orphan = change.new.map(|set| &set.metadata.labels);
+    adoption::wake::<DeploymentObject>(&change.key.namespace, owners, orphan, caches, keys);
 }
 
 /// A Deployment that recreates waits for its old pods to be gone or finished.

@@ -4,6 +4,7 @@
 //! on a node, ready for a short time, restarting often, young.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::apps::v1::ReplicaSet;
@@ -13,29 +14,17 @@ use client::Key;
 use client::controller::{Action, Plan, Step, Target, Told};
 use jiff::Timestamp;
 
-use super::{View, reference};
-use crate::adoption::{self, Adoption, Candidate};
+use super::{Replicated, View};
+use crate::adoption::{self, Adoption};
 use crate::cached::{PodFacts, controller_reference};
 
 /// Most pods created or deleted in one go.
 const BURST: usize = 500;
 
 /// The active pods that the ReplicaSet claims, and what that takes.
-pub(super) fn claim(view: &View) -> (Vec<&(Key, Arc<PodFacts>)>, Adoption) {
-    let active: Vec<_> = view.pods.iter().filter(|(_, pod)| pod.is_active()).collect();
-    let set = &view.set;
-    let candidates = active.iter().map(|(key, pod)| Candidate {
-        key,
-        uid: &pod.uid,
-        labels: &pod.labels,
-        owner: pod.owner.as_ref().map(|o| &*o.uid),
-        deleting: pod.deleting.is_some(),
-    });
-    let reference = controller_reference::<ReplicaSet>(&set.metadata);
-    let selector = set.spec.selector.as_deref();
-    let (claimed, adoption) = adoption::decide(&set.metadata, reference, selector, candidates);
-    let pods = active.into_iter().zip(claimed).filter(|(_, claimed)| *claimed).map(|(pod, _)| pod).collect();
-    (pods, adoption)
+pub(super) fn claim<T: Replicated>(view: &View<T>) -> (Vec<&(Key, Arc<PodFacts>)>, Adoption) {
+    let active = view.pods.iter().filter(|(_, pod)| pod.is_active());
+    adoption::claim::<T>(&view.set.metadata, view.set.spec.selector.as_deref(), active)
 }
 
 /// How many pods are wanted.
@@ -44,7 +33,7 @@ pub(super) fn wanted(set: &ReplicaSet) -> usize {
 }
 
 /// Adopts, then creates or deletes what the count asks for.
-pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Adoption> {
+pub(super) fn plan<T: Replicated>(view: &View<T>, now: Timestamp) -> Plan<Adoption> {
     let mut plan = Plan::nothing();
     let (pods, adoption) = claim(view);
     if !adoption.is_nothing() {
@@ -56,16 +45,17 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Adoption> {
     let wanted = wanted(&view.set);
     if pods.len() < wanted {
         let count = (wanted - pods.len()).min(BURST);
-        plan.step(Step::SlowStart((0..count).map(|_| creation(&view.set)).collect()));
+        plan.step(Step::SlowStart((0..count).map(|_| creation(view)).collect()));
     } else if pods.len() > wanted {
         let count = (pods.len() - wanted).min(BURST);
-        let chosen = ranked(pods, view, now).into_iter().take(count);
-        plan.step(Step::Together(chosen.map(|(key, pod)| deletion(&view.set, key, pod)).collect()));
+        let chosen = of_least_use(pods, &view.related, now).into_iter().take(count);
+        plan.step(Step::Together(chosen.map(|(key, pod)| deletion(view, key, pod)).collect()));
     }
     plan
 }
 
-fn creation(set: &ReplicaSet) -> Action {
+fn creation<T: Replicated>(view: &View<T>) -> Action {
+    let set = &view.set;
     let template = &set.spec.template;
     let pod = Pod {
         metadata: ObjectMeta {
@@ -74,31 +64,32 @@ fn creation(set: &ReplicaSet) -> Action {
             labels: template.metadata.labels.clone(),
             annotations: template.metadata.annotations.clone(),
             finalizers: template.metadata.finalizers.clone(),
-            owner_references: vec![controller_reference::<ReplicaSet>(&set.metadata)],
+            owner_references: vec![controller_reference::<T>(&set.metadata)],
             ..ObjectMeta::default()
         },
         spec: template.spec.clone(),
         ..Pod::default()
     };
     Action::create(pod)
-        .on_success(Told::normal(reference(set), "SuccessfulCreate", "Created pod: {name}"))
-        .on_failure(Told::warning(reference(set), "FailedCreate", "Error creating: {error}"))
+        .on_success(Told::normal(view.reference(), "SuccessfulCreate", "Created pod: {name}"))
+        .on_failure(Told::warning(view.reference(), "FailedCreate", "Error creating: {error}"))
 }
 
-fn deletion(set: &ReplicaSet, key: &Key, pod: &PodFacts) -> Action {
+fn deletion<T: Replicated>(view: &View<T>, key: &Key, pod: &PodFacts) -> Action {
     Action::delete(Target::new::<Pod>(key.clone(), &pod.uid))
-        .on_success(Told::normal(reference(set), "SuccessfulDelete", format!("Deleted pod: {}", key.name)))
-        .on_failure(Told::warning(reference(set), "FailedDelete", "Error deleting: {error}"))
+        .on_success(Told::normal(view.reference(), "SuccessfulDelete", format!("Deleted pod: {}", key.name)))
+        .on_failure(Told::warning(view.reference(), "FailedDelete", "Error deleting: {error}"))
 }
 
-/// The pods in the order in which they are deleted.
-fn ranked<'a>(
+/// The pods in the order in which they are deleted. `related` counts pods by node: where they are
+/// doubled up.
+pub(crate) fn of_least_use<'a>(
     pods: Vec<&'a (Key, Arc<PodFacts>)>,
-    view: &View,
+    related: &BTreeMap<Box<str>, usize>,
     now: Timestamp,
 ) -> Vec<(&'a Key, &'a PodFacts)> {
     let mut pods: Vec<_> = pods.into_iter().map(|(key, pod)| (key, &**pod)).collect();
-    let doubled = |pod: &PodFacts| view.related.get(&pod.node).copied().unwrap_or(0);
+    let doubled = |pod: &PodFacts| related.get(&pod.node).copied().unwrap_or(0);
     pods.sort_by(|(_, a), (_, b)| {
         let by = |first: bool, second: bool| second.cmp(&first);
         by(a.node.is_empty(), b.node.is_empty())

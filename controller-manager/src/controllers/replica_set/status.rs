@@ -9,11 +9,11 @@ use api_types::value::Time;
 use client::controller::Failure;
 use jiff::Timestamp;
 
-use super::View;
+use super::{Replicated, View};
 use super::plan::{claim, wanted};
 
 /// The ReplicaSet with the status that it should have; `None` if it has it.
-pub(super) fn next(view: &View, failure: Option<&Failure>, now: Timestamp) -> Option<ReplicaSet> {
+pub(super) fn next<T: Replicated>(view: &View<T>, failure: Option<&Failure>, now: Timestamp) -> Option<ReplicaSet> {
     let status = calculate(view, failure, now);
     if status == view.set.status {
         return None;
@@ -21,7 +21,7 @@ pub(super) fn next(view: &View, failure: Option<&Failure>, now: Timestamp) -> Op
     Some(ReplicaSet { status, ..view.set.clone() })
 }
 
-fn calculate(view: &View, failure: Option<&Failure>, now: Timestamp) -> ReplicaSetStatus {
+fn calculate<T: Replicated>(view: &View<T>, failure: Option<&Failure>, now: Timestamp) -> ReplicaSetStatus {
     let set = &view.set;
     let (pods, _) = claim(view);
     let count = |is: &dyn Fn(&crate::cached::PodFacts) -> bool| {
@@ -37,7 +37,7 @@ fn calculate(view: &View, failure: Option<&Failure>, now: Timestamp) -> ReplicaS
         fully_labeled_replicas: count(&|pod| carries(&pod.labels, template)),
         ready_replicas: count(&|pod| pod.ready.is_some()),
         available_replicas: count(&|pod| pod.is_available(set.spec.min_ready_seconds, now)),
-        terminating_replicas: i32::try_from(terminating.count()).ok(),
+        terminating_replicas: i32::try_from(terminating.count()).ok().filter(|_| T::COUNTS_TERMINATING),
         observed_generation: set.metadata.generation,
         conditions: set.status.conditions.clone(),
     };
@@ -64,7 +64,7 @@ fn carries(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>)
 }
 
 /// When the next ready pod becomes available.
-pub(super) fn next_look(view: &View, now: Timestamp) -> Option<Duration> {
+pub(super) fn next_look<T: Replicated>(view: &View<T>, now: Timestamp) -> Option<Duration> {
     let min_ready = view.set.spec.min_ready_seconds;
     if min_ready == 0 {
         return None;

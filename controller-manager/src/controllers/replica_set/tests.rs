@@ -10,7 +10,7 @@ use client::controller::{Controller as _, Effect, Failure, Outcome, Plan, Step};
 use client::{Error, Key};
 use jiff::Timestamp;
 
-use super::{ReplicaSets, View};
+use super::{Replicas, Replicated as _, View};
 use crate::adoption::Adoption;
 use crate::cached::{Owner, PodFacts};
 
@@ -53,15 +53,15 @@ fn pod(name: &str, change: impl FnOnce(&mut PodFacts)) -> (Key, Arc<PodFacts>) {
     (Key::new("ns", name), Arc::new(pod))
 }
 
-fn view(replicas: i32, pods: Vec<(Key, Arc<PodFacts>)>) -> View {
+fn view(replicas: i32, pods: Vec<(Key, Arc<PodFacts>)>) -> View<ReplicaSet> {
     View { set: set(replicas), pods, ..Default::default() }
 }
 
-fn plan(view: &View) -> Plan<Adoption> {
-    ReplicaSets::plan(view, now())
+fn plan(view: &View<ReplicaSet>) -> Plan<Adoption> {
+    Replicas::<ReplicaSet>::plan(view, now())
 }
 
-fn deleted(view: &View) -> Vec<String> {
+fn deleted(view: &View<ReplicaSet>) -> Vec<String> {
     plan(view)
         .actions()
         .iter()
@@ -72,8 +72,8 @@ fn deleted(view: &View) -> Vec<String> {
         .collect()
 }
 
-fn status(view: &View, outcome: &Outcome) -> Option<ReplicaSet> {
-    let plan = ReplicaSets::conclude(view, outcome, now());
+fn status(view: &View<ReplicaSet>, outcome: &Outcome) -> Option<ReplicaSet> {
+    let plan = Replicas::<ReplicaSet>::conclude(view, outcome, now());
     plan.actions().first().map(|a| a.effect.object::<ReplicaSet>().unwrap().clone())
 }
 
@@ -156,7 +156,7 @@ fn status_counts_what_is_there() {
     assert_eq!((status.replicas, status.ready_replicas, status.available_replicas), (3, 2, 1));
     assert_eq!((status.fully_labeled_replicas, status.terminating_replicas), (0, Some(1)));
     assert_eq!(status.observed_generation, 2);
-    let again = ReplicaSets::conclude(&given, &Outcome::default(), now()).again;
+    let again = Replicas::<ReplicaSet>::conclude(&given, &Outcome::default(), now()).again;
     assert_eq!(again.unwrap().as_secs(), 5, "when the fresh pod becomes available");
 }
 

@@ -78,7 +78,7 @@ fn evict(view: &View, now: Timestamp, plan: &mut Plan<Forget>) {
 pub(super) fn stay(tolerations: &[Toleration], taints: &[Taint]) -> Stay {
     let mut least = Stay::Ever;
     for taint in taints {
-        let fitting: Vec<&Toleration> = tolerations.iter().filter(|t| tolerates(t, taint)).collect();
+        let fitting: Vec<&Toleration> = tolerations.iter().filter(|t| t.tolerates(taint)).collect();
         if fitting.is_empty() {
             return Stay::For(Duration::ZERO);
         }
@@ -92,16 +92,4 @@ pub(super) fn stay(tolerations: &[Toleration], taints: &[Taint]) -> Stay {
         }
     }
     least
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let any_key = toleration.key.is_empty();
-    let effect = toleration.effect.is_unset() || toleration.effect == taint.effect;
-    let key = any_key || toleration.key == taint.key;
-    let value = match toleration.operator.as_str() {
-        "Exists" => true,
-        "" | "Equal" => !any_key && toleration.value == taint.value,
-        _ => false,
-    };
-    effect && key && value
 }

@@ -1,6 +1,7 @@
-//! Node: a machine that runs pods. Its status is in `status`.
+//! Node: a machine that runs pods. Its status is in `status`; which nodes a pod wants in `selection`.
 
 mod columns;
+pub mod selection;
 mod status;
 mod strategy;
 mod validate;

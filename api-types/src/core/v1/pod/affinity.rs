@@ -1,6 +1,6 @@
 //! Where a pod wants to run: affinity, tolerations, spreading.
 
-use crate::core::v1::TaintEffect;
+use crate::core::v1::{Taint, TaintEffect};
 use crate::meta::v1::LabelSelector;
 use crate::open_enum::open_enum;
 use api_types_derive::Api;
@@ -171,6 +171,21 @@ pub struct Toleration {
     /// Seconds that a NoExecute taint is tolerated; for ever when not given.
     #[api(5)]
     pub toleration_seconds: Option<i64>,
+}
+
+impl Toleration {
+    /// Whether it covers the taint. Lt and Gt belong to a feature that is off by default.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        let effect = self.effect.is_unset() || self.effect == taint.effect;
+        let key = self.key.is_empty() || self.key == taint.key;
+        effect
+            && key
+            && match &self.operator {
+                TolerationOperator::Unset | TolerationOperator::Equal => self.value == taint.value,
+                TolerationOperator::Exists => true,
+                TolerationOperator::Lt | TolerationOperator::Gt | TolerationOperator::Other(_) => false,
+            }
+    }
 }
 
 open_enum! {

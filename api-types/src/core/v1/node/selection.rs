@@ -1,14 +1,12 @@
 //! Which nodes a pod wants: nodeSelector and node affinity, compiled and matched
 //! (API doc "NodeSelector"). Terms are alternatives, requirements of a term all hold; a term that is
-//! empty or malformed matches nothing.
+//! empty or malformed matches nothing. The scheduler and the DaemonSet controller go by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api_types::core::v1::{
+use crate::core::v1::{
     NodeAffinity, NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
 };
-
-use crate::node::NodeView;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
@@ -74,9 +72,9 @@ impl Term {
         Some(Self { labels: labels.collect::<Option<_>>()?, names: names.collect::<Option<_>>()? })
     }
 
-    fn matches(&self, node: &NodeView) -> bool {
-        self.labels.iter().all(|(key, test)| test.holds(node.labels.get(key).map(String::as_str)))
-            && self.names.iter().all(|test| test.holds(Some(&node.name)))
+    fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.labels.iter().all(|(key, test)| test.holds(labels.get(key).map(String::as_str)))
+            && self.names.iter().all(|test| test.holds(Some(name)))
     }
 }
 
@@ -89,8 +87,9 @@ impl Terms {
         Self(selector.node_selector_terms.iter().filter_map(Term::of).collect())
     }
 
-    pub fn matches(&self, node: &NodeView) -> bool {
-        self.0.iter().any(|term| term.matches(node))
+    /// Whether the node of this name and these labels matches.
+    pub fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.0.iter().any(|term| term.matches(name, labels))
     }
 }
 
@@ -121,9 +120,10 @@ impl NodeSelection {
         })
     }
 
-    pub fn matches(&self, node: &NodeView) -> bool {
-        self.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-            && self.terms.as_ref().is_none_or(|terms| terms.matches(node))
+    /// Whether the node of this name and these labels will do.
+    pub fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.terms.as_ref().is_none_or(|terms| terms.matches(name, labels))
     }
 }
 
@@ -161,15 +161,15 @@ impl PreferredTerm {
             .collect()
     }
 
-    pub fn matches(&self, node: &NodeView) -> bool {
-        self.term.matches(node)
+    /// Whether the node of this name and these labels is preferred.
+    pub fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.term.matches(name, labels)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::node;
 
     fn term(expressions: &[(&str, &str, &[&str])], fields: &[(&str, &str, &[&str])]) -> NodeSelectorTerm {
         let requirements = |all: &[(&str, &str, &[&str])]| {
@@ -185,9 +185,9 @@ mod tests {
     }
 
     fn check(terms: Vec<NodeSelectorTerm>, expected: bool) {
-        let node = node("a").label("zone", "x").label("cores", "8").view();
+        let labels = BTreeMap::from([("zone".into(), "x".into()), ("cores".into(), "8".into())]);
         let selector = NodeSelector { node_selector_terms: terms };
-        assert_eq!(Terms::of(&selector).matches(&node), expected, "{selector:?}");
+        assert_eq!(Terms::of(&selector).matches("a", &labels), expected, "{selector:?}");
     }
 
     #[test]
