@@ -180,9 +180,11 @@ impl Adoption {
             self.adopt
                 .iter()
                 .map(|one| patch(one, added.clone(), "finalizers"))
-                .chain(self.release.iter().map(|one| {
-                    patch(one, removed.clone(), "$deleteFromPrimitiveList/finalizers")
-                }))
+                .chain(
+                    self.release
+                        .iter()
+                        .map(|one| patch(one, removed.clone(), "$deleteFromPrimitiveList/finalizers")),
+                )
                 .collect(),
         ));
         plan

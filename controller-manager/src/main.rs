@@ -157,7 +157,8 @@ impl Work {
         };
         for row in &self.rows {
             let Ok(client) = identities.client(row.account).await else { break };
-            let recorder = Recorder::new(client.clone(), row.name, "", self.clock.clone(), shutdown.clone());
+            let recorder =
+                Recorder::new(client.clone(), row.component(), "", self.clock.clone(), shutdown.clone());
             let start = Start {
                 flags: self.flags.clone(),
                 client,

@@ -25,7 +25,10 @@ pub fn data(template: &PodTemplateSpec) -> RawExtension {
     let mut template: Value =
         serde_json::from_slice(&json::value_to_vec(template)).expect("what the codec writes is JSON");
     template["$patch"] = "replace".into();
-    RawExtension(json!({ "spec": { "template": template } }).to_string().into_bytes().into())
+    let mut patch = json!({ "spec": { "template": template } });
+    // COMPAT: kubectl compares the bytes with those that it makes itself, whose keys are in order.
+    patch.sort_all_objects();
+    RawExtension::from(&patch)
 }
 
 /// The template that a revision saves; `None` when its data is something else.

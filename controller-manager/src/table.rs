@@ -28,6 +28,7 @@ use crate::controllers::replica_set::Replicas;
 use crate::controllers::role_aggregation::RoleAggregation;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
+use crate::controllers::stateful_set::StatefulSets;
 use crate::controllers::taint_eviction::TaintEviction;
 use crate::flags::Flags;
 
@@ -39,6 +40,18 @@ pub struct Row {
     pub account: &'static str,
     /// Starts it; an error means that its flags cannot be used. `false`: the flags leave it off.
     pub start: fn(&Start) -> anyhow::Result<bool>,
+}
+
+impl Row {
+    /// Who its events come from.
+    pub fn component(&self) -> &'static str {
+        match self.name {
+            "replicationcontroller-controller" => "replication-controller",
+            "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
+            "disruption-controller" => "controllermanager",
+            name => name,
+        }
+    }
 }
 
 /// What a controller is started with.
@@ -139,6 +152,11 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(Replicas::<ReplicationController>::default(), s.flags.concurrent_rc_syncs),
     },
     Row {
+        name: "statefulset-controller",
+        account: "statefulset-controller",
+        start: |s| s.run(StatefulSets, s.flags.concurrent_statefulset_syncs),
+    },
+    Row {
         name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         start: |s| s.run(Approving, 1),
@@ -214,7 +232,6 @@ const ABSENT: &[&str] = &[
     "service-cidr-controller",
     "service-lb-controller",
     "serviceaccount-token-controller",
-    "statefulset-controller",
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",
     "token-cleaner-controller",

@@ -2,9 +2,7 @@
 //! still to be counted.
 
 use api_types::batch::v1::Job;
-use api_types::core::v1::{
-    ConditionStatus, ContainerStatus, Pod, PodCondition, PodConditionType, PodPhase,
-};
+use api_types::core::v1::{ConditionStatus, ContainerStatus, Pod, PodCondition, PodConditionType, PodPhase};
 use jiff::Timestamp;
 
 use super::Owner;
@@ -50,7 +48,8 @@ impl JobFacts {
         if !tracked && !Owner::of(&pod.metadata).is_some_and(|owner| owner.is::<Job>()) {
             return None;
         }
-        let annotation = |name: &str| pod.metadata.annotations.get(name)?.parse::<i32>().ok().filter(|n| *n >= 0);
+        let annotation =
+            |name: &str| pod.metadata.annotations.get(name)?.parse::<i32>().ok().filter(|n| *n >= 0);
         let statuses = || pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
         let ended = statuses().filter_map(|status| {
             let terminated = status.state.terminated.as_ref().filter(|t| t.exit_code != 0)?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use api_types::core::v1::{
-    ConditionStatus, NodeSelectorOperator, Pod, PodCondition, PodConditionType, PodPhase, PodSpec, Toleration,
-    Volume,
+    ConditionStatus, NodeSelectorOperator, Pod, PodCondition, PodConditionType, PodPhase, PodSpec,
+    Toleration, Volume,
 };
 use api_types::kind::Resource as _;
 use client::Key;
@@ -212,7 +212,9 @@ impl Projection for PodFacts {
                 Index {
                     name: "claim",
                     values: |key: &Key, pod: &Self, out| {
-                        out.extend(pod.claims.iter().map(|claim| format!("{}/{}", key.namespace, claim.name)));
+                        out.extend(
+                            pod.claims.iter().map(|claim| format!("{}/{}", key.namespace, claim.name)),
+                        );
                     },
                 },
                 Index {

@@ -14,4 +14,5 @@ pub mod replica_set;
 pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;
+pub mod stateful_set;
 pub mod taint_eviction;

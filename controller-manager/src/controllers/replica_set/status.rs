@@ -9,11 +9,15 @@ use api_types::value::Time;
 use client::controller::Failure;
 use jiff::Timestamp;
 
-use super::{Replicated, View};
 use super::plan::{claim, wanted};
+use super::{Replicated, View};
 
 /// The ReplicaSet with the status that it should have; `None` if it has it.
-pub(super) fn next<T: Replicated>(view: &View<T>, failure: Option<&Failure>, now: Timestamp) -> Option<ReplicaSet> {
+pub(super) fn next<T: Replicated>(
+    view: &View<T>,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> Option<ReplicaSet> {
     let status = calculate(view, failure, now);
     if status == view.set.status {
         return None;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::apps::v1::{ReplicaSet, ReplicaSetConditionType};
-use api_types::core::v1::{Pod, PodPhase};
+use api_types::core::v1::{Pod, PodPhase, ReplicationController};
 use api_types::meta::v1::{LabelSelector, Status};
 use client::controller::{Controller as _, Effect, Failure, Outcome, Plan, Step};
 use client::{Error, Key};
@@ -181,4 +181,25 @@ fn failures_show_as_a_condition_until_they_pass() {
     assert_eq!(condition.message, "pods \"web-\" is forbidden: exceeded quota");
     given.set.status = failed;
     assert!(status(&given, &Outcome::default()).unwrap().status.conditions.is_empty());
+}
+
+#[test]
+fn a_replication_controller_is_told_as_a_set_and_back() {
+    let mut controller = ReplicationController::from_set(set(2));
+    controller.metadata.name = "rc".into();
+    controller.metadata.uid = "rc-uid".into();
+    assert_eq!(ReplicationController::from_set(controller.to_set()), controller);
+    let mut given: View<ReplicationController> = View { set: controller.to_set(), ..Default::default() };
+    given.pods = vec![pod("a", |p| p.owner = Some(Owner { uid: "rc-uid".into(), ..Default::default() }))];
+    let plan = Replicas::<ReplicationController>::plan(&given, now());
+    let pod: &Pod = plan.actions()[0].effect.object().unwrap();
+    let owner = &pod.metadata.owner_references[0];
+    assert_eq!((owner.kind.as_str(), owner.api_version.as_str()), ("ReplicationController", "v1"));
+    let told = plan.actions()[0].on_success.as_ref().unwrap();
+    assert_eq!(told.regarding.kind, "ReplicationController");
+    let conclude = Replicas::<ReplicationController>::conclude(&given, &Outcome::default(), now());
+    let written: &ReplicationController = conclude.actions()[0].effect.object().unwrap();
+    assert_eq!((written.status.replicas, written.status.ready_replicas), (1, 1));
+    given.set = written.to_set();
+    assert!(Replicas::<ReplicationController>::conclude(&given, &Outcome::default(), now()).is_nothing());
 }

@@ -97,7 +97,9 @@ fn policy(set: &StatefulSet) -> (Retention, Retention) {
 
 /// Whether the reference is to an object of this kind and name, whatever its UID.
 fn names_object<T: Resource>(reference: &OwnerReference, meta: &ObjectMeta) -> bool {
-    reference.api_version == T::KIND.api_version && reference.kind == T::KIND.kind && reference.name == meta.name
+    reference.api_version == T::KIND.api_version
+        && reference.kind == T::KIND.kind
+        && reference.name == meta.name
 }
 
 fn is_stale<T: Resource>(claim: &PersistentVolumeClaim, owner: &ObjectMeta) -> bool {

@@ -18,8 +18,7 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::apps::v1::StatefulSet;
-use api_types::apps::v1::ControllerRevision;
+use api_types::apps::v1::{ControllerRevision, StatefulSet};
 use api_types::core::v1::Pod;
 use client::Key;
 use client::controller::{Controller, Failure, Hands, Outcome, Plan, Wake};

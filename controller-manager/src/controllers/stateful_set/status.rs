@@ -35,11 +35,12 @@ fn calculate(view: &View, found: &Revisions, now: Timestamp) -> StatefulSetStatu
     let count = |is: &dyn Fn(&Member<'_>) -> bool| {
         i32::try_from(members.iter().filter(|m| is(m)).count()).unwrap_or(i32::MAX)
     };
-    let of = |revision: &str| count(&|m| !m.pod.phase.is_unset() && !m.is_going() && m.revision() == revision);
+    let of =
+        |revision: &str| count(&|m| !m.pod.phase.is_unset() && !m.is_going() && m.revision() == revision);
     let mut status = StatefulSetStatus {
         observed_generation: set.metadata.generation,
         replicas: count(&|m| !m.pod.phase.is_unset()),
-        ready_replicas: count(&Member::is_running_and_ready),
+        ready_replicas: count(&|m| m.is_running_and_ready()),
         available_replicas: count(&|m| m.is_running_and_ready() && m.is_available(set, now)),
         current_replicas: of(&found.current.metadata.name),
         updated_replicas: of(&found.update.metadata.name),
@@ -49,7 +50,8 @@ fn calculate(view: &View, found: &Revisions, now: Timestamp) -> StatefulSetStatu
         conditions: set.status.conditions.clone(),
     };
     let wanted = crew::replicas(set);
-    let complete = [status.updated_replicas, status.ready_replicas, status.replicas].iter().all(|n| *n == wanted);
+    let complete =
+        [status.updated_replicas, status.ready_replicas, status.replicas].iter().all(|n| *n == wanted);
     if set.spec.update_strategy.type_ == StatefulSetUpdateStrategyType::RollingUpdate && complete {
         status.current_replicas = status.updated_replicas;
         status.current_revision.clone_from(&status.update_revision);

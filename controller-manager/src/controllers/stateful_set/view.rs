@@ -46,7 +46,8 @@ impl View {
         let numbers = pods.iter().filter_map(|(pod, _)| crew::ordinal_of(&set, &pod.name));
         let names = numbers.chain(crew::range(&set)).flat_map(|n| claims::names(&set, n));
         let store = caches.store::<ClaimObject>();
-        let claims = names.filter_map(|name| Some((name.clone(), store.find(&key.namespace, &name)?))).collect();
+        let claims =
+            names.filter_map(|name| Some((name.clone(), store.find(&key.namespace, &name)?))).collect();
         Some(Self { set, pods, revisions, claims, occupant })
     }
 
