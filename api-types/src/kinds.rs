@@ -31,6 +31,7 @@ kinds! {
     crate::core::v1::Secret,
     crate::core::v1::ServiceAccount,
     crate::core::v1::Service,
+    crate::apiregistration::v1::APIService,
     crate::apps::v1::ControllerRevision,
     crate::apps::v1::DaemonSet,
     crate::apps::v1::Deployment,
@@ -55,6 +56,8 @@ kinds! {
     crate::scheduling::v1::PriorityClass,
     crate::coordination::v1::Lease,
     crate::discovery::v1::EndpointSlice,
+    crate::flowcontrol::v1::FlowSchema,
+    crate::flowcontrol::v1::PriorityLevelConfiguration,
 }
 
 /// All rows.

@@ -6,6 +6,7 @@
 //! objects walks the table made from that declaration (`schema.rs`, `value/`).
 
 pub mod addresses;
+pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
@@ -21,6 +22,7 @@ pub mod diff;
 pub mod discovery;
 pub mod events;
 pub mod field;
+pub mod flowcontrol;
 pub mod kind;
 pub mod kinds;
 pub mod meta;

@@ -122,6 +122,8 @@ goldens! {
     "rbac.authorization.k8s.io.v1.ClusterRoleBinding": rbac::v1::ClusterRoleBinding;
     "rbac.authorization.k8s.io.v1.Role": rbac::v1::Role;
     "rbac.authorization.k8s.io.v1.RoleBinding": rbac::v1::RoleBinding;
+    "flowcontrol.apiserver.k8s.io.v1.FlowSchema": flowcontrol::v1::FlowSchema;
+    "flowcontrol.apiserver.k8s.io.v1.PriorityLevelConfiguration": flowcontrol::v1::PriorityLevelConfiguration;
     "scheduling.k8s.io.v1.PriorityClass": scheduling::v1::PriorityClass;
 }
 

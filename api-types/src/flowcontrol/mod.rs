@@ -1,0 +1,3 @@
+//! The group flowcontrol.apiserver.k8s.io.
+
+pub mod v1;
