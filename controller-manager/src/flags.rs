@@ -129,6 +129,9 @@ pub struct Flags {
     /// The number of replica sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Replicaset controller flags")]
     pub concurrent_replicaset_syncs: usize,
+    /// The number of daemon sets that are synced at once
+    #[arg(long, value_name = "int", default_value_t = 2, help_heading = "Daemonset controller flags")]
+    pub concurrent_daemonset_syncs: usize,
     /// The number of stateful sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Statefulset controller flags")]
     pub concurrent_statefulset_syncs: usize,

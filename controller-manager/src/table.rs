@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
+use crate::controllers::daemon_set::DaemonSets;
 use crate::controllers::deployment::Deployments;
 use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoint_slice_mirroring::Mirroring;
@@ -157,6 +158,11 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(StatefulSets, s.flags.concurrent_statefulset_syncs),
     },
     Row {
+        name: "daemonset-controller",
+        account: "daemon-set-controller",
+        start: |s| s.run(DaemonSets::default(), s.flags.concurrent_daemonset_syncs),
+    },
+    Row {
         name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         start: |s| s.run(Approving, 1),
@@ -208,7 +214,6 @@ const ABSENT: &[&str] = &[
     "bootstrap-signer-controller",
     "cloud-node-lifecycle-controller",
     "cronjob-controller",
-    "daemonset-controller",
     "device-taint-eviction-controller",
     "disruption-controller",
     "ephemeral-volume-controller",

@@ -1,6 +1,7 @@
 //! The controllers, a folder or file each; `crate::table` says which run and as whom.
 
 pub mod csr;
+pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoint_slice_mirroring;
