@@ -16,7 +16,7 @@ use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::settings::{Overrides, Settings};
 use crate::supervisor::{self, Status};
-use crate::{config, daemons, image, pki, readiness, teardown};
+use crate::{addons, config, daemons, image, pki, readiness, teardown};
 
 /// Unix sockets have paths of at most 107 bytes; the longest of ours is `run/containerd.sock.ttrpc`.
 const LONGEST_DIR: usize = 80;
@@ -96,6 +96,7 @@ pub async fn up(dir: &Path, overrides: &Overrides) -> anyhow::Result<()> {
     }
     readiness::wait(&cluster, &progress, Duration::from_secs(overrides.timeout)).await?;
     readiness::label_node(&cluster).await?;
+    addons::ensure(&cluster, &progress, Duration::from_secs(overrides.timeout)).await?;
     say_what_next(&cluster, &progress);
     Ok(())
 }
@@ -147,6 +148,7 @@ fn check_binaries(cluster: &Cluster) -> anyhow::Result<()> {
     let missing: Vec<PathBuf> = daemons::table(&cluster.layout, &cluster.settings)
         .into_iter()
         .map(|daemon| daemon.program)
+        .chain([cluster.settings.bin_dir.join("cluster-dns")])
         .filter(|program| match program.is_absolute() {
             true => !program.is_file(),
             false => program.to_str().and_then(packages::program).is_none(),

@@ -7,6 +7,7 @@
 //! missing, so that `up` can be repeated. Errors in this crate are read by a person and by nobody
 //! else: they are anyhow's throughout, each with the step that failed.
 
+mod addons;
 mod cluster;
 mod config;
 mod daemons;

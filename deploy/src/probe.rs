@@ -33,6 +33,18 @@ pub async fn merge_patch(
     send(address, tls, request.body(Full::from(patch.to_string()))?).await
 }
 
+/// Applies an object: server-side, over what others applied.
+pub async fn apply(
+    address: SocketAddr,
+    tls: Option<&ClientTls>,
+    path: &str,
+    object: &serde_json::Value,
+) -> anyhow::Result<(u16, Bytes)> {
+    let request = Request::patch(format!("{path}?fieldManager=kubeforge&force=true"))
+        .header("content-type", "application/apply-patch+yaml");
+    send(address, tls, request.body(Full::from(object.to_string()))?).await
+}
+
 async fn send(
     address: SocketAddr,
     tls: Option<&ClientTls>,

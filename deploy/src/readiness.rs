@@ -139,7 +139,7 @@ fn tell_failing(cluster: &Cluster, progress: &Progress, told: &mut Vec<String>) 
     }
 }
 
-fn admin(cluster: &Cluster) -> anyhow::Result<Arc<ClientTls>> {
+pub fn admin(cluster: &Cluster) -> anyhow::Result<Arc<ClientTls>> {
     let layout = &cluster.layout;
     Ok(ClientTls::load(ClientMaterial {
         ca: Some(Pem::File(layout.cert("ca"))),

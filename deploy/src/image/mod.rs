@@ -1,10 +1,11 @@
 //! Container images made here, because a fresh machine has no registry: the pause image that every
-//! pod sandbox runs, and busybox for trying things out. An image is an OCI archive ([`oci`]), which
+//! pod sandbox runs, those of our own programs, and busybox for trying things out. An image is an OCI archive ([`oci`]), which
 //! containerd's `ctr` imports.
 
 mod busybox;
 mod oci;
 mod pause;
+mod program;
 mod tar;
 
 use std::io::Write as _;
@@ -24,13 +25,27 @@ pub fn busybox(tags: &[String]) -> anyhow::Result<Vec<u8>> {
 
 /// Loads the pause image unless it is there.
 pub fn ensure_pause(layout: &Layout) -> anyhow::Result<bool> {
-    let output = ctr(layout).args(["images", "list", "-q"]).output().context("cannot run ctr")?;
-    ensure!(output.status.success(), "ctr: {}", String::from_utf8_lossy(&output.stderr).trim());
-    if String::from_utf8_lossy(&output.stdout).lines().any(|name| name == PAUSE_IMAGE) {
+    if is_loaded(layout, PAUSE_IMAGE)? {
         return Ok(false);
     }
     load(layout, "pause", &pause::archive()?)?;
     Ok(true)
+}
+
+/// Loads the image of one of our programs unless it is there, and says what it is called.
+pub fn ensure_program(layout: &Layout, path: &Path, program: &str) -> anyhow::Result<String> {
+    let binary = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = program::name(program, &binary);
+    if !is_loaded(layout, &name)? {
+        load(layout, program, &program::archive(path, program, &binary, &name)?)?;
+    }
+    Ok(name)
+}
+
+fn is_loaded(layout: &Layout, image: &str) -> anyhow::Result<bool> {
+    let output = ctr(layout).args(["images", "list", "-q"]).output().context("cannot run ctr")?;
+    ensure!(output.status.success(), "ctr: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8_lossy(&output.stdout).lines().any(|name| name == image))
 }
 
 /// Writes an archive into the cluster's folder and has containerd import it.
