@@ -18,6 +18,53 @@ fn fetch(address: &str) -> Result<String> {
 }
 
 #[test]
+fn a_pod_finds_services_by_name() -> Result<()> {
+    walk("names", |ns| {
+        ns.apply(&web("web", 1))?;
+        ns.kubectl(&["expose", "deployment", "web", "--port=80", "--target-port=http"]).succeeds()?;
+        ns.kubectl(&["create", "service", "externalname", "away", "--external-name=web.example.invalid"])
+            .succeeds()?;
+        let cluster_ip = ns.path("service/web", "{.spec.clusterIP}")?;
+        let domain = format!("{}.svc.cluster.local", ns.name);
+        // busybox pings an address before it fails to reach it: the name's, by the search list.
+        let script = format!(
+            "nslookup web.{domain}; nslookup -type=srv _http._tcp.web.{domain}; \
+             nslookup -type=cname away.{domain}; nslookup nobody.{domain}; ping -c1 -W1 web"
+        );
+        ns.kubectl(&["patch", "service", "web", "-p", r#"{"spec":{"ports":[{"port":80,"name":"http"}]}}"#])
+            .succeeds()?;
+        ns.kubectl(&[
+            "run",
+            "asker",
+            "--image",
+            BUSYBOX,
+            "--image-pull-policy=IfNotPresent",
+            "--restart=Never",
+            "--command",
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ])
+        .succeeds()?;
+        eventually("the asker ends", 60, || {
+            Ok(["Succeeded", "Failed"].contains(&ns.path("pod/asker", "{.status.phase}")?.as_str()))
+        })?;
+        let log = ns.kubectl(&["logs", "asker"]).succeeds()?;
+        for expected in [
+            format!("Address: {cluster_ip}\n"),
+            format!("100 80 web.{domain}"),
+            "canonical name = web.example.invalid".to_owned(),
+            format!("can't find nobody.{domain}: NXDOMAIN"),
+            format!("PING web ({cluster_ip})"),
+        ] {
+            ensure!(log.contains(&expected), "no {expected:?} in:\n{log}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_service_is_reached_from_everywhere() -> Result<()> {
     walk("service", |ns| {
         ns.apply(&web("web", 2))?;

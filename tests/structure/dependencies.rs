@@ -10,7 +10,7 @@ const ORDER: &[&[&str]] = &[
     &["daemon"],
     &["client"],
     &["etcd-protocol"],
-    &["kvstore", "apiserver", "scheduler", "controller-manager", "kubelet", "kube-proxy"],
+    &["kvstore", "apiserver", "scheduler", "controller-manager", "kubelet", "kube-proxy", "cluster-dns"],
     &["deploy"],
     &["ferrokube-tests"],
 ];

@@ -1,6 +1,7 @@
 //! Names that are not the cluster's: asked of other name servers, and kept for as long as they allow.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
@@ -9,6 +10,9 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
+
+/// For how long one of the other name servers is waited for: a client asks again after five seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What other name servers say.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ impl Upstream {
         // A chain of aliases is handed on whole, search lists are the client's business.
         options.preserve_intermediates = true;
         options.ndots = 0;
+        options.timeout = PATIENCE;
+        options.attempts = 1;
         options.use_hosts_file = ResolveHosts::Never;
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
         let resolver = Resolver::builder_with_config(config, TokioRuntimeProvider::default())

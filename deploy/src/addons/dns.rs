@@ -106,7 +106,7 @@ fn deployment(settings: &Settings, image: &str, labels: &Value) -> Value {
                         },
                         "readinessProbe": {
                             "httpGet": { "path": "/readyz", "port": "metrics" },
-                            "periodSeconds": 2,
+                            "periodSeconds": 1,
                         },
                         "securityContext": {
                             "allowPrivilegeEscalation": false,
