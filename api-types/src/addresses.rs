@@ -106,6 +106,29 @@ pub fn legacy_cidr(value: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// A CIDR of a newer field: canonical, or refused.
+pub fn cidr(value: &str, path: &Path, errors: &mut Errors) {
+    let before = errors.0.len();
+    legacy_cidr(value, path, errors);
+    if errors.0.len() == before
+        && let Some((address, length)) = lenient_cidr(value)
+        && format!("{address}/{length}") != value
+    {
+        errors.invalid(path, value, format!("must be in canonical form (\"{address}/{length}\")"));
+    }
+}
+
+/// The network of a CIDR, as lenient parsers read it.
+pub fn network_of(value: &str) -> Option<ipnet::IpNet> {
+    let (address, length) = lenient_cidr(value)?;
+    ipnet::IpNet::new(address, length).ok().map(|net| net.trunc())
+}
+
+/// Whether lenient parsers read this as an address.
+pub fn is_ip(value: &str) -> bool {
+    lenient(value).is_some()
+}
+
 fn network(address: IpAddr, length: u8) -> IpAddr {
     ipnet::IpNet::new(address, length).map_or(address, |net| net.network())
 }

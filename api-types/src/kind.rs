@@ -217,6 +217,8 @@ pub enum NameRule {
     Subdomain,
     /// Whatever fits into a path (RBAC).
     PathSegment,
+    /// A canonical IP address (IPAddress).
+    Address,
 }
 
 /// What a kind's objects do on their way to the store. Every method is pure.

@@ -27,6 +27,8 @@ pub mod kind;
 pub mod kinds;
 pub mod meta;
 pub mod names;
+pub mod networking;
+pub mod node;
 mod open_enum;
 pub mod policy;
 pub mod rbac;

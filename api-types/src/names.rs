@@ -105,6 +105,37 @@ pub fn dns1123_subdomain_with_underscore(name: &str) -> Vec<String> {
     wrong
 }
 
+/// `*.` and a subdomain: hosts of an Ingress.
+pub fn wildcard_subdomain(name: &str) -> Vec<String> {
+    const TEXT: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+    let mut wrong = Vec::new();
+    if name.len() > 253 {
+        wrong.push(length_text(253));
+    }
+    if !name.strip_prefix("*.").is_some_and(|rest| SUBDOMAIN_RE.is_match(rest)) {
+        let pattern = format!("\\*\\.{LABEL}(\\.{LABEL})*");
+        wrong.push(regex_text(TEXT, &pattern, &["*.example.com"]));
+    }
+    wrong
+}
+
+/// `example.com/path`: names of controllers.
+pub fn validate_prefixed_path(value: &str, path: &Path, errors: &mut Errors) {
+    const PATTERN: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
+    if value.is_empty() {
+        return errors.required(path, "");
+    }
+    let Some((host, rest)) = value.split_once('/').filter(|(h, r)| !h.is_empty() && !r.is_empty()) else {
+        let text = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return errors.invalid(path, value, text);
+    };
+    errors.wrong(path, host, dns1123_subdomain(host));
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    if !rest.bytes().all(fits) {
+        errors.invalid(path, rest, regex_text("Invalid path", PATTERN, &[]));
+    }
+}
+
 /// Name of an HTTP header.
 pub fn http_header(name: &str) -> Vec<String> {
     const TEXT: &str = "a valid HTTP header must consist of alphanumeric characters or '-'";

@@ -116,6 +116,12 @@ goldens! {
     "core.v1.UpdateOptions": meta::v1::UpdateOptions;
     "discovery.k8s.io.v1.EndpointSlice": discovery::v1::EndpointSlice;
     "events.k8s.io.v1.Event": events::v1::Event;
+    "networking.k8s.io.v1.IPAddress": networking::v1::IPAddress;
+    "networking.k8s.io.v1.Ingress": networking::v1::Ingress;
+    "networking.k8s.io.v1.IngressClass": networking::v1::IngressClass;
+    "networking.k8s.io.v1.NetworkPolicy": networking::v1::NetworkPolicy;
+    "networking.k8s.io.v1.ServiceCIDR": networking::v1::ServiceCIDR;
+    "node.k8s.io.v1.RuntimeClass": node::v1::RuntimeClass;
     "policy.v1.Eviction": policy::v1::Eviction;
     "policy.v1.PodDisruptionBudget": policy::v1::PodDisruptionBudget;
     "rbac.authorization.k8s.io.v1.ClusterRole": rbac::v1::ClusterRole;

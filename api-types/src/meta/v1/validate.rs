@@ -34,6 +34,11 @@ impl NameRule {
             Self::Dns1035Label => names::dns1035_label(name),
             Self::Subdomain => names::dns1123_subdomain(name),
             Self::PathSegment => names::path_segment(name),
+            Self::Address => {
+                let mut errors = Errors::default();
+                crate::addresses::ip(name, &Path::default(), &mut errors);
+                errors.0.into_iter().map(|error| error.detail).collect()
+            }
         }
     }
 

@@ -21,7 +21,7 @@ const DEPRECATED_ANNOTATIONS: [(&str, &str); 3] = [
 ];
 
 /// What is said of an old label of nodes.
-fn deprecated_node_label(label: &str) -> Option<&'static str> {
+pub(crate) fn deprecated_node_label(label: &str) -> Option<&'static str> {
     Some(match label {
         "beta.kubernetes.io/arch" => "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
         "beta.kubernetes.io/os" => "deprecated since v1.14; use \"kubernetes.io/os\" instead",

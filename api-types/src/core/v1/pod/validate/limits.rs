@@ -56,7 +56,7 @@ pub(super) fn of_container(
 }
 
 /// What a pod costs besides its containers; checked like limits.
-pub(super) fn overhead(overhead: &ResourceList, path: &Path, errors: &mut Errors) {
+pub(crate) fn overhead(overhead: &ResourceList, path: &Path, errors: &mut Errors) {
     let limits = ResourceRequirements { limits: overhead.clone(), ..ResourceRequirements::default() };
     requirements(&limits, container_resource, path, errors);
 }

@@ -18,10 +18,10 @@ mod toleration;
 mod update;
 mod volume;
 
-pub(crate) use limits::quantity;
+pub(crate) use limits::{overhead, quantity};
 pub(crate) use probe::port as port_number_or_name;
 pub(super) use status::status_update;
-pub(crate) use toleration::taint_effect;
+pub(crate) use toleration::{taint_effect, tolerations};
 pub(super) use update::{ephemeral_containers_update, update};
 
 use super::*;

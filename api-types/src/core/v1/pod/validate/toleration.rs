@@ -9,7 +9,7 @@ pub(crate) fn taint_effect(effect: &TaintEffect, path: &Path, errors: &mut Error
     errors.required_choice(path, effect.as_str(), &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
 }
 
-pub(super) fn tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
+pub(crate) fn tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
     for (place, toleration) in tolerations.iter().enumerate() {
         let path = path.index(place);
         let operator = path.child("operator");
