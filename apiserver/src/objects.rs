@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use crate::bootstrap::{Existing, Objects, ObjectsError};
 use crate::call::{Call, Target, Warnings};
 use crate::query::Query;
-use crate::registry::{self, OBJECT};
+use crate::registry::{self, Aspect, OBJECT};
 use crate::request::{RequestInfo, User};
 use crate::server::Server;
 use crate::status::ApiError;
@@ -64,6 +64,21 @@ fn failed(verb: &'static str, kind: &'static Kind, name: &str, error: &ApiError)
     }
 }
 
+impl Registry {
+    /// Writes one part of an object over the revision that it carries.
+    ///
+    /// # Errors
+    /// `Changed` when there is another revision.
+    pub async fn update_as(&self, mut object: Box<dyn Object>, aspect: Aspect) -> Result<(), ObjectsError> {
+        let (kind, name) = (object.kind(), object.meta().name.clone());
+        let target = target(kind, &object.meta().namespace, &name)?;
+        target.row.default(&mut *object);
+        let made =
+            registry::update::update_object(&self.0, &own_call(), &target, aspect, object, false).await;
+        made.map(|_| ()).map_err(|e| failed("update", kind, &name, &e))
+    }
+}
+
 #[async_trait::async_trait]
 impl Objects for Registry {
     async fn get(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<Existing, ObjectsError> {
@@ -113,13 +128,8 @@ impl Objects for Registry {
         made.map(|_| ()).map_err(|e| failed("create", kind, &name, &e))
     }
 
-    async fn update(&self, mut object: Box<dyn Object>) -> Result<(), ObjectsError> {
-        let (kind, name) = (object.kind(), object.meta().name.clone());
-        let target = target(kind, &object.meta().namespace, &name)?;
-        target.row.default(&mut *object);
-        let made =
-            registry::update::update_object(&self.0, &own_call(), &target, OBJECT, object, false).await;
-        made.map(|_| ()).map_err(|e| failed("update", kind, &name, &e))
+    async fn update(&self, object: Box<dyn Object>) -> Result<(), ObjectsError> {
+        self.update_as(object, OBJECT).await
     }
 
     async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), ObjectsError> {

@@ -101,6 +101,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     // Shut down with the requests: its last act needs the store only.
     let leaving = shutdown.child();
     let own = service::Own { ip: own_ip(&flags), port: flags.serving.secure_port };
+    tokio::spawn(service::repair(server.clone(), background.clone()));
     let advertising = tokio::spawn(service::reconcile(server.clone(), own, leaving));
 
     shutdown.wait().await;
@@ -230,6 +231,7 @@ async fn bootstrap(server: &Arc<Server>, fresh: &Fresh) {
     fresh.namespaces.ok();
     retried(|| bootstrap::ensure_priority_classes(&objects)).await;
     fresh.priorities.ok();
+    retried(|| service::ensure_default(server, &objects)).await;
     retried(|| bootstrap::ensure_policy(&objects)).await;
     fresh.policy.ok();
     tracing::info!("The cluster has what every cluster has");

@@ -2,8 +2,8 @@
 
 use super::{
     Plugin, always, certificate_approval, certificate_signing, certificate_subject_restriction,
-    default_toleration_seconds, namespace_lifecycle, node_restriction, pod_security, priority,
-    service_account, taint_nodes_by_condition,
+    default_ingress_class, default_toleration_seconds, namespace_lifecycle, node_restriction, pod_security,
+    priority, runtime_class, service_account, taint_nodes_by_condition,
 };
 
 /// What this server knows of a plugin.
@@ -52,8 +52,7 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("PodGroupProtection", ON, Idle),
     ("OwnerReferencesPermissionEnforcement", OFF, Unsupported),
     ("PersistentVolumeClaimResize", ON, Idle),
-    // RuntimeClass
-    ("RuntimeClass", ON, Idle),
+    ("RuntimeClass", ON, Here(|| Box::new(runtime_class::RuntimeClass))),
     ("CertificateApproval", ON, Here(|| Box::new(certificate_approval::CertificateApproval))),
     ("CertificateSigning", ON, Here(|| Box::new(certificate_signing::CertificateSigning))),
     // ClusterTrustBundle
@@ -63,8 +62,7 @@ static PLUGINS: &[(&str, bool, Row)] = &[
         ON,
         Here(|| Box::new(certificate_subject_restriction::CertificateSubjectRestriction)),
     ),
-    // Ingress
-    ("DefaultIngressClass", ON, Idle),
+    ("DefaultIngressClass", ON, Here(|| Box::new(default_ingress_class::DefaultIngressClass))),
     ("DenyServiceExternalIPs", OFF, Here(|| Box::new(always::DenyServiceExternalIPs))),
     // What these four act on is behind features that are off, or subresources that are not there.
     ("PodTopologyLabels", ON, Idle),

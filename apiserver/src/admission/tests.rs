@@ -3,12 +3,17 @@
 use super::*;
 use crate::authz::Rules;
 use crate::request::{Attributes, Decision};
-use crate::views::{CatchUp, Life, NamespaceView, NodeView, PodView, PriorityClassView, ServiceAccountView};
+use crate::views::{
+    CatchUp, IngressClassView, Life, NamespaceView, NodeView, PodView, PriorityClassView, ServiceAccountView,
+};
 use api_types::authentication::v1::{BoundObjectReference, TokenRequest};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::coordination::v1::Lease;
 use api_types::core::v1::{Container, Namespace, Node, Pod, PreemptionPolicy, Taint};
+use api_types::core::v1::{TaintEffect, Toleration, TolerationOperator};
 use api_types::meta::v1::OwnerReference;
+use api_types::networking::v1::Ingress;
+use api_types::node::v1::{Overhead, RuntimeClass, Scheduling};
 use api_types::scheduling::v1::PriorityClass;
 use daemon::clock::System;
 use parking_lot::Mutex;
@@ -506,4 +511,82 @@ fn flags_choose_among_known_plugins() {
     ] {
         assert_eq!(count(&enable, &disable).unwrap_err().to_string(), text);
     }
+}
+
+#[tokio::test]
+async fn an_ingress_gets_the_newest_default_class() {
+    let cluster = cluster();
+    let class = |name: &str, is_default: bool, created: i64| {
+        let created = jiff::Timestamp::from_second(created).ok();
+        cluster.views.ingress_classes.put("", name, IngressClassView { is_default, created });
+    };
+    let mut ingress = Ingress::default();
+    ingress.metadata.namespace = "web".into();
+    ingress.metadata.name = "a".into();
+    let created = async |ingress: &Ingress| {
+        let mut ingress = ingress.clone();
+        cluster.write(Operation::Create, "ingresses", &mut ingress, None).await.unwrap();
+        ingress.spec.ingress_class_name
+    };
+    class("other", false, 9);
+    assert_eq!(created(&ingress).await, None);
+    class("old", true, 1);
+    class("new", true, 2);
+    assert_eq!(created(&ingress).await.as_deref(), Some("new"));
+    ingress.spec.ingress_class_name = Some("other".into());
+    assert_eq!(created(&ingress).await.as_deref(), Some("other"));
+}
+
+#[tokio::test]
+async fn a_pod_gets_what_its_runtime_class_says() {
+    let cluster = cluster();
+    let mut class = RuntimeClass { handler: "runsc".into(), ..RuntimeClass::default() };
+    let mut overhead = Overhead::default();
+    overhead.pod_fixed.insert("cpu".into(), "250m".parse().unwrap());
+    class.overhead = Some(Box::new(overhead));
+    let toleration =
+        Toleration { key: "sandbox".into(), operator: TolerationOperator::Exists, ..Toleration::default() };
+    let narrow = Toleration { effect: TaintEffect::NoSchedule, ..toleration.clone() };
+    class.scheduling = Some(Box::new(Scheduling {
+        node_selector: [("sandbox".to_owned(), "yes".to_owned())].into(),
+        tolerations: vec![toleration.clone()],
+    }));
+    cluster.views.runtime_classes.put("", "gvisor", class);
+    let pod = |change: fn(&mut Pod)| {
+        let mut pod = Pod::default();
+        pod.metadata.namespace = "web".into();
+        pod.metadata.name = "a".into();
+        pod.spec.containers = vec![Container { name: "c".into(), ..Container::default() }];
+        pod.spec.runtime_class_name = Some("gvisor".into());
+        change(&mut pod);
+        pod
+    };
+    let mut own = pod(|_| {});
+    own.spec.tolerations = vec![narrow];
+    cluster.write(Operation::Create, "pods", &mut own, None).await.unwrap();
+    assert_eq!(own.spec.overhead["cpu"].to_string(), "250m");
+    assert_eq!(own.spec.node_selector["sandbox"], "yes");
+    let sandbox: Vec<&Toleration> = own.spec.tolerations.iter().filter(|t| t.key == "sandbox").collect();
+    assert_eq!(sandbox, [&toleration], "the wider one stays");
+    let refused = async |mut pod: Pod| {
+        cluster.write(Operation::Create, "pods", &mut pod, None).await.expect_err("refused")
+    };
+    assert!(
+        refused(pod(|p| p.spec.runtime_class_name = Some("none".into())))
+            .await
+            .ends_with("pod rejected: RuntimeClass \"none\" not found")
+    );
+    assert!(
+        refused(pod(|p| _ = p.spec.node_selector.insert("sandbox".into(), "no".into()))).await.ends_with(
+            "conflict: runtimeClass.scheduling.nodeSelector[sandbox] = yes; pod.spec.nodeSelector[sandbox] = no"
+        )
+    );
+    assert!(
+        refused(pod(|p| {
+            p.spec.runtime_class_name = None;
+            p.spec.overhead.insert("cpu".into(), "1".parse().unwrap());
+        }))
+        .await
+        .ends_with("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
+    );
 }

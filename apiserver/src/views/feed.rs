@@ -6,6 +6,8 @@ use crate::storage::log::Batch;
 use crate::storage::{Entry, Kv, Storage};
 use api_types::Resource;
 use api_types::core::v1::{Namespace, Node, Pod, Secret, ServiceAccount};
+use api_types::networking::v1::IngressClass;
+use api_types::node::v1::RuntimeClass;
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::scheduling::v1::PriorityClass;
 use daemon::shutdown::Shutdown;
@@ -111,6 +113,8 @@ impl Feed {
         follow(storage.of::<Node>(), into::<Node, _>(views, |v| &v.nodes));
         follow(storage.of::<Secret>(), into::<Secret, _>(views, |v| &v.secrets));
         follow(storage.of::<PriorityClass>(), into::<PriorityClass, _>(views, |v| &v.priority_classes));
+        follow(storage.of::<IngressClass>(), into::<IngressClass, _>(views, |v| &v.ingress_classes));
+        follow(storage.of::<RuntimeClass>(), into::<RuntimeClass, _>(views, |v| &v.runtime_classes));
         follow(storage.of::<Pod>(), Box::new(IntoPods(views.clone())));
         Arc::new(feed)
     }

@@ -15,10 +15,12 @@ pub use feed::Feed;
 pub use lister::Lister;
 pub use pods::Pods;
 pub use project::{
-    Life, NamespaceView, NodeView, PodReferences, PodView, PriorityClassView, SecretView, ServiceAccountView,
+    IngressClassView, Life, NamespaceView, NodeView, PodReferences, PodView, PriorityClassView, SecretView,
+    ServiceAccountView,
 };
 
 use crate::authz::rbac::Policy;
+use api_types::node::v1::RuntimeClass;
 use std::sync::Arc;
 
 /// All views. Cluster-wide kinds are under the empty namespace.
@@ -32,6 +34,8 @@ pub struct Views {
     pub nodes: Lister<NodeView>,
     pub secrets: Lister<SecretView>,
     pub priority_classes: Lister<PriorityClassView>,
+    pub ingress_classes: Lister<IngressClassView>,
+    pub runtime_classes: Lister<RuntimeClass>,
 }
 
 /// Lets the views reach the state that the store has now.

@@ -5,6 +5,7 @@ use api_types::core::v1::{
     PreemptionPolicy, Secret, ServiceAccount, Volume,
 };
 use api_types::meta::v1::ObjectMeta;
+use api_types::networking::v1::IngressClass;
 use api_types::scheduling::v1::PriorityClass;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,18 @@ impl From<PriorityClass> for PriorityClassView {
             global_default: class.global_default,
             preemption_policy: class.preemption_policy,
         }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IngressClassView {
+    pub is_default: bool,
+    pub created: Option<Timestamp>,
+}
+
+impl From<IngressClass> for IngressClassView {
+    fn from(class: IngressClass) -> Self {
+        Self { is_default: class.is_default(), created: class.metadata.creation_timestamp.map(|at| at.0) }
     }
 }
 

@@ -71,12 +71,13 @@ pub async fn reconcile(server: Arc<Server>, own: Own, shutdown: Shutdown) {
     }
 }
 
-async fn round(server: &Server, objects: &Registry, own: Own) -> Result<(), Failed> {
+async fn round(server: &Arc<Server>, objects: &Registry, own: Own) -> Result<(), Failed> {
     hold(server, own).await?;
     let namespace = objects.get(Namespace::facts(), "", NAMESPACE).await?;
     if namespace.is_none() {
         return Ok(());
     }
+    super::ensure_default(server, objects).await?;
     if objects.get(Service::facts(), NAMESPACE, NAME).await?.is_none() {
         ignore_race(objects.create(Box::new(service(server, own))).await)?;
     }

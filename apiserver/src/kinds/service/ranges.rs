@@ -45,8 +45,7 @@ impl FromStr for IpRanges {
 /// Addresses that can be given out: not the network's own, and for IPv4 not its broadcast address.
 fn usable(range: &IpNet) -> u128 {
     let bits = u32::from(range.max_prefix_len() - range.prefix_len());
-    // COMPAT: upstream uses no more than 2^16 addresses of an IPv6 range.
-    let size = if range.addr().is_ipv4() { 1u128 << bits } else { 1u128 << bits.min(16) };
+    let size = 1u128 << bits.min(63);
     size.saturating_sub(if range.addr().is_ipv4() { 2 } else { 1 })
 }
 
@@ -76,27 +75,29 @@ impl IpRanges {
         offset(&self.0[0], 1)
     }
 
-    pub fn contain(&self, ip: IpAddr) -> bool {
-        self.0.iter().any(|range| {
-            range.contains(&ip) && ip != range.network() && (ip.is_ipv6() || ip != range.broadcast())
-        })
+    /// The ranges themselves, the default first.
+    pub fn all(&self) -> &[IpNet] {
+        &self.0
     }
+}
 
-    /// The range of the address's family, for messages.
-    pub fn text(&self, ip: IpAddr) -> String {
-        let range = self.0.iter().find(|range| range.addr().is_ipv4() == ip.is_ipv4()).unwrap_or(&self.0[0]);
-        range.to_string()
-    }
+/// Whether an address of the range can be given out: not the network's own, nor its broadcast address.
+pub fn gives(range: &IpNet, ip: IpAddr) -> bool {
+    range.contains(&ip) && ip != range.network() && (ip.is_ipv6() || ip != range.broadcast())
+}
 
-    /// A free address. The lower part of a range is left to those who ask for an address by name
-    /// (KEP-3070) as long as the upper part has some. `random` gives a number of a range.
-    pub fn pick(
-        &self,
-        family: &IPFamily,
-        taken: impl Fn(IpAddr) -> bool,
-        random: impl Fn(std::ops::Range<u64>) -> u64,
-    ) -> Option<IpAddr> {
-        let range = self.0.iter().find(|range| family_of(range.addr()) == *family)?;
+/// A free address of the family out of one of the ranges. The lower part of a range is left to those
+/// who ask for an address by name (KEP-3070) as long as the upper part has some. `random` gives a
+/// number of a range.
+pub fn pick(
+    ranges: &[IpNet],
+    family: &IPFamily,
+    taken: impl Fn(IpAddr) -> bool,
+    random: impl Fn(std::ops::Range<u64>) -> u64,
+) -> Option<IpAddr> {
+    let fitting: Vec<&IpNet> = ranges.iter().filter(|range| family_of(range.addr()) == *family).collect();
+    let first = if fitting.len() > 1 { random(0..fitting.len() as u64) as usize } else { 0 };
+    for range in fitting.iter().cycle().skip(first).take(fitting.len()) {
         let size = u64::try_from(usable(range)).unwrap_or(u64::MAX);
         let reserved = if size < 16 { 0 } else { (size / 16).clamp(16, 256).min(size) };
         for (low, high) in [(reserved, size), (0, reserved)] {
@@ -104,13 +105,13 @@ impl IpRanges {
                 continue;
             }
             let start = random(low..high);
-            let free = (start..high).chain(low..start).map(|n| offset(range, u128::from(n) + 1));
-            if let Some(ip) = free.into_iter().find(|ip| !taken(*ip)) {
+            let mut all = (start..high).chain(low..start).map(|n| offset(range, u128::from(n) + 1));
+            if let Some(ip) = all.find(|ip| !taken(*ip)) {
                 return Some(ip);
             }
         }
-        None
     }
+    None
 }
 
 /// `30000-32767`, or `30000+2767`.
@@ -161,7 +162,7 @@ mod tests {
     fn the_upper_part_is_given_out_first() {
         let ranges = ranges("10.0.0.0/24");
         let picked = |taken: &dyn Fn(IpAddr) -> bool| {
-            ranges.pick(&IPFamily::IPv4, taken, |r| r.start).map(|ip| ip.to_string())
+            pick(ranges.all(), &IPFamily::IPv4, taken, |r| r.start).map(|ip| ip.to_string())
         };
         assert_eq!(picked(&|_| false).as_deref(), Some("10.0.0.17"));
         let upper = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[3] > 16);
@@ -172,7 +173,10 @@ mod tests {
     #[test]
     fn network_and_broadcast_are_nobodys() {
         let ranges = ranges("10.0.0.0/24,fd00::/108");
-        let contain = |ip: &str| ranges.contain(ip.parse().expect("an IP"));
+        let contain = |ip: &str| {
+            let ip = ip.parse().expect("an IP");
+            ranges.all().iter().any(|range| gives(range, ip))
+        };
         assert!(contain("10.0.0.1") && contain("10.0.0.254") && contain("fd00::1"));
         assert!(!contain("10.0.0.0") && !contain("10.0.0.255") && !contain("10.0.1.1"));
         assert_eq!(ranges.first().to_string(), "10.0.0.1");
