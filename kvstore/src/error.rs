@@ -82,6 +82,12 @@ pub enum Error {
     InvalidAuthManagement,
     #[error("etcdserver: revision of auth store is old")]
     AuthOldRevision,
+    #[error("auth: authentication failed, password was given for no password user")]
+    NoPasswordUser,
+    #[error("auth: token signing attempted with verify-only key")]
+    VerifyOnly,
+    #[error("bcrypt: password length exceeds 72 bytes")]
+    PasswordTooLong,
     #[error("etcdserver: no leader")]
     NoLeader,
     #[error("etcdserver: not leader")]
@@ -92,6 +98,10 @@ pub enum Error {
     Stopped,
     #[error("etcdserver: request timed out")]
     Timeout,
+    #[error("etcdserver: wrong downgrade target version format")]
+    WrongDowngradeVersion,
+    #[error("etcdserver: invalid downgrade target version")]
+    InvalidDowngradeTarget,
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
     #[error("etcdserver: bad leader transferee")]
@@ -121,6 +131,8 @@ impl Error {
             | AuthFailed
             | PermissionNotGiven
             | InvalidAuthManagement
+            | WrongDowngradeVersion
+            | InvalidDowngradeTarget
             | AuthOldRevision => Code::InvalidArgument,
             Compacted | FutureRevision | LeaseTtlTooLarge => Code::OutOfRange,
             NoSpace | TooManyRequests => Code::ResourceExhausted,
@@ -144,6 +156,8 @@ impl Error {
             PermissionDenied => Code::PermissionDenied,
             InvalidAuthToken => Code::Unauthenticated,
             NoLeader | LeaderChanged | Stopped | Timeout => Code::Unavailable,
+            // COMPAT: etcd has no code of its own for these.
+            NoPasswordUser | VerifyOnly | PasswordTooLong => Code::Unknown,
             Corrupt => Code::DataLoss,
             Unsupported(_) => Code::Unimplemented,
             Internal(_) => Code::Internal,

@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use daemon::flags::GoDuration;
 
+use crate::auth::password;
+
 /// A key-value store that speaks etcd's v3 API.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "kvstore")]
@@ -101,6 +103,16 @@ pub struct Flags {
     #[arg(long, default_value = "", help_heading = "Security")]
     pub peer_trusted_ca_file: String,
 
+    /// How users get tokens: simple, or jwt with its options (jwt,sign-method=RS256,priv-key=FILE,ttl=10m)
+    #[arg(long, default_value = "simple", help_heading = "Auth")]
+    pub auth_token: String,
+    /// Time (in seconds) after which an unused simple token ends
+    #[arg(long, default_value_t = 300, help_heading = "Auth")]
+    pub auth_token_ttl: u64,
+    /// Cost of hashing passwords, from 4 to 31
+    #[arg(long, default_value_t = 10, help_heading = "Auth")]
+    pub bcrypt_cost: u32,
+
     /// URLs that serve /metrics and /health without TLS client certificates; beside the client URLs
     #[arg(long, default_value = "", help_heading = "Profiling and Monitoring")]
     pub listen_metrics_urls: String,
@@ -128,13 +140,10 @@ pub struct Flags {
 
 /// etcd's flags that are refused, with their environment variables.
 const UNSUPPORTED: &[&str] = &[
-    "auth-token",
-    "auth-token-ttl",
     "auto-tls",
     "backend-batch-interval",
     "backend-batch-limit",
     "backend-bbolt-freelist-type",
-    "bcrypt-cost",
     "cipher-suites",
     "client-cert-allowed-hostname",
     "client-cert-file",
@@ -311,6 +320,26 @@ impl Flags {
             0 => Some(DEFAULT_QUOTA),
             bytes => u64::try_from(bytes).ok(),
         }
+    }
+
+    /// Shortest lease in seconds: one and a half election timeouts, rounded up.
+    pub fn min_lease_ttl(&self) -> i64 {
+        let ticks = self.election_timeout / self.heartbeat_interval.max(1);
+        let milliseconds = 3 * ticks / 2 * self.heartbeat_interval;
+        i64::try_from(milliseconds.div_ceil(1000)).unwrap_or(i64::MAX)
+    }
+
+    /// COMPAT: a cost that bcrypt does not know gives way to the default.
+    pub fn bcrypt_cost(&self) -> u32 {
+        if password::COSTS.contains(&self.bcrypt_cost) {
+            return self.bcrypt_cost;
+        }
+        tracing::warn!(
+            given = self.bcrypt_cost,
+            used = password::DEFAULT_COST,
+            "--bcrypt-cost is out of range (4 to 31)"
+        );
+        password::DEFAULT_COST
     }
 
     pub fn auto_compaction(&self) -> Result<AutoCompaction, FlagError> {

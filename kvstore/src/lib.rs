@@ -8,6 +8,7 @@
 //! snapshot and log. Reads never wait for the disk's sync or for the writer.
 
 pub mod api;
+pub mod auth;
 pub mod data_dir;
 pub mod disk_space;
 pub mod error;

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::api::{self, Context};
+use crate::auth::tokens::Provider;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk_space::DiskSpace;
 use crate::flags::{Flags, Url, urls};
@@ -30,6 +31,7 @@ use crate::tasks;
 /// Runs a member until shutdown. Returns an error when it could not start or could not go on.
 pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
     flags.check()?;
+    let tokens = Arc::new(Provider::parse(&flags.auth_token).context("--auth-token")?);
     // Before anything is opened: a port in use must not cost a recovery.
     let listeners = Listeners::bind(&flags, &shutdown).await?;
     let peer_urls = flags.initial_advertise_peer_urls.clone();
@@ -46,6 +48,7 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
     let raft = start_raft(&flags, identity, log, shared.clone()).await?;
     let fatal = Arc::new(Notify::new());
     let space = Arc::new(DiskSpace::new(vec![data.snapshots(), data.wal().to_owned()]));
+    shared.tokens.set_ttl(flags.auth_token_ttl);
     let proposer = Proposer::new(raft.clone(), fatal.clone(), space, flags.max_request_bytes);
     let context = Context {
         proposer,
@@ -56,6 +59,10 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
         max_txn_ops: flags.max_txn_ops,
         max_request_bytes: flags.max_request_bytes,
         progress_interval: flags.watch_progress_notify_interval.0,
+        min_lease_ttl: flags.min_lease_ttl(),
+        tokens,
+        bcrypt_cost: flags.bcrypt_cost(),
+        client_cert_auth: flags.client_cert_auth,
         shutdown: shutdown.clone(),
     };
     publish(&context, &flags).await?;

@@ -56,8 +56,8 @@ async fn expire_leases(context: Context) -> anyhow::Result<()> {
             continue;
         }
         let revocations = futures::stream::iter(expired).map(|id| {
-            let proposer = &context.proposer;
-            async move { proposer.propose(Kind::LeaseRevoke(pb::LeaseRevokeRequest { id })).await }
+            let context = &context;
+            async move { context.expire_lease(id).await }
         });
         let mut results = revocations.buffer_unordered(REVOCATIONS);
         let mut failed = None;

@@ -311,7 +311,4 @@ async fn what_is_not_there_says_so() {
     assert_eq!(error.code(), Code::Unimplemented);
     let error = cluster.member_remove(pb::MemberRemoveRequest { id: 1 }).await.unwrap_err();
     check(error, Code::NotFound, "etcdserver: member not found");
-    let mut auth = pb::auth_client::AuthClient::new(member.channel());
-    assert_eq!(auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap_err().code(), Code::Unimplemented);
-    assert!(!auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner().enabled);
 }

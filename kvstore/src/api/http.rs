@@ -76,6 +76,7 @@ fn observe(context: &Context) {
     metrics.db_size.set(context.shared.reader.state().size() as i64);
     metrics.db_size_in_use.set(context.shared.live_bytes() as i64);
     metrics.quota.set(context.quota.unwrap_or(0) as i64);
+    metrics.auth_revision.set(context.shared.auth.load().revision() as i64);
     metrics.keys.set(view.index.len() as i64);
     metrics.current_revision.set(view.revision);
     metrics.compact_revision.set(view.compacted);

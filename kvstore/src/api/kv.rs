@@ -5,9 +5,10 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{Context, unexpected};
+use crate::auth::{AuthTable, Caller, check};
 use crate::error::Error;
 use crate::metrics;
-use crate::mvcc::{self, Keyspace, Leases, Txn, View};
+use crate::mvcc::{self, KeyRange, Keyspace, Leases, Txn, View};
 use crate::raft::command::{Answer, Kind};
 
 pub struct Kv(pub Context);
@@ -19,27 +20,32 @@ const RETRIES: usize = 10;
 impl pb::kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         metrics::get().ranges.inc();
-        let request = request.into_inner();
-        mvcc::check_range(&request)?;
-        if !request.serializable {
+        mvcc::check_range(request.get_ref())?;
+        if !request.get_ref().serializable {
             self.0.proposer.read_barrier().await?;
         }
+        let caller = self.0.caller(&request).await?;
+        let request = request.into_inner();
+        let keys = KeyRange::new(&request.key, &request.range_end);
+        self.permit(&caller, |table, caller| table.read(caller, keys))?;
         let reader = &self.0.shared.reader;
         let read =
             || self.read(|view| mvcc::range(&view.index, view.revision, view.compacted, reader, &request));
         // Many records take a while: the other tasks of this thread go elsewhere.
         let many = !request.range_end.is_empty() && request.limit != 1;
         let (mut answer, view) = if many { tokio::task::block_in_place(read) } else { read() }?;
+        self.unchanged(&caller)?;
         answer.header = self.0.header(view.revision);
         Ok(Response::new(answer))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         metrics::get().puts.inc();
+        let caller = self.0.caller(&request).await?;
         let request = request.into_inner();
         mvcc::check_put(&request)?;
         let bytes = request.key.len() + request.value.len();
-        match self.0.propose_growth(Kind::Put(request), bytes).await? {
+        match self.0.propose_growth(Kind::Put(request), bytes, caller).await? {
             Answer::Put(mut answer) => {
                 answer.header = self.0.completed(answer.header);
                 Ok(Response::new(answer))
@@ -53,11 +59,12 @@ impl pb::kv_server::Kv for Kv {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         metrics::get().deletes.inc();
+        let caller = self.0.caller(&request).await?;
         let request = request.into_inner();
         if request.key.is_empty() {
             return Err(Error::EmptyKey.into());
         }
-        match self.0.proposer.propose(Kind::DeleteRange(request)).await? {
+        match self.0.proposer.propose_by(Kind::DeleteRange(request), caller).await? {
             Answer::DeleteRange(mut answer) => {
                 answer.header = self.0.completed(answer.header);
                 Ok(Response::new(answer))
@@ -68,11 +75,17 @@ impl pb::kv_server::Kv for Kv {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         metrics::get().txns.inc();
-        let request = request.into_inner();
-        mvcc::check_txn(&request, self.0.max_txn_ops)?;
-        if mvcc::is_read_only(&request) {
+        mvcc::check_txn(request.get_ref(), self.0.max_txn_ops)?;
+        let read_only = mvcc::is_read_only(request.get_ref());
+        if read_only && !mvcc::is_serializable(request.get_ref()) {
             self.0.proposer.read_barrier().await?;
+        }
+        let caller = self.0.caller(&request).await?;
+        let request = request.into_inner();
+        if read_only {
+            self.permit(&caller, |table, caller| check::txn(table, caller, &request))?;
             let (mut answer, _) = self.read(|view| self.read_txn(view, &request))?;
+            self.unchanged(&caller)?;
             answer.header = self.0.completed(answer.header);
             return Ok(Response::new(answer));
         }
@@ -82,9 +95,9 @@ impl pb::kv_server::Kv for Kv {
                 Kind::Txn(txn) => txn.encoded_len(),
                 _ => 0,
             };
-            self.0.propose_growth(kind, bytes).await?
+            self.0.propose_growth(kind, bytes, caller).await?
         } else {
-            self.0.proposer.propose(kind).await?
+            self.0.proposer.propose_by(kind, caller).await?
         };
         match proposed {
             Answer::Txn(mut answer) => {
@@ -99,9 +112,10 @@ impl pb::kv_server::Kv for Kv {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let caller = self.0.caller(&request).await?;
         let request = request.into_inner();
         let mut swept = self.0.shared.swept.subscribe();
-        match self.0.proposer.propose(Kind::Compact(request)).await? {
+        match self.0.proposer.propose_by(Kind::Compact(request), caller).await? {
             Answer::Revision(revision) => {
                 if request.physical && swept.wait_for(|done| *done >= request.revision).await.is_err() {
                     return Err(Error::Stopped.into());
@@ -114,6 +128,28 @@ impl pb::kv_server::Kv for Kv {
 }
 
 impl Kv {
+    fn permit(
+        &self,
+        caller: &Option<Caller>,
+        check: impl Fn(&AuthTable, &Caller) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let table = self.0.shared.auth.load();
+        if !table.enabled() {
+            return Ok(());
+        }
+        check(&table, caller.as_ref().unwrap_or(&Caller::default()))
+    }
+
+    /// Whether the rights that a read was permitted by are still those that are in force after it.
+    fn unchanged(&self, caller: &Option<Caller>) -> Result<(), Error> {
+        match caller {
+            Some(caller) if caller.revision != self.0.shared.auth.load().revision() => {
+                Err(Error::AuthOldRevision)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads from the latest view. A read of the latest revision (which is never compacted) can only
     /// find a record missing because its view has become old: it is repeated with the next one.
     fn read<T>(&self, read: impl Fn(&View) -> Result<T, Error>) -> Result<(T, std::sync::Arc<View>), Error> {

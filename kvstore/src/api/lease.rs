@@ -13,12 +13,10 @@ use super::{Context, unexpected};
 use crate::error::Error;
 use crate::lease::MAX_TTL;
 use crate::metrics;
+use crate::mvcc::KeyRange;
 use crate::raft::command::{Answer, Kind};
 
 pub struct Lease(pub Context);
-
-/// Shortest lease in seconds: one and a half of etcd's default election timeouts, rounded up.
-const MIN_TTL: i64 = 2;
 
 #[tonic::async_trait]
 impl pb::lease_server::Lease for Lease {
@@ -29,18 +27,19 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let caller = self.0.caller(&request).await?;
         let mut request = request.into_inner();
         if request.ttl > MAX_TTL {
             return Err(Error::LeaseTtlTooLarge.into());
         }
-        request.ttl = request.ttl.max(MIN_TTL);
+        request.ttl = request.ttl.max(self.0.min_lease_ttl);
         while request.id == 0 {
             let id = fastrand::i64(1..i64::MAX);
             if self.0.shared.machine.lock().leases.ttl(id).is_none() {
                 request.id = id;
             }
         }
-        match self.0.propose_growth(Kind::LeaseGrant(request), 0).await? {
+        match self.0.propose_growth(Kind::LeaseGrant(request), 0, caller).await? {
             Answer::LeaseGrant(mut answer) => {
                 metrics::get().leases_granted.inc();
                 answer.header = self.0.completed(answer.header);
@@ -54,7 +53,8 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        match self.0.proposer.propose(Kind::LeaseRevoke(request.into_inner())).await? {
+        let caller = self.0.caller(&request).await?;
+        match self.0.proposer.propose_by(Kind::LeaseRevoke(request.into_inner()), caller).await? {
             Answer::Revision(revision) => {
                 metrics::get().leases_revoked.inc();
                 Ok(Response::new(pb::LeaseRevokeResponse { header: self.0.header(revision) }))
@@ -92,10 +92,14 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
-        let request = request.into_inner();
         self.0.proposer.read_barrier().await?;
+        let caller = self.0.caller(&request).await?.unwrap_or_default();
+        let request = request.into_inner();
         let remaining = self.0.shared.lessor.remaining(request.id, Instant::now());
         let machine = self.0.shared.machine.lock();
+        if request.keys && machine.auth.enabled() && caller.name.is_empty() {
+            return Err(Error::UserEmpty.into());
+        }
         let mut answer = pb::LeaseTimeToLiveResponse {
             header: self.0.header(machine.keyspace.revision),
             id: request.id,
@@ -109,6 +113,9 @@ impl pb::lease_server::Lease for Lease {
             if request.keys
                 && let Some(keys) = machine.leases.keys(request.id)
             {
+                for key in keys {
+                    machine.auth.read(&caller, KeyRange::new(key, b""))?;
+                }
                 answer.keys = keys.iter().map(|key| bytes::Bytes::copy_from_slice(key)).collect();
             }
         }
@@ -121,7 +128,10 @@ impl pb::lease_server::Lease for Lease {
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         self.0.proposer.read_barrier().await?;
         let machine = self.0.shared.machine.lock();
-        let leases = machine.leases.ids().map(|id| pb::LeaseStatus { id }).collect();
+        // COMPAT: the one that ends next comes first.
+        let now = Instant::now();
+        let mut leases: Vec<_> = machine.leases.ids().map(|id| pb::LeaseStatus { id }).collect();
+        leases.sort_by_cached_key(|lease| self.0.shared.lessor.remaining(lease.id, now));
         let header = self.0.header(machine.keyspace.revision);
         Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
     }

@@ -3,10 +3,14 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_protocol::etcdserverpb as pb;
+use etcd_protocol::etcdserverpb::downgrade_request::DowngradeAction;
 use futures::Stream;
+use openraft::RaftMetrics;
+use openraft::metrics::WaitError;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,6 +19,7 @@ use tonic::{Request, Response, Status};
 use super::{Context, SERVER_VERSION, STORAGE_VERSION, unexpected};
 use crate::error::Error;
 use crate::mvcc;
+use crate::raft::TypeConfig;
 use crate::raft::command::{Answer, Kind};
 use crate::state::schema;
 
@@ -24,13 +29,16 @@ pub struct Maintenance(pub Context);
 const BLOB: usize = 64 << 10;
 /// COMPAT: etcdctl takes a file for complete when it is whole sectors and a SHA-256.
 const SECTOR: usize = 512;
+/// After which a snapshot is asked for again.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(10);
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Maintenance {
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
 
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        match self.0.proposer.propose(Kind::Alarm(request.into_inner())).await? {
+        let caller = self.0.caller(&request).await?;
+        match self.0.proposer.propose_by(Kind::Alarm(request.into_inner()), caller).await? {
             Answer::Alarm(mut answer) => {
                 answer.header = self.0.completed(answer.header);
                 Ok(Response::new(answer))
@@ -41,17 +49,22 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.0.admin(&request).await?;
         let shared = &self.0.shared;
         let (leader, index) = self.0.proposer.leader_and_last_index();
         let mut errors = Vec::new();
         if leader.is_none() {
             errors.push(Error::NoLeader.to_string());
         }
-        for alarm in shared.machine.lock().alarms.values() {
-            errors.push(format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name()));
-        }
+        let is_learner = {
+            let machine = shared.machine.lock();
+            for alarm in machine.alarms.values() {
+                errors.push(format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name()));
+            }
+            machine.membership.membership().learner_ids().any(|id| id == self.0.member_id)
+        };
         Ok(Response::new(pb::StatusResponse {
             header: self.0.header_now(),
             version: SERVER_VERSION.to_owned(),
@@ -62,7 +75,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             raft_applied_index: shared.applied_index(),
             errors,
             db_size_in_use: shared.live_bytes() as i64,
-            is_learner: false,
+            is_learner,
             storage_version: format!("{STORAGE_VERSION}.0"),
             db_size_quota: self.0.quota.unwrap_or(0) as i64,
             downgrade_info: Some(pb::DowngradeInfo::default()),
@@ -71,12 +84,17 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Err(Error::Unsupported("defragment: compaction gives space back for reuse by itself").into())
+        self.0.admin(&request).await?;
+        let before = self.0.shared.reader.state().size();
+        self.give_back().await?;
+        tracing::info!(before, after = self.0.shared.reader.state().size(), "gave space back on request");
+        Ok(Response::new(pb::DefragmentResponse::default()))
     }
 
-    async fn hash(&self, _request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        self.0.admin(&request).await?;
         let shared = self.0.shared.clone();
         let hash = blocking(move || {
             let mut hasher = crc32fast::Hasher::new();
@@ -95,6 +113,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.0.admin(&request).await?;
         let wanted = request.into_inner().revision;
         let shared = self.0.shared.clone();
         let view = shared.reader.view();
@@ -117,8 +136,9 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     async fn snapshot(
         &self,
-        _request: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.0.admin(&request).await?;
         let (blobs, receiver) = mpsc::channel(4);
         let context = self.0.clone();
         tokio::task::spawn_blocking(move || {
@@ -134,6 +154,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.0.admin(&request).await?;
         if !self.0.proposer.is_leader() {
             return Err(Error::NotLeader.into());
         }
@@ -145,9 +166,53 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(Error::Unsupported("downgrade").into())
+        self.0.admin(&request).await?;
+        let request = request.into_inner();
+        // COMPAT: there is never anything to cancel, and that is no error.
+        if request.action() != DowngradeAction::Cancel {
+            parse_version(&request.version)?;
+            // There is no older version of this store whose data could be written.
+            return Err(Error::InvalidDowngradeTarget.into());
+        }
+        Ok(Response::new(pb::DowngradeResponse {
+            header: self.0.header_now(),
+            version: STORAGE_VERSION.to_owned(),
+        }))
+    }
+}
+
+impl Maintenance {
+    /// What defragmenting is here: the sweep of a compaction is waited for, and a snapshot lets go of the
+    /// log before it. The state itself gives space back while it is used.
+    async fn give_back(&self) -> Result<(), Error> {
+        let shared = &self.0.shared;
+        let compacted = shared.reader.view().compacted;
+        let mut swept = shared.swept.subscribe();
+        swept.wait_for(|done| *done >= compacted).await.map_err(|_| Error::Stopped)?;
+        let applied = shared.applied_index();
+        let raft = self.0.proposer.raft();
+        let reached =
+            |metrics: &RaftMetrics<TypeConfig>| metrics.snapshot.is_some_and(|id| id.index >= applied);
+        loop {
+            raft.trigger().snapshot().await.map_err(|_| Error::Stopped)?;
+            match raft.wait(Some(SNAPSHOT_PATIENCE)).metrics(reached, "snapshot").await {
+                Ok(_) => return Ok(()),
+                // Another one was being written, which ended before this point of the log.
+                Err(WaitError::Timeout(..)) => {}
+                Err(_) => return Err(Error::Stopped),
+            }
+        }
+    }
+}
+
+/// COMPAT: a version is two or three numbers.
+fn parse_version(text: &str) -> Result<(u64, u64), Error> {
+    let numbers: Option<Vec<u64>> = text.split('.').map(|part| part.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some([major, minor] | [major, minor, _]) => Ok((*major, *minor)),
+        _ => Err(Error::WrongDowngradeVersion),
     }
 }
 

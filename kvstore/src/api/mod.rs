@@ -2,6 +2,7 @@
 //! header on the answer. What a request means is decided below this folder.
 
 mod auth;
+mod caller;
 mod cluster;
 mod health;
 pub mod http;
@@ -17,6 +18,8 @@ use daemon::shutdown::Shutdown;
 use etcd_protocol::etcdserverpb as pb;
 use tonic::service::Routes;
 
+use crate::auth::tokens::Provider;
+use crate::auth::{Caller, ROOT};
 use crate::error::Error;
 use crate::raft::Shared;
 use crate::raft::command::{Answer, Kind};
@@ -42,6 +45,13 @@ pub struct Context {
     pub max_txn_ops: usize,
     pub max_request_bytes: usize,
     pub progress_interval: Duration,
+    /// Shortest lease, in seconds.
+    pub min_lease_ttl: i64,
+    /// How users get tokens.
+    pub tokens: Arc<Provider>,
+    pub bcrypt_cost: u32,
+    /// Whether the common name of a client certificate is a user.
+    pub client_cert_auth: bool,
     pub shutdown: Shutdown,
 }
 
@@ -67,7 +77,12 @@ impl Context {
 
     /// Proposes a command that stores something: refused when the quota is used up, which raises the
     /// alarm for every member.
-    async fn propose_growth(&self, kind: Kind, bytes: usize) -> Result<Answer, Error> {
+    async fn propose_growth(
+        &self,
+        kind: Kind,
+        bytes: usize,
+        caller: Option<Caller>,
+    ) -> Result<Answer, Error> {
         let used = self.shared.live_bytes() + bytes as u64;
         if self.quota.is_some_and(|quota| used > quota) {
             if !self.shared.machine.lock().no_space() {
@@ -82,11 +97,17 @@ impl Context {
             }
             return Err(Error::NoSpace);
         }
-        let answer = self.proposer.propose(kind).await;
+        let answer = self.proposer.propose_by(kind, caller).await;
         if answer == Err(Error::NoSpace) {
             self.shared.shed_log();
         }
         answer
+    }
+
+    /// Ends a lease in the name of the store itself.
+    pub async fn expire_lease(&self, id: i64) -> Result<Answer, Error> {
+        let caller = Caller { name: ROOT.to_owned(), revision: self.shared.auth.load().revision() };
+        self.proposer.propose_by(Kind::LeaseRevoke(pb::LeaseRevokeRequest { id }), Some(caller)).await
     }
 
     /// Every service, ready to be served.

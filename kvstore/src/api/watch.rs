@@ -13,10 +13,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Context;
+use super::caller::Credentials;
+use super::{Context, FRAME_OVERHEAD};
 use crate::error::Error;
 use crate::metrics;
-use crate::watch::watchers::{CreateError, Delivery, Watchers};
+use crate::mvcc::KeyRange;
+use crate::watch::watchers::{Delivery, Watchers};
 
 pub struct Watch(pub Context);
 
@@ -36,7 +38,9 @@ impl pb::watch_server::Watch for Watch {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (answers, receiver) = mpsc::channel(BUFFER);
-        let stream = WatchStream { context: self.0.clone(), watchers: Watchers::default(), answers };
+        let credentials = Credentials::of(&request);
+        let stream =
+            WatchStream { context: self.0.clone(), credentials, watchers: Watchers::default(), answers };
         tokio::spawn(stream.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
@@ -44,6 +48,7 @@ impl pb::watch_server::Watch for Watch {
 
 struct WatchStream {
     context: Context,
+    credentials: Credentials,
     watchers: Watchers,
     answers: mpsc::Sender<Answer>,
 }
@@ -99,13 +104,18 @@ impl WatchStream {
     async fn handle(&mut self, request: pb::WatchRequest) -> Result<(), Ended> {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => {
+                let refusal = self.refusal(&create).await;
                 let revision = self.context.shared.reader.view().revision;
-                let answer = match self.watchers.create(create, revision) {
+                let created = match refusal {
+                    None => self.watchers.create(create, revision).map_err(|error| error.to_string()),
+                    Some(reason) => Err(reason),
+                };
+                let answer = match created {
                     Ok(id) => {
                         metrics::get().watchers.inc();
                         pb::WatchResponse { watch_id: id, created: true, ..self.answer_at(revision) }
                     }
-                    Err(error) => refused(self.answer_at(revision), error),
+                    Err(reason) => refused(self.answer_at(revision), reason),
                 };
                 self.send(answer).await?;
                 self.deliver().await
@@ -132,6 +142,22 @@ impl WatchStream {
             // COMPAT: a request of no kind is passed over.
             None => Ok(()),
         }
+    }
+
+    /// Why the client may not watch what it asks for.
+    ///
+    /// COMPAT: the reason is the text of the whole gRPC error; a bad start comes before rights.
+    async fn refusal(&self, create: &pb::WatchCreateRequest) -> Option<String> {
+        if create.start_revision < 0 {
+            return None;
+        }
+        let caller = match self.context.identify(&self.credentials).await {
+            Ok(caller) => caller.unwrap_or_default(),
+            Err(error) => return Some(full_text(&error)),
+        };
+        let key: &[u8] = if create.key.is_empty() { b"\0" } else { &create.key };
+        let permitted = self.context.shared.auth.load().read(&caller, KeyRange::new(key, &create.range_end));
+        permitted.err().map(|error| full_text(&error))
     }
 
     /// Sends everything there is, up to the latest revision.
@@ -162,7 +188,7 @@ impl WatchStream {
                 if !fragment {
                     return self.send(answer).await;
                 }
-                for part in fragments(answer, self.context.max_request_bytes) {
+                for part in fragments(answer, self.context.max_request_bytes + FRAME_OVERHEAD) {
                     self.send(part).await?;
                 }
                 Ok(())
@@ -194,14 +220,13 @@ impl WatchStream {
     }
 }
 
-fn refused(answer: pb::WatchResponse, error: CreateError) -> pb::WatchResponse {
-    pb::WatchResponse {
-        watch_id: NO_WATCHER,
-        created: true,
-        canceled: true,
-        cancel_reason: error.to_string(),
-        ..answer
-    }
+/// An error as Go's gRPC writes it.
+fn full_text(error: &Error) -> String {
+    format!("rpc error: code = {:?} desc = {error}", error.code())
+}
+
+fn refused(answer: pb::WatchResponse, reason: String) -> pb::WatchResponse {
+    pb::WatchResponse { watch_id: NO_WATCHER, created: true, canceled: true, cancel_reason: reason, ..answer }
 }
 
 async fn tick(progress: &mut Option<Interval>) {

@@ -29,7 +29,7 @@ use crate::watch::event_log::EventLog;
 pub use key_index::{History, Key, KeyIndex, KeyRange, RangeEnd, Version};
 pub use range::{check_range, range};
 pub use revision::Revision;
-pub use txn::{Change, Leases, Txn, check_put, check_txn, is_read_only};
+pub use txn::{Change, Leases, Txn, check_put, check_txn, is_read_only, is_serializable};
 
 /// What a reader sees: everything up to one revision.
 #[derive(Clone, Default)]

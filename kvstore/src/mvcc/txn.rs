@@ -137,6 +137,15 @@ pub fn is_read_only(request: &TxnRequest) -> bool {
     })
 }
 
+/// Whether every read of a read-only transaction may be answered from this member's state alone.
+pub fn is_serializable(request: &TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).all(|op| match &op.request {
+        Some(Request::RequestRange(range)) => range.serializable,
+        Some(Request::RequestTxn(nested)) => is_serializable(nested),
+        _ => false,
+    })
+}
+
 /// One transaction under way on a keyspace.
 pub struct Txn<'a> {
     keyspace: &'a mut Keyspace,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -22,6 +23,8 @@ use super::codec::AppliedRecord;
 use super::command::{Answer, Applied};
 use super::state_machine::{Effect, Machine};
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, io_error};
+use crate::auth::AuthTable;
+use crate::auth::tokens::SimpleTokens;
 use crate::error::Error;
 use crate::lease::Lessor;
 use crate::mvcc::{Reader, Revision, compact};
@@ -45,6 +48,9 @@ pub struct Shared {
     pub reader: Reader,
     pub events: Arc<EventLog>,
     pub lessor: Lessor,
+    /// Users and roles as of the last applied entry.
+    pub auth: ArcSwap<AuthTable>,
+    pub tokens: SimpleTokens,
     pub snapshots: SnapshotFolder,
     cluster_id: u64,
     /// Of the last applied entry.
@@ -80,6 +86,8 @@ impl Shared {
             reader,
             events,
             lessor: Lessor::default(),
+            auth: ArcSwap::default(),
+            tokens: SimpleTokens::default(),
             snapshots,
             cluster_id,
             term: AtomicU64::new(0),
@@ -104,6 +112,7 @@ impl Shared {
         self.note(&current);
         self.reader.publish(current.keyspace.view());
         self.events.reset(current.keyspace.revision);
+        self.auth.store(current.auth.clone());
         self.lessor.clear();
         let now = Instant::now();
         for lease in current.leases.ids() {
@@ -307,14 +316,14 @@ impl Applier {
                 EntryPayload::Blank => Ok(Answer::None),
                 EntryPayload::Normal(proposal) => {
                     // A command of a newer version must not be skipped: members would part ways.
-                    let kind = proposal.decode().ok_or_else(|| {
+                    let (kind, caller) = proposal.decode().ok_or_else(|| {
                         io::Error::other(format!(
                             "log entry {} holds a command that is not known",
                             entry.log_id
                         ))
                     })?;
                     pending.bytes += proposal.0.len();
-                    let outcome = machine.apply(&kind, &shared.reader, &mut pending.batch);
+                    let outcome = machine.apply(&kind, &caller, &shared.reader, &mut pending.batch);
                     if let Err(Error::Internal(reason)) = &outcome.answer {
                         return Err(io::Error::other(reason.clone()));
                     }
@@ -355,6 +364,10 @@ impl Applier {
                 Effect::Granted { lease, ttl } => shared.lessor.renew(lease, ttl, now),
                 Effect::Revoked { lease } => shared.lessor.forget(lease),
                 Effect::Compacted => shared.compacted.notify_one(),
+                Effect::Auth(tokens) => {
+                    shared.auth.store(machine.auth.clone());
+                    shared.tokens.apply(tokens, now);
+                }
             }
         }
         for (responder, applied) in pending.answers {

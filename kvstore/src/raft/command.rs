@@ -9,13 +9,17 @@ use bytes::Bytes;
 use etcd_protocol::etcdserverpb as pb;
 use prost::Message;
 
+use crate::auth::{AuthCommand, Caller};
 use crate::error::Error;
 
 /// One change of the replicated state.
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 20")]
     pub kind: Option<Kind>,
+    /// Who asked for it; absent while authentication is off.
+    #[prost(message, optional, tag = "100")]
+    pub caller: Option<Caller>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -37,6 +41,9 @@ pub enum Kind {
     /// A member tells its name and client URLs.
     #[prost(message, tag = "8")]
     Publish(pb::Member),
+    /// Users and roles.
+    #[prost(message, tag = "20")]
+    Auth(AuthCommand),
 }
 
 /// An encoded command: the application data of a log entry.
@@ -45,12 +52,18 @@ pub struct Proposal(pub Bytes);
 
 impl Proposal {
     pub fn new(kind: Kind) -> Self {
-        Self(Command { kind: Some(kind) }.encode_to_vec().into())
+        Self::by(kind, None)
+    }
+
+    /// A command that is applied only if its caller may have it so.
+    pub fn by(kind: Kind, caller: Option<Caller>) -> Self {
+        Self(Command { kind: Some(kind), caller }.encode_to_vec().into())
     }
 
     /// `None`: not a command that this version knows.
-    pub fn decode(&self) -> Option<Kind> {
-        Command::decode(self.0.clone()).ok()?.kind
+    pub fn decode(&self) -> Option<(Kind, Caller)> {
+        let command = Command::decode(self.0.clone()).ok()?;
+        Some((command.kind?, command.caller.unwrap_or_default()))
     }
 }
 
@@ -76,6 +89,8 @@ pub enum Answer {
     Txn(pb::TxnResponse),
     LeaseGrant(pb::LeaseGrantResponse),
     Alarm(pb::AlarmResponse),
+    /// A simple token.
+    Token(String),
     /// Compactions and revocations: nothing but the revision.
     Revision(i64),
 }

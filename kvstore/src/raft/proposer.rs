@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::Raft;
 use super::command::{Answer, Kind, Proposal};
 use super::state_machine::grows;
+use crate::auth::Caller;
 use crate::disk_space::{DiskSpace, Room};
 use crate::error::Error;
 
@@ -33,13 +34,19 @@ impl Proposer {
         Self { raft, fatal, space, max_request_bytes }
     }
 
+    /// Proposes a command of this store itself.
     pub async fn propose(&self, kind: Kind) -> Result<Answer, Error> {
+        self.propose_by(kind, None).await
+    }
+
+    /// Proposes a client's command.
+    pub async fn propose_by(&self, kind: Kind, caller: Option<Caller>) -> Result<Answer, Error> {
         match self.space.room() {
             Room::Enough => {}
             Room::Scarce if !grows(&kind) => {}
             Room::Scarce | Room::None => return Err(Error::NoSpace),
         }
-        let proposal = Proposal::new(kind);
+        let proposal = Proposal::by(kind, caller);
         if proposal.0.len() > self.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use etcd_protocol::authpb::{Role, User};
 use etcd_protocol::etcdserverpb as pb;
 use etcd_protocol::etcdserverpb::alarm_request::AlarmAction;
 use etcd_protocol::etcdserverpb::{AlarmMember, AlarmType, Member};
@@ -12,6 +14,9 @@ use prost::Message;
 use super::codec::AppliedRecord;
 use super::command::{Answer, Kind};
 use super::{LogId, StoredMembership};
+use crate::auth::table::AuthRecord;
+use crate::auth::tokens::TokenEffect;
+use crate::auth::{AuthCommand, AuthTable, Caller, Change as AuthChange, check};
 use crate::error::Error;
 use crate::lease::{LeaseRecord, Table};
 use crate::mvcc::{self, Change, Keyspace, Records, Txn, compact};
@@ -22,6 +27,8 @@ use crate::state::{Batch, StateError, StateStore, schema};
 pub struct Machine {
     pub keyspace: Keyspace,
     pub leases: Table,
+    /// Shared with who reads it between commands.
+    pub auth: Arc<AuthTable>,
     pub alarms: BTreeMap<(u64, i32), AlarmMember>,
     /// Names and client URLs, as members published them.
     pub members: BTreeMap<u64, Member>,
@@ -40,9 +47,16 @@ pub struct Outcome {
 /// What others than readers and watchers want to know of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    Granted { lease: i64, ttl: i64 },
-    Revoked { lease: i64 },
+    Granted {
+        lease: i64,
+        ttl: i64,
+    },
+    Revoked {
+        lease: i64,
+    },
     Compacted,
+    /// Users, roles or tokens changed.
+    Auth(TokenEffect),
 }
 
 impl Effect {
@@ -52,6 +66,9 @@ impl Effect {
             Kind::LeaseGrant(request) => Some(Effect::Granted { lease: request.id, ttl: request.ttl }),
             Kind::LeaseRevoke(request) => Some(Effect::Revoked { lease: request.id }),
             Kind::Put(_) | Kind::DeleteRange(_) | Kind::Txn(_) | Kind::Alarm(_) | Kind::Publish(_) => None,
+            Kind::Auth(command) => {
+                Some(Effect::Auth(command.change.as_ref().map_or(TokenEffect::None, tokens_of)))
+            }
         }
     }
 }
@@ -70,6 +87,15 @@ impl Machine {
         each(state, schema::MEMBERS, |member: Member| {
             machine.members.insert(member.id, member);
         })?;
+        let (mut users, mut roles): (Vec<User>, Vec<Role>) = Default::default();
+        each(state, schema::USERS, |user| users.push(user))?;
+        each(state, schema::ROLES, |role| roles.push(role))?;
+        let mut record = None;
+        let key = schema::meta(schema::AUTH);
+        if let Some(bytes) = state.get(&key)? {
+            record = Some(AuthRecord::decode(bytes).map_err(|_| StateError::Broken(key))?);
+        }
+        machine.auth = Arc::new(AuthTable::load(record, users, roles));
         for (key, history) in machine.keyspace.index.after(None) {
             if let Some(version) = history.latest().filter(|version| version.lease != 0) {
                 mvcc::Leases::attach(&mut machine.leases, version.lease, key);
@@ -95,9 +121,19 @@ impl Machine {
         self.alarms.values().any(|alarm| alarm.alarm() == AlarmType::Nospace)
     }
 
-    pub fn apply(&mut self, kind: &Kind, records: &dyn Records, batch: &mut Batch) -> Outcome {
+    pub fn apply(
+        &mut self,
+        kind: &Kind,
+        caller: &Caller,
+        records: &dyn Records,
+        batch: &mut Batch,
+    ) -> Outcome {
+        let refused = |error| Outcome { answer: Err(error), changes: Vec::new(), effect: None };
         if self.no_space() && grows(kind) {
-            return Outcome { answer: Err(Error::NoSpace), changes: Vec::new(), effect: None };
+            return refused(Error::NoSpace);
+        }
+        if let Err(error) = check::permit(&self.auth, caller, kind, &self.leases) {
+            return refused(error);
         }
         let mut changes = Vec::new();
         let answer = match kind {
@@ -115,10 +151,29 @@ impl Machine {
                 self.members.insert(member.id, member.clone());
                 Ok(Answer::None)
             }
+            Kind::Auth(command) => self.change_auth(command, batch),
         };
         self.keyspace.record(&changes, batch);
-        let effect = if answer.is_ok() { Effect::of(kind) } else { None };
+        let effect = match (&answer, kind) {
+            (Err(_), _) => None,
+            (Ok(Answer::Token(token)), Kind::Auth(command)) => Some(Effect::Auth(given(command, token))),
+            (Ok(_), _) => Effect::of(kind),
+        };
         Outcome { answer, changes, effect }
+    }
+
+    fn change_auth(&mut self, command: &AuthCommand, batch: &mut Batch) -> Result<Answer, Error> {
+        let change =
+            command.change.as_ref().ok_or_else(|| Error::Internal("an empty change of users".to_owned()))?;
+        // A copy only if someone holds on to the table as it was.
+        Arc::make_mut(&mut self.auth).apply(change, batch)?;
+        match change {
+            AuthChange::Authenticate(request) => {
+                let index = self.applied.map_or(0, |id| id.index) + 1;
+                Ok(Answer::Token(format!("{}.{index}", request.prefix)))
+            }
+            _ => Ok(Answer::Revision(self.keyspace.revision)),
+        }
     }
 
     fn transact<T>(
@@ -203,6 +258,24 @@ impl Machine {
     }
 }
 
+fn tokens_of(change: &AuthChange) -> TokenEffect {
+    match change {
+        AuthChange::UserDelete(request) => TokenEffect::Forget { user: request.name.clone() },
+        AuthChange::UserChangePassword(request) => TokenEffect::Forget { user: request.name.clone() },
+        AuthChange::Disable(_) => TokenEffect::ForgetAll,
+        _ => TokenEffect::None,
+    }
+}
+
+fn given(command: &AuthCommand, token: &str) -> TokenEffect {
+    match &command.change {
+        Some(AuthChange::Authenticate(request)) => {
+            TokenEffect::Give { user: request.name.clone(), token: token.to_owned() }
+        }
+        _ => TokenEffect::None,
+    }
+}
+
 /// Whether a command may need more room; deletions and compactions pass when there is none.
 pub fn grows(kind: &Kind) -> bool {
     match kind {
@@ -212,7 +285,8 @@ pub fn grows(kind: &Kind) -> bool {
         | Kind::Compact(_)
         | Kind::LeaseRevoke(_)
         | Kind::Alarm(_)
-        | Kind::Publish(_) => false,
+        | Kind::Publish(_)
+        | Kind::Auth(_) => false,
     }
 }
 

@@ -4,7 +4,9 @@
 //! 'r' main u64 BE, sub u32 BE  -> mvccpb.KeyValue; version 0 is a tombstone (key and mod_revision only)
 //! 'l' lease id u64 BE          -> LeaseRecord
 //! 'a' alarm                    -> etcdserverpb.AlarmMember
-//! 'm' name                     -> one value each: applied, membership, revision, compacted, swept, member/…
+//! 'm' name                     -> one value each: applied, membership, revision, compacted, swept, member/…, auth
+//! 'o' name                     -> authpb.Role
+//! 'u' name                     -> authpb.User
 //! ```
 
 use crate::mvcc::Revision;
@@ -13,6 +15,8 @@ const RECORD: u8 = b'r';
 const LEASE: u8 = b'l';
 const ALARM: u8 = b'a';
 const META: u8 = b'm';
+const ROLE: u8 = b'o';
+const USER: u8 = b'u';
 
 /// How far the log has been applied (`raft::codec::AppliedRecord`).
 pub const APPLIED: &str = "applied";
@@ -20,6 +24,9 @@ pub const APPLIED: &str = "applied";
 pub const COMPACTED: &str = "compacted";
 /// Current revision (a compaction may have removed the record that carried it).
 pub const REVISION: &str = "revision";
+
+/// Whether authentication is on, and the revision of users and roles (`auth::table::AuthRecord`).
+pub const AUTH: &str = "auth";
 
 pub fn record(revision: Revision) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + Revision::ENCODED_LEN);
@@ -51,6 +58,14 @@ pub fn member(id: u64) -> Vec<u8> {
     key
 }
 
+pub fn user(name: &str) -> Vec<u8> {
+    [&[USER], name.as_bytes()].concat()
+}
+
+pub fn role(name: &str) -> Vec<u8> {
+    [&[ROLE], name.as_bytes()].concat()
+}
+
 pub fn meta(name: &str) -> Vec<u8> {
     let mut key = vec![META];
     key.extend_from_slice(name.as_bytes());
@@ -62,4 +77,6 @@ pub const RECORDS: (&[u8], &[u8]) = (b"r", b"s");
 pub const LEASES: (&[u8], &[u8]) = (b"l", b"m");
 pub const ALARMS: (&[u8], &[u8]) = (b"a", b"b");
 pub const MEMBERS: (&[u8], &[u8]) = (b"mmember/", b"mmember0");
+pub const USERS: (&[u8], &[u8]) = (b"u", b"v");
+pub const ROLES: (&[u8], &[u8]) = (b"o", b"p");
 pub const ALL: (&[u8], &[u8]) = (b"", b"\xff");
