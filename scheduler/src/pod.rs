@@ -12,10 +12,10 @@ use api_types::core::v1::{
 use api_types::meta::v1::ConditionStatus;
 use jiff::Timestamp;
 
-use api_types::core::v1::node::selection::{NodeSelection, PreferredTerm};
 use crate::pod_affinity::PodAffinityTerms;
 use crate::resources::PodRequests;
 use crate::spread::SpreadConstraint;
+use api_types::core::v1::node::selection::{NodeSelection, PreferredTerm};
 
 /// A port that a pod takes of its node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,14 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{MinVersion, Pem, TlsError, reload};
-use crate::shutdown::Shutdown;
+use super::followed::{Followed, Material};
+use super::{MinVersion, Pem, TlsError};
 
 /// Debian's bundle of public authorities, for clients that name none of their own.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -30,7 +29,10 @@ pub struct ClientMaterial {
     pub alpn: Vec<&'static str>,
 }
 
-impl ClientMaterial {
+impl Material for ClientMaterial {
+    type Config = ClientConfig;
+    const NAME: &'static str = "client certificate";
+
     fn files(&self) -> Vec<PathBuf> {
         [&self.ca, &self.cert, &self.key].into_iter().flatten().filter_map(Pem::path).collect()
     }
@@ -60,42 +62,7 @@ impl ClientMaterial {
 }
 
 /// A client's TLS configuration that follows its files.
-#[derive(Debug)]
-pub struct ClientTls {
-    material: ClientMaterial,
-    current: ArcSwap<ClientConfig>,
-}
-
-impl ClientTls {
-    /// Reads the files once.
-    ///
-    /// # Errors
-    /// When a file is missing, malformed or does not fit the others.
-    pub fn load(material: ClientMaterial) -> Result<Arc<Self>, TlsError> {
-        let config = material.build()?;
-        Ok(Arc::new(Self { material, current: ArcSwap::from_pointee(config) }))
-    }
-
-    /// The configuration for the next connection.
-    pub fn config(&self) -> Arc<ClientConfig> {
-        self.current.load_full()
-    }
-
-    /// Reads the files again.
-    ///
-    /// # Errors
-    /// As [`ClientTls::load`]; the configuration then stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(self.material.build()?));
-        Ok(())
-    }
-
-    /// Follows the files until shutdown.
-    pub fn watch(self: &Arc<Self>, shutdown: Shutdown) {
-        let this = self.clone();
-        reload::watch_files("client certificate", self.material.files(), shutdown, move || this.reload());
-    }
-}
+pub type ClientTls = Followed<ClientMaterial>;
 
 /// `insecure-skip-tls-verify`: any server, as long as it holds the key of what it shows.
 struct AnyServer {

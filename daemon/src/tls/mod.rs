@@ -7,6 +7,7 @@
 //! broken connection.
 
 mod client;
+mod followed;
 mod options;
 mod pem;
 mod reload;

@@ -12,6 +12,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::followed::{Followed, Material};
 use super::{MinVersion, Pem, TlsError, parse_cipher_suites, reload};
 use crate::shutdown::Shutdown;
 
@@ -54,6 +55,11 @@ impl ServerTlsOptions {
             alpn: vec!["h2", "http/1.1"],
         }
     }
+}
+
+impl Material for ServerTlsOptions {
+    type Config = ServerConfig;
+    const NAME: &'static str = "serving certificate";
 
     fn files(&self) -> Vec<PathBuf> {
         let ca = match &self.client_auth {
@@ -85,42 +91,7 @@ impl ServerTlsOptions {
 }
 
 /// A server's TLS configuration that follows its files.
-#[derive(Debug)]
-pub struct ServerTls {
-    options: ServerTlsOptions,
-    current: ArcSwap<ServerConfig>,
-}
-
-impl ServerTls {
-    /// Reads the files once.
-    ///
-    /// # Errors
-    /// When a file is missing, malformed or does not fit the others.
-    pub fn load(options: ServerTlsOptions) -> Result<Arc<Self>, TlsError> {
-        let config = options.build()?;
-        Ok(Arc::new(Self { options, current: ArcSwap::from_pointee(config) }))
-    }
-
-    /// The configuration for the next connection.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
-    }
-
-    /// Reads the files again.
-    ///
-    /// # Errors
-    /// As [`ServerTls::load`]; the configuration then stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(self.options.build()?));
-        Ok(())
-    }
-
-    /// Follows the files until shutdown.
-    pub fn watch(self: &Arc<Self>, shutdown: Shutdown) {
-        let this = self.clone();
-        reload::watch_files("serving certificate", self.options.files(), shutdown, move || this.reload());
-    }
-}
+pub type ServerTls = Followed<ServerTlsOptions>;
 
 fn web_pki(ca: &Pem) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     WebPkiClientVerifier::builder_with_provider(

@@ -11,8 +11,8 @@ use crate::framework::{
     normalize_to_max,
 };
 use crate::node::NodeView;
-use api_types::core::v1::node::selection::{PreferredTerm, Terms};
 use crate::pod::PodView;
+use api_types::core::v1::node::selection::{PreferredTerm, Terms};
 
 pub struct NodeAffinity {
     added: Option<Terms>,
