@@ -125,11 +125,6 @@ impl DataDir {
         }
     }
 
-    /// Empties the state: it is to be made anew.
-    pub fn reset_state(&self, state: &dyn StateStore) -> Result<(), DataDirError> {
-        Ok(state.clear()?)
-    }
-
     /// Syncs the state at a clean end, so that the next start can use it.
     pub fn close_state(&self, state: &dyn StateStore) -> Result<(), DataDirError> {
         state.sync()?;

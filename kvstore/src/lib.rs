@@ -10,6 +10,7 @@
 pub mod api;
 pub mod auth;
 pub mod data_dir;
+pub mod disk;
 pub mod disk_space;
 pub mod error;
 pub mod flags;
@@ -17,6 +18,7 @@ pub mod lease;
 pub mod metrics;
 pub mod mvcc;
 pub mod raft;
+pub mod recovery;
 pub mod restore;
 pub mod server;
 pub mod snapshot;

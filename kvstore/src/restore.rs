@@ -13,6 +13,7 @@ use openraft::BasicNode;
 use prost::Message;
 
 use crate::data_dir::{DataDir, Identity};
+use crate::disk::OsDisk;
 use crate::raft::codec::{AppliedRecord, VoteRecord};
 use crate::raft::log::hard_state::{self, HardState};
 use crate::raft::{Membership, StoredMembership};
@@ -179,6 +180,6 @@ pub fn restore(flags: &Restore) -> anyhow::Result<Identity> {
         purged: Some(last.into()),
     };
     std::fs::create_dir_all(data.wal()).context("make the log's directory")?;
-    hard_state::save(data.wal(), &hard).context("write the hard state")?;
+    hard_state::save(&OsDisk, data.wal(), &hard).context("write the hard state")?;
     Ok(identity)
 }

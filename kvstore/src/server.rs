@@ -25,6 +25,7 @@ use crate::raft::log::LogStore;
 use crate::raft::network::Network;
 use crate::raft::proposer::Proposer;
 use crate::raft::{Applier, Raft, Shared};
+use crate::recovery::{Places, recover};
 use crate::snapshot::SnapshotFolder;
 use crate::tasks;
 
@@ -107,38 +108,8 @@ fn open(data: &DataDir, snapshot_count: u64) -> anyhow::Result<(LogStore, Arc<Sh
     let log = LogStore::open(data.wal())?;
     let snapshots = SnapshotFolder::open(&data.snapshots())?;
     let state = data.open_state()?;
-    let cluster_id = data.identity.cluster_id;
-    let load = || Shared::load(state.clone(), snapshots.clone(), cluster_id, snapshot_count);
-    // sled panics on some damage.
-    let shared = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)) {
-        Ok(Ok(shared)) => shared,
-        failed => {
-            let error = failed.ok().and_then(Result::err).map(|error| error.to_string());
-            tracing::warn!(error, "the state does not load: rebuilding it from snapshot and log");
-            data.reset_state(state.as_ref())?;
-            load()?
-        }
-    };
-    let applied = shared.machine.lock().applied;
-    let last = log.last_log_id();
-    anyhow::ensure!(
-        applied.is_none_or(|applied| last.is_some_and(|last| applied.index <= last.index)),
-        "the log in {} ends before what has been applied ({last:?} and {applied:?}): entries that were \
-         acknowledged are missing. Restore this member from a snapshot",
-        data.wal().display(),
-    );
-    let snapshot = snapshots.current()?.and_then(|(header, _)| header.applied?.last());
-    let purged = log.purged_log_id();
-    anyhow::ensure!(
-        purged <= applied.max(snapshot),
-        "the log in {} begins after {purged:?}, but neither state ({applied:?}) nor snapshot ({snapshot:?}) \
-         reaches that far: the snapshot in {} is missing. Restore this member from a snapshot",
-        data.wal().display(),
-        data.snapshots().display(),
-    );
-    // A process that restarts often must come to its snapshots as well.
-    let covered = snapshot.map_or(0, |id| id.index);
-    shared.count(last.map_or(0, |last| last.index.saturating_sub(covered)), log.bytes_on_disk());
+    let places = Places { log: data.wal(), snapshots: &data.snapshots() };
+    let shared = recover(&log, state, snapshots, data.identity.cluster_id, snapshot_count, places)?;
     Ok((log, shared))
 }
 

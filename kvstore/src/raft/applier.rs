@@ -9,18 +9,18 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use openraft::{AsyncRuntime as _, EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::codec::AppliedRecord;
 use super::command::{Answer, Applied};
+use super::runtime::{self, Runtime};
 use super::state_machine::{Effect, Machine};
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, io_error};
 use crate::auth::AuthTable;
@@ -114,7 +114,7 @@ impl Shared {
         self.events.reset(current.keyspace.revision);
         self.auth.store(current.auth.clone());
         self.lessor.clear();
-        let now = Instant::now();
+        let now = runtime::now();
         for lease in current.leases.ids() {
             self.lessor.renew(lease, current.leases.ttl(lease).unwrap_or(0), now);
         }
@@ -358,7 +358,7 @@ impl Applier {
         shared.count(pending.entries, pending.bytes as u64);
         shared.reader.publish(machine.keyspace.view());
         shared.events.announce(machine.keyspace.revision);
-        let now = Instant::now();
+        let now = runtime::now();
         for effect in pending.effects {
             match effect {
                 Effect::Granted { lease, ttl } => shared.lessor.renew(lease, ttl, now),
@@ -419,7 +419,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let shared = self.shared.clone();
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = snapshot.path;
-        tokio::task::spawn_blocking(move || {
+        Runtime::spawn_blocking(move || {
             shared.install(&path).map_err(io_error)?;
             if path != shared.snapshots.path_for(index) {
                 shared.snapshots.adopt(&path, index).map_err(io_error)?;
@@ -447,8 +447,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || {
-            let start = Instant::now();
+        Runtime::spawn_blocking(move || {
+            let start = std::time::Instant::now();
             let unfinished = shared.snapshots.unfinished();
             let header = shared.write_snapshot(&unfinished).map_err(io_error)?;
             let meta = header.meta().map_err(io_error)?;

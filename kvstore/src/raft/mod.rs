@@ -11,6 +11,7 @@ pub mod command;
 pub mod log;
 pub mod network;
 pub mod proposer;
+pub mod runtime;
 pub mod state_machine;
 
 use std::io;
@@ -22,6 +23,7 @@ openraft::declare_raft_types!(
     pub TypeConfig:
         D = command::Proposal,
         R = command::Applied,
+        AsyncRuntime = runtime::Runtime,
 );
 
 pub type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;

@@ -5,12 +5,12 @@
 //! "FKVHS\r\n\0" | crc u32 LE of body | body (HardState)
 //! ```
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use prost::Message;
 
+use crate::disk::Disk;
 use crate::raft::codec::{LogIdRecord, VoteRecord};
 
 const MAGIC: &[u8; 8] = b"FKVHS\r\n\0";
@@ -25,22 +25,21 @@ pub struct HardState {
     pub purged: Option<LogIdRecord>,
 }
 
-pub fn save(folder: &Path, state: &HardState) -> io::Result<()> {
+pub fn save(disk: &dyn Disk, folder: &Path, state: &HardState) -> io::Result<()> {
     let body = state.encode_to_vec();
     let temporary = folder.join(format!("{NAME}.new"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(MAGIC)?;
-    file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
-    file.write_all(&body)?;
-    file.sync_data()?;
-    std::fs::rename(&temporary, folder.join(NAME))?;
-    File::open(folder)?.sync_all()
+    let file = disk.create(&temporary)?;
+    let bytes = [&MAGIC[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat();
+    file.write_all_at(&bytes, 0)?;
+    file.sync()?;
+    disk.rename(&temporary, &folder.join(NAME))?;
+    disk.sync_folder(folder)
 }
 
 /// `Ok(None)`: there is none yet.
-pub fn load(folder: &Path) -> io::Result<Option<HardState>> {
+pub fn load(disk: &dyn Disk, folder: &Path) -> io::Result<Option<HardState>> {
     let path = folder.join(NAME);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match disk.read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

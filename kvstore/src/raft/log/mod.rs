@@ -8,26 +8,25 @@ pub mod hard_state;
 pub mod segment;
 #[cfg(test)]
 mod tests;
-mod writer;
+pub mod writer;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::fs::File;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use prost::Message;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::codec::EntryRecord;
 use super::{Entry, LogId, TypeConfig, Vote};
+use crate::disk::{Disk, DiskFile, OsDisk};
 use hard_state::HardState;
 use segment::{LogError, Position};
 use writer::{Job, Writer};
@@ -41,7 +40,7 @@ const ENTRY_OVERHEAD: usize = 128;
 pub struct StoredSegment {
     first: u64,
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     positions: Vec<Position>,
 }
 
@@ -68,28 +67,38 @@ pub struct Shared {
 #[derive(Clone)]
 pub struct LogStore {
     shared: Arc<Shared>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
 }
 
 impl LogStore {
     /// Opens the log in a folder, or makes one. Cuts off a torn tail, with a line in the log.
     pub fn open(folder: &Path) -> Result<Self, LogError> {
+        let (log, writer) = Self::open_on(Arc::new(OsDisk), folder, writer::SEGMENT_BYTES)?;
+        std::thread::Builder::new().name("log-writer".into()).spawn(move || writer.run()).map_err(
+            |source| LogError::Io { step: "start the thread that writes", path: folder.to_owned(), source },
+        )?;
+        Ok(log)
+    }
+
+    /// The same on any disk, with segments of any size; nothing is written until the writer runs.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        segment_bytes: u64,
+    ) -> Result<(Self, Writer), LogError> {
         let io = |step| move |source| LogError::Io { step, path: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(io("create"))?;
-        let hard = hard_state::load(folder).map_err(io("read hard state in"))?.unwrap_or_default();
+        disk.create_folder(folder).map_err(io("create"))?;
+        let hard =
+            hard_state::load(disk.as_ref(), folder).map_err(io("read hard state in"))?.unwrap_or_default();
         let mut inner = Inner { last: hard.purged.map(LogId::from), hard, ..Inner::default() };
-        let end = read_segments(folder, &mut inner)?;
+        let end = read_segments(disk.as_ref(), folder, segment_bytes, &mut inner)?;
         let open = inner.segments.back().map(|last| last.file.clone()).zip(end);
         let next = after(inner.last);
         (inner.synced, inner.written) = (next, next);
         let shared = Arc::new(Shared { inner: Mutex::new(inner) });
-        let (jobs, receiver) = mpsc::channel();
-        let writer = Writer::new(folder, shared.clone(), open);
-        std::thread::Builder::new()
-            .name("log-writer".into())
-            .spawn(move || writer.run(receiver))
-            .map_err(io("start the thread that writes"))?;
-        Ok(Self { shared, jobs })
+        let (jobs, receiver) = mpsc::unbounded_channel();
+        let writer = Writer::new(disk, folder, segment_bytes, shared.clone(), open, receiver);
+        Ok((Self { shared, jobs }, writer))
     }
 
     /// Bytes of the records in the log's files.
@@ -127,12 +136,15 @@ fn stopped() -> io::Error {
 }
 
 /// Opens all segments; returns where the last one ends.
-fn read_segments(folder: &Path, inner: &mut Inner) -> Result<Option<u64>, LogError> {
+fn read_segments(
+    disk: &dyn Disk,
+    folder: &Path,
+    segment_bytes: u64,
+    inner: &mut Inner,
+) -> Result<Option<u64>, LogError> {
     let io = |step| move |source| LogError::Io { step, path: folder.to_owned(), source };
-    let mut firsts: Vec<u64> = std::fs::read_dir(folder)
-        .map_err(io("read"))?
-        .filter_map(|entry| segment::first_index(entry.ok()?.file_name().to_str()?))
-        .collect();
+    let names = disk.list(folder).map_err(io("read"))?;
+    let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::first_index(name)).collect();
     firsts.sort_unstable();
     let mut end = None;
     for (n, first) in firsts.iter().enumerate() {
@@ -142,10 +154,10 @@ fn read_segments(folder: &Path, inner: &mut Inner) -> Result<Option<u64>, LogErr
             move |source| LogError::Io { step, path, source }
         };
         let is_last = n + 1 == firsts.len();
-        let bytes = Bytes::from(std::fs::read(&path).map_err(io("read log segment"))?);
+        let bytes = Bytes::from(disk.read(&path).map_err(io("read log segment"))?);
         if is_last && segment_never_used(&bytes) {
             // A crash while it was made: nothing was written to it.
-            std::fs::remove_file(&path).map_err(io("remove unfinished log segment"))?;
+            disk.remove(&path).map_err(io("remove unfinished log segment"))?;
             tracing::warn!(path = %path.display(), "removed a log segment that was never finished");
             end = inner.segments.back().map(|last| last.end());
             break;
@@ -166,27 +178,26 @@ fn read_segments(folder: &Path, inner: &mut Inner) -> Result<Option<u64>, LogErr
             }
             _ => {}
         }
-        let file =
-            std::fs::OpenOptions::new().read(true).write(true).open(&path).map_err(io("open log segment"))?;
+        let file = disk.open(&path).map_err(io("open log segment"))?;
         if is_last {
             if contents.torn > 0 {
                 let (at, bytes) = (contents.end, contents.torn);
                 tracing::warn!(path = %path.display(), at, bytes, "cut a torn write off the end of the log");
             }
             file.set_len(contents.end as u64).map_err(io("cut log segment"))?;
-            segment::preallocate(&file, writer::SEGMENT_BYTES).map_err(io("allocate log segment"))?;
-            file.sync_all().map_err(io("sync log segment"))?;
+            // Written once more: after a failed sync it may be in the kernel's cache alone, from where a
+            // second sync would not bring it to disk.
+            if let Some(unsure) = bytes.get(contents.synced..contents.end) {
+                file.write_all_at(unsure, contents.synced as u64).map_err(io("write log segment"))?;
+            }
+            file.allocate(segment_bytes).map_err(io("allocate log segment"))?;
+            file.sync().map_err(io("sync log segment"))?;
             end = Some(contents.end as u64);
         }
         if let Some(id) = contents.last.and_then(|last| last.id) {
             inner.last = inner.last.max(Some(id.into()));
         }
-        inner.segments.push_back(StoredSegment {
-            first: *first,
-            path,
-            file: Arc::new(file),
-            positions: contents.positions,
-        });
+        inner.segments.push_back(StoredSegment { first: *first, path, file, positions: contents.positions });
     }
     Ok(end)
 }
@@ -240,7 +251,7 @@ impl Shared {
     }
 
     /// Takes the entries from `next` on out of the last segment; returns its file and new end.
-    fn cut_last_segment(&self, next: u64) -> Option<(Arc<File>, u64)> {
+    fn cut_last_segment(&self, next: u64) -> Option<(Arc<dyn DiskFile>, u64)> {
         let mut inner = self.inner.lock();
         inner.written = next;
         inner.synced = next;

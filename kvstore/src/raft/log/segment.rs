@@ -14,14 +14,14 @@
 //! been synced, acknowledged data is lost, and reading stops with an error. Else everything from there
 //! was never acknowledged, and is cut off.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 use prost::Message;
 
+use crate::disk::{Disk, DiskFile};
 use crate::raft::codec::EntryRecord;
 
 pub const HEADER: usize = 24;
@@ -62,28 +62,13 @@ pub fn first_index(name: &str) -> Option<u64> {
 }
 
 /// Makes a segment of `length` zeros after its header, on disk when this returns.
-pub fn create(path: &Path, first: u64, length: u64) -> Result<File, LogError> {
+pub fn create(disk: &dyn Disk, path: &Path, first: u64, length: u64) -> Result<Arc<dyn DiskFile>, LogError> {
     let io = |step| move |source| LogError::Io { step, path: path.to_owned(), source };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
-        .map_err(io("create log segment"))?;
-    preallocate(&file, length).map_err(io("allocate log segment"))?;
+    let file = disk.create(path).map_err(io("create log segment"))?;
+    file.allocate(length).map_err(io("allocate log segment"))?;
     file.write_all_at(&header(first), 0).map_err(io("write log segment"))?;
-    file.sync_all().map_err(io("sync log segment"))?;
+    file.sync().map_err(io("sync log segment"))?;
     Ok(file)
-}
-
-/// Reserves room, so that appending neither runs out of disk nor changes the file's length.
-pub fn preallocate(file: &File, length: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
-        // File systems without it: the file grows as it is written.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-        other => other.map_err(Into::into),
-    }
 }
 
 fn header(first: u64) -> Vec<u8> {
@@ -145,6 +130,8 @@ pub struct Contents {
     pub end: usize,
     /// Bytes after `end` that are neither intact nor zero.
     pub torn: usize,
+    /// What comes after this is intact but may never have been synced.
+    pub synced: usize,
 }
 
 /// Reads a segment. Only the last one of a log may end in a torn write.
@@ -165,7 +152,7 @@ pub fn read(path: &Path, bytes: &Bytes, is_last: bool) -> Result<Contents, LogEr
     if header(first) != head {
         return Err(damaged(12, "its header does not check out"));
     }
-    let mut contents = Contents { first, positions: Vec::new(), last: None, end: HEADER, torn: 0 };
+    let mut contents = Contents { first, positions: Vec::new(), last: None, end: HEADER, torn: 0, synced: 0 };
     while let Some(record) = parse(bytes, contents.end) {
         let body = bytes.slice_ref(record.body);
         let entry =
@@ -177,6 +164,7 @@ pub fn read(path: &Path, bytes: &Bytes, is_last: bool) -> Result<Contents, LogEr
         let offset = (contents.end + RECORD_HEADER) as u32;
         contents.positions.push(Position { offset, length: record.body.len() as u32 });
         contents.last = Some(entry);
+        contents.synced = record.synced as usize;
         contents.end = record.next;
     }
     let rest = &bytes[contents.end.min(bytes.len())..];

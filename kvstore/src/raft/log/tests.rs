@@ -106,7 +106,7 @@ async fn purging_frees_whole_segments() {
 fn sample() -> (Vec<u8>, [usize; 4]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    drop(segment::create(&path, 5, 64 << 10).unwrap());
+    drop(segment::create(&OsDisk, &path, 5, 64 << 10).unwrap());
     let mut bytes = std::fs::read(&path).unwrap();
     let mut at = HEADER;
     let mut starts = [0; 4];

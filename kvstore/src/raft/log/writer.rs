@@ -1,21 +1,19 @@
 //! The thread that writes the log. Everything that waits when it comes round is written together and
 //! made durable by one fdatasync: that is the group commit. It alone touches the files' ends.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::storage::IOFlushed;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::hard_state::{self, HardState};
 use super::segment::{self, HEADER, Position, RECORD_HEADER};
 use super::{Shared, StoredSegment};
+use crate::disk::{Disk, DiskFile};
 use crate::metrics;
 use crate::raft::TypeConfig;
 
@@ -48,60 +46,94 @@ pub enum Job {
 
 /// The segment being written.
 struct Open {
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     offset: u64,
     synced: u64,
 }
 
 pub struct Writer {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
+    segment_bytes: u64,
     shared: Arc<Shared>,
     open: Option<Open>,
     buffer: Vec<u8>,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    /// Taken from `jobs` while a group was gathered, but to be done after it.
+    held: Option<Job>,
 }
 
 impl Writer {
-    pub fn new(folder: &Path, shared: Arc<Shared>, open: Option<(Arc<File>, u64)>) -> Self {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        segment_bytes: u64,
+        shared: Arc<Shared>,
+        open: Option<(Arc<dyn DiskFile>, u64)>,
+        jobs: mpsc::UnboundedReceiver<Job>,
+    ) -> Self {
         let open = open.map(|(file, end)| Open { file, offset: end, synced: end });
-        Self { folder: folder.to_owned(), shared, open, buffer: Vec::new() }
+        let folder = folder.to_owned();
+        Self { disk, folder, segment_bytes, shared, open, buffer: Vec::new(), jobs, held: None }
     }
 
-    pub fn run(mut self, jobs: mpsc::Receiver<Job>) {
-        let mut held: Option<Job> = None;
+    /// Writes until the log is dropped. For a thread of its own.
+    pub fn run(mut self) {
+        while let Some(job) = self.held.take().or_else(|| self.jobs.blocking_recv()) {
+            self.turn(job);
+        }
+    }
+
+    /// The same as a task among others, for simulations: every turn takes as long as `pause` says.
+    pub async fn simulate(mut self, mut pause: impl FnMut() -> Duration) {
         loop {
-            let Some(job) = held.take().or_else(|| jobs.recv().ok()) else { return };
-            match job {
-                Job::Append { first, bodies, done } => {
-                    let mut bytes: usize = bodies.iter().map(Bytes::len).sum();
-                    let mut group = vec![(first, bodies)];
-                    let mut waiting = vec![done];
-                    while bytes < GROUP_BYTES {
-                        match jobs.try_recv() {
-                            Ok(Job::Append { first, bodies, done }) => {
-                                bytes += bodies.iter().map(Bytes::len).sum::<usize>();
-                                group.push((first, bodies));
-                                waiting.push(done);
-                            }
-                            Ok(other) => {
-                                held = Some(other);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
-                    }
-                    let result = self.append(&group);
-                    if let Err(error) = &result {
-                        tracing::error!(%error, "cannot write the log");
-                    }
-                    for done in waiting {
-                        done.io_completed(result.as_ref().map(|_| ()).map_err(copy));
-                    }
-                }
-                // Whoever asked may be gone; the work is done all the same.
-                Job::Truncate { next, done } => drop(done.send(self.truncate(next))),
-                Job::Purge { upto, done } => drop(done.send(self.purge(upto))),
-                Job::Save { state, done } => drop(done.send(hard_state::save(&self.folder, &state))),
+            let job = match self.held.take() {
+                Some(job) => Some(job),
+                None => self.jobs.recv().await,
+            };
+            let Some(job) = job else { return };
+            tokio::time::sleep(pause()).await;
+            self.turn(job);
+        }
+    }
+
+    /// Does a job; an append together with those that wait behind it.
+    fn turn(&mut self, job: Job) {
+        match job {
+            Job::Append { first, bodies, done } => self.turn_of_appends(first, bodies, done),
+            // Whoever asked may be gone; the work is done all the same.
+            Job::Truncate { next, done } => drop(done.send(self.truncate(next))),
+            Job::Purge { upto, done } => drop(done.send(self.purge(upto))),
+            Job::Save { state, done } => {
+                drop(done.send(hard_state::save(self.disk.as_ref(), &self.folder, &state)));
             }
+        }
+    }
+
+    fn turn_of_appends(&mut self, first: u64, bodies: Vec<Bytes>, done: IOFlushed<TypeConfig>) {
+        let mut bytes: usize = bodies.iter().map(Bytes::len).sum();
+        let mut group = vec![(first, bodies)];
+        let mut waiting = vec![done];
+        while bytes < GROUP_BYTES {
+            match self.jobs.try_recv() {
+                Ok(Job::Append { first, bodies, done }) => {
+                    bytes += bodies.iter().map(Bytes::len).sum::<usize>();
+                    group.push((first, bodies));
+                    waiting.push(done);
+                }
+                Ok(other) => {
+                    self.held = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let result = self.append(&group);
+        if let Err(error) = &result {
+            tracing::error!(%error, "cannot write the log");
+        }
+        for done in waiting {
+            done.io_completed(result.as_ref().map(|_| ()).map_err(copy));
         }
     }
 
@@ -117,7 +149,7 @@ impl Writer {
     fn append_one(&mut self, index: u64, body: &[u8]) -> io::Result<()> {
         let full = self.open.as_ref().is_none_or(|open| {
             let used = open.offset + self.buffer.len() as u64;
-            used > HEADER as u64 && used + (RECORD_HEADER + body.len()) as u64 > SEGMENT_BYTES
+            used > HEADER as u64 && used + (RECORD_HEADER + body.len()) as u64 > self.segment_bytes
         });
         if full {
             self.sync()?;
@@ -132,8 +164,9 @@ impl Writer {
 
     fn begin(&mut self, first: u64) -> io::Result<()> {
         let path = self.folder.join(segment::file_name(first));
-        let file = Arc::new(segment::create(&path, first, SEGMENT_BYTES).map_err(io::Error::other)?);
-        File::open(&self.folder)?.sync_all()?;
+        let file = segment::create(self.disk.as_ref(), &path, first, self.segment_bytes)
+            .map_err(io::Error::other)?;
+        self.disk.sync_folder(&self.folder)?;
         self.shared.begun(StoredSegment { first, path, file: file.clone(), positions: Vec::new() });
         self.open = Some(Open { file, offset: HEADER as u64, synced: HEADER as u64 });
         Ok(())
@@ -150,7 +183,7 @@ impl Writer {
         metrics::get().log_written_bytes.inc_by(self.buffer.len() as u64);
         self.buffer.clear();
         let start = Instant::now();
-        open.file.sync_data()?;
+        open.file.sync()?;
         metrics::get().log_fsync_seconds.observe(start.elapsed().as_secs_f64());
         open.synced = open.offset;
         self.shared.synced();
@@ -160,23 +193,23 @@ impl Writer {
     fn truncate(&mut self, next: u64) -> io::Result<()> {
         // From the end, so that a crash leaves a log without holes.
         while let Some(last) = self.shared.last_segment().filter(|last| last.0 >= next) {
-            std::fs::remove_file(&last.1)?;
-            File::open(&self.folder)?.sync_all()?;
+            self.disk.remove(&last.1)?;
+            self.disk.sync_folder(&self.folder)?;
             self.shared.drop_last_segment();
             self.open = None;
         }
         let Some((file, end)) = self.shared.cut_last_segment(next) else { return Ok(()) };
         // What was cut must be gone from the disk before anything is written in its place.
         file.set_len(end)?;
-        segment::preallocate(&file, SEGMENT_BYTES)?;
-        file.sync_all()?;
+        file.allocate(self.segment_bytes)?;
+        file.sync()?;
         self.open = Some(Open { file, offset: end, synced: end });
         Ok(())
     }
 
     fn purge(&mut self, upto: u64) -> io::Result<()> {
         while let Some(path) = self.shared.drop_first_segment(upto) {
-            std::fs::remove_file(path)?;
+            self.disk.remove(&path)?;
         }
         if !self.shared.has_segments() {
             self.open = None;
