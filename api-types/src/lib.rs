@@ -32,6 +32,7 @@ pub mod node;
 mod open_enum;
 pub mod policy;
 pub mod rbac;
+pub mod schedule;
 pub mod scheduling;
 pub mod schema;
 pub mod selector;
