@@ -55,6 +55,40 @@ fn every_event_comes_once_and_in_order() -> Result<()> {
     })
 }
 
+#[test]
+fn kubectl_shows_changes_as_they_come() -> Result<()> {
+    walk("get-watch", |ns| {
+        ns.kubectl(&["create", "configmap", "old"]).succeeds()?;
+        let mut kubectl = ns
+            .cluster()
+            .kubectl_command(&["--namespace", &ns.name, "get", "configmaps", "-w", "--output-watch-events"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(kubectl.stdout.take().context("its output")?).lines();
+        // The event, the name and the count of keys, of this test's own objects.
+        let mut next = || -> Result<String> {
+            loop {
+                let line = lines.next().context("the output ended")??;
+                let words: Vec<&str> = line.split_whitespace().take(3).collect();
+                if matches!(words[..], [_, "old" | "new", _]) {
+                    return Ok(words.join(" "));
+                }
+            }
+        };
+        // What is there comes first; then the list is over, and a watch goes on from it.
+        ensure!(next()? == "ADDED old 0");
+        ns.kubectl(&["create", "configmap", "new", "--from-literal=k=1"]).succeeds()?;
+        ensure!(next()? == "ADDED new 1");
+        ns.kubectl(&["patch", "configmap", "new", "-p", r#"{"data":{"l":"2"}}"#]).succeeds()?;
+        ensure!(next()? == "MODIFIED new 2");
+        ns.kubectl(&["delete", "configmap", "new"]).succeeds()?;
+        ensure!(next()? == "DELETED new 2");
+        kubectl.kill()?;
+        kubectl.wait()?;
+        Ok(())
+    })
+}
+
 fn list_revision(ns: &Namespace) -> Result<String> {
     let list: Value = serde_json::from_str(
         &ns.kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{}/configmaps", ns.name)]).succeeds()?,
