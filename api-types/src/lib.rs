@@ -36,6 +36,7 @@ pub mod schedule;
 pub mod scheduling;
 pub mod schema;
 pub mod selector;
+pub mod storage;
 pub mod value;
 
 pub use kind::{Kind, Object, Resource, Row, Strategy};

@@ -131,6 +131,12 @@ goldens! {
     "flowcontrol.apiserver.k8s.io.v1.FlowSchema": flowcontrol::v1::FlowSchema;
     "flowcontrol.apiserver.k8s.io.v1.PriorityLevelConfiguration": flowcontrol::v1::PriorityLevelConfiguration;
     "scheduling.k8s.io.v1.PriorityClass": scheduling::v1::PriorityClass;
+    "storage.k8s.io.v1.CSIDriver": storage::v1::CSIDriver;
+    "storage.k8s.io.v1.CSINode": storage::v1::CSINode;
+    "storage.k8s.io.v1.CSIStorageCapacity": storage::v1::CSIStorageCapacity;
+    "storage.k8s.io.v1.StorageClass": storage::v1::StorageClass;
+    "storage.k8s.io.v1.VolumeAttachment": storage::v1::VolumeAttachment;
+    "storage.k8s.io.v1.VolumeAttributesClass": storage::v1::VolumeAttributesClass;
 }
 
 /// Runs `check` on every golden object and fails with all differences.

@@ -10,7 +10,7 @@ mod certificate_approval;
 mod certificate_signing;
 mod certificate_subject_restriction;
 mod chain;
-mod default_ingress_class;
+mod default_class;
 mod default_toleration_seconds;
 mod escalation;
 mod metrics;

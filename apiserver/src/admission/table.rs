@@ -2,8 +2,8 @@
 
 use super::{
     Plugin, always, certificate_approval, certificate_signing, certificate_subject_restriction,
-    default_ingress_class, default_toleration_seconds, namespace_lifecycle, node_restriction, pod_security,
-    priority, runtime_class, service_account, taint_nodes_by_condition,
+    default_class, default_toleration_seconds, namespace_lifecycle, node_restriction, pod_security, priority,
+    runtime_class, service_account, taint_nodes_by_condition,
 };
 
 /// What this server knows of a plugin.
@@ -45,8 +45,8 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("PodTolerationRestriction", OFF, Unsupported),
     ("EventRateLimit", OFF, Unsupported),
     ("ExtendedResourceToleration", OFF, Unsupported),
-    // StorageClass, PersistentVolume, PersistentVolumeClaim
-    ("DefaultStorageClass", ON, Idle),
+    ("DefaultStorageClass", ON, Here(|| Box::new(default_class::DefaultStorageClass))),
+    // The controllers that would take the finalizers off again are not there.
     ("StorageObjectInUseProtection", ON, Idle),
     // PodGroup, which is alpha
     ("PodGroupProtection", ON, Idle),
@@ -62,7 +62,7 @@ static PLUGINS: &[(&str, bool, Row)] = &[
         ON,
         Here(|| Box::new(certificate_subject_restriction::CertificateSubjectRestriction)),
     ),
-    ("DefaultIngressClass", ON, Here(|| Box::new(default_ingress_class::DefaultIngressClass))),
+    ("DefaultIngressClass", ON, Here(|| Box::new(default_class::DefaultIngressClass))),
     ("DenyServiceExternalIPs", OFF, Here(|| Box::new(always::DenyServiceExternalIPs))),
     // What these four act on is behind features that are off, or subresources that are not there.
     ("PodTopologyLabels", ON, Idle),

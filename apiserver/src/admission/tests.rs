@@ -4,13 +4,13 @@ use super::*;
 use crate::authz::Rules;
 use crate::request::{Attributes, Decision};
 use crate::views::{
-    CatchUp, IngressClassView, Life, NamespaceView, NodeView, PodView, PriorityClassView, ServiceAccountView,
+    CatchUp, DefaultClassView, Life, NamespaceView, NodeView, PodView, PriorityClassView, ServiceAccountView,
 };
 use api_types::authentication::v1::{BoundObjectReference, TokenRequest};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::coordination::v1::Lease;
 use api_types::core::v1::{Container, Namespace, Node, Pod, PreemptionPolicy, Taint};
-use api_types::core::v1::{TaintEffect, Toleration, TolerationOperator};
+use api_types::core::v1::{PersistentVolumeClaim, TaintEffect, Toleration, TolerationOperator};
 use api_types::meta::v1::OwnerReference;
 use api_types::networking::v1::Ingress;
 use api_types::node::v1::{Overhead, RuntimeClass, Scheduling};
@@ -518,7 +518,7 @@ async fn an_ingress_gets_the_newest_default_class() {
     let cluster = cluster();
     let class = |name: &str, is_default: bool, created: i64| {
         let created = jiff::Timestamp::from_second(created).ok();
-        cluster.views.ingress_classes.put("", name, IngressClassView { is_default, created });
+        cluster.views.ingress_classes.put("", name, DefaultClassView { is_default, created });
     };
     let mut ingress = Ingress::default();
     ingress.metadata.namespace = "web".into();
@@ -589,4 +589,20 @@ async fn a_pod_gets_what_its_runtime_class_says() {
         .await
         .ends_with("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
     );
+}
+
+#[tokio::test]
+async fn a_claim_gets_the_default_storage_class() {
+    let cluster = cluster();
+    cluster.views.storage_classes.put("", "fast", DefaultClassView { is_default: true, created: None });
+    let mut claim = PersistentVolumeClaim::default();
+    claim.metadata.namespace = "web".into();
+    claim.metadata.name = "a".into();
+    let mut own = claim.clone();
+    cluster.write(Operation::Create, "persistentvolumeclaims", &mut own, None).await.unwrap();
+    assert_eq!(own.spec.storage_class_name.as_deref(), Some("fast"));
+    let mut own = claim.clone();
+    own.spec.storage_class_name = Some(String::new());
+    cluster.write(Operation::Create, "persistentvolumeclaims", &mut own, None).await.unwrap();
+    assert_eq!(own.spec.storage_class_name.as_deref(), Some(""), "none is an answer, too");
 }

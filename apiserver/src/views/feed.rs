@@ -10,6 +10,7 @@ use api_types::networking::v1::IngressClass;
 use api_types::node::v1::RuntimeClass;
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::scheduling::v1::PriorityClass;
+use api_types::storage::v1::StorageClass;
 use daemon::shutdown::Shutdown;
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -114,6 +115,7 @@ impl Feed {
         follow(storage.of::<Secret>(), into::<Secret, _>(views, |v| &v.secrets));
         follow(storage.of::<PriorityClass>(), into::<PriorityClass, _>(views, |v| &v.priority_classes));
         follow(storage.of::<IngressClass>(), into::<IngressClass, _>(views, |v| &v.ingress_classes));
+        follow(storage.of::<StorageClass>(), into::<StorageClass, _>(views, |v| &v.storage_classes));
         follow(storage.of::<RuntimeClass>(), into::<RuntimeClass, _>(views, |v| &v.runtime_classes));
         follow(storage.of::<Pod>(), Box::new(IntoPods(views.clone())));
         Arc::new(feed)

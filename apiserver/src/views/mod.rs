@@ -15,7 +15,7 @@ pub use feed::Feed;
 pub use lister::Lister;
 pub use pods::Pods;
 pub use project::{
-    IngressClassView, Life, NamespaceView, NodeView, PodReferences, PodView, PriorityClassView, SecretView,
+    DefaultClassView, Life, NamespaceView, NodeView, PodReferences, PodView, PriorityClassView, SecretView,
     ServiceAccountView,
 };
 
@@ -34,7 +34,8 @@ pub struct Views {
     pub nodes: Lister<NodeView>,
     pub secrets: Lister<SecretView>,
     pub priority_classes: Lister<PriorityClassView>,
-    pub ingress_classes: Lister<IngressClassView>,
+    pub ingress_classes: Lister<DefaultClassView>,
+    pub storage_classes: Lister<DefaultClassView>,
     pub runtime_classes: Lister<RuntimeClass>,
 }
 

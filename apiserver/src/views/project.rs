@@ -7,6 +7,7 @@ use api_types::core::v1::{
 use api_types::meta::v1::ObjectMeta;
 use api_types::networking::v1::IngressClass;
 use api_types::scheduling::v1::PriorityClass;
+use api_types::storage::v1::StorageClass;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,14 +102,21 @@ impl From<PriorityClass> for PriorityClassView {
     }
 }
 
+/// A class that may be the default one of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IngressClassView {
+pub struct DefaultClassView {
     pub is_default: bool,
     pub created: Option<Timestamp>,
 }
 
-impl From<IngressClass> for IngressClassView {
+impl From<IngressClass> for DefaultClassView {
     fn from(class: IngressClass) -> Self {
+        Self { is_default: class.is_default(), created: class.metadata.creation_timestamp.map(|at| at.0) }
+    }
+}
+
+impl From<StorageClass> for DefaultClassView {
+    fn from(class: StorageClass) -> Self {
         Self { is_default: class.is_default(), created: class.metadata.creation_timestamp.map(|at| at.0) }
     }
 }

@@ -18,6 +18,7 @@ pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod topology_selector;
 pub mod well_known;
 
 pub use crate::meta::v1::ConditionStatus;
@@ -39,3 +40,4 @@ pub use resource_quota::*;
 pub use secret::*;
 pub use service::*;
 pub use service_account::*;
+pub use topology_selector::*;

@@ -1,0 +1,3 @@
+//! The group storage.k8s.io.
+
+pub mod v1;
