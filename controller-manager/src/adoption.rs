@@ -12,6 +12,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use api_types::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use api_types::batch::v1::Job;
 use api_types::core::v1::ReplicationController;
 use api_types::kind::Resource;
 use api_types::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Status, StatusReason};
@@ -51,7 +52,7 @@ macro_rules! selecting {
         }
     )*};
 }
-selecting!(DaemonSet, Deployment, ReplicaSet, StatefulSet);
+selecting!(DaemonSet, Deployment, Job, ReplicaSet, StatefulSet);
 
 impl Selecting for ReplicationController {
     fn selector(&self) -> Option<Cow<'_, LabelSelector>> {

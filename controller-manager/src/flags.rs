@@ -132,6 +132,20 @@ pub struct Flags {
     /// The number of daemon sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 2, help_heading = "Daemonset controller flags")]
     pub concurrent_daemonset_syncs: usize,
+    /// The number of jobs that are synced at once
+    #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Job controller flags")]
+    pub concurrent_job_syncs: usize,
+    /// The number of cron jobs that are synced at once
+    #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Cronjob controller flags")]
+    pub concurrent_cron_job_syncs: usize,
+    /// The number of finished jobs that are looked after at once
+    #[arg(
+        long,
+        value_name = "int",
+        default_value_t = 5,
+        help_heading = "Ttl-after-finished controller flags"
+    )]
+    pub concurrent_ttl_after_finished_syncs: usize,
     /// The number of stateful sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Statefulset controller flags")]
     pub concurrent_statefulset_syncs: usize,
@@ -327,7 +341,7 @@ mod tests {
             let error = flags(words).and_then(|f| f.check().map_err(|e| e.to_string())).unwrap_err();
             assert!(error.contains(name), "{error}");
         };
-        refused("--concurrent-job-syncs=5", "--concurrent-job-syncs");
+        refused("--concurrent-gang-syncs=5", "--concurrent-gang-syncs");
         refused("--profiling=true", "--profiling");
         refused("--allocate-node-cidrs", "--cluster-cidr");
         refused("--cluster-signing-cert-file=/x", "--cluster-signing-key-file");

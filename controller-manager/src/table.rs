@@ -14,6 +14,7 @@ use daemon::shutdown::Shutdown;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::controllers::cron_job::CronJobs;
 use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::daemon_set::DaemonSets;
 use crate::controllers::deployment::Deployments;
@@ -21,6 +22,7 @@ use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoint_slice_mirroring::Mirroring;
 use crate::controllers::endpoints::EndpointsController;
 use crate::controllers::garbage_collector;
+use crate::controllers::job::{Jobs, Orphans};
 use crate::controllers::namespace::Namespaces;
 use crate::controllers::node_ipam::NodeIpam;
 use crate::controllers::node_lifecycle::{Limits, NodeLifecycle};
@@ -31,6 +33,7 @@ use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
 use crate::controllers::stateful_set::StatefulSets;
 use crate::controllers::taint_eviction::TaintEviction;
+use crate::controllers::ttl_after_finished::TtlAfterFinished;
 use crate::flags::Flags;
 
 /// A controller.
@@ -163,6 +166,24 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(DaemonSets::default(), s.flags.concurrent_daemonset_syncs),
     },
     Row {
+        name: "job-controller",
+        account: "job-controller",
+        start: |s| {
+            s.run(Orphans, 1)?;
+            s.run(Jobs::new(s.clock.clone()), s.flags.concurrent_job_syncs)
+        },
+    },
+    Row {
+        name: "cronjob-controller",
+        account: "cronjob-controller",
+        start: |s| s.run(CronJobs::new(s.clock.clone()), s.flags.concurrent_cron_job_syncs),
+    },
+    Row {
+        name: "ttl-after-finished-controller",
+        account: "ttl-after-finished-controller",
+        start: |s| s.run(TtlAfterFinished, s.flags.concurrent_ttl_after_finished_syncs),
+    },
+    Row {
         name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         start: |s| s.run(Approving, 1),
@@ -213,12 +234,10 @@ pub const ROWS: &[Row] = &[
 const ABSENT: &[&str] = &[
     "bootstrap-signer-controller",
     "cloud-node-lifecycle-controller",
-    "cronjob-controller",
     "device-taint-eviction-controller",
     "disruption-controller",
     "ephemeral-volume-controller",
     "horizontal-pod-autoscaler-controller",
-    "job-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "legacy-serviceaccount-token-cleaner-controller",
     "node-route-controller",
@@ -240,7 +259,6 @@ const ABSENT: &[&str] = &[
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",
     "token-cleaner-controller",
-    "ttl-after-finished-controller",
     "ttl-controller",
     "validatingadmissionpolicy-status-controller",
     "volumeattributesclass-protection-controller",
@@ -282,7 +300,7 @@ mod tests {
         assert_eq!(names("*").unwrap().len(), ROWS.len());
         assert_eq!(names("*,-deployment-controller").unwrap().len(), ROWS.len() - 1);
         assert_eq!(names("replicaset-controller").unwrap(), ["replicaset-controller"]);
-        assert_eq!(names("*,-job-controller").unwrap().len(), ROWS.len());
+        assert_eq!(names("*,-ttl-controller").unwrap().len(), ROWS.len());
     }
 
     #[test]
@@ -292,8 +310,8 @@ mod tests {
             "--controllers: \"foo\" is not in the list of known controllers"
         );
         assert_eq!(
-            names("job-controller").unwrap_err(),
-            "--controllers: \"job-controller\" is not supported by this controller manager"
+            names("ttl-controller").unwrap_err(),
+            "--controllers: \"ttl-controller\" is not supported by this controller manager"
         );
     }
 

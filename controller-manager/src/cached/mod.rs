@@ -14,9 +14,9 @@ pub use node::{LeaseFacts, NodeFacts};
 pub use pod::NamedPort;
 pub use pod::{Claim, Disruption, PodFacts};
 pub use whole::{
-    AccountFacts, ClaimObject, ControllerObject, Csr, DaemonSetObject, DeploymentObject, EndpointsObject,
-    NamespaceObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject,
-    StatefulSetObject,
+    AccountFacts, ClaimObject, ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject,
+    EndpointsObject, JobObject, NamespaceObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa,
+    ServiceObject, SliceObject, StatefulSetObject,
 };
 
 use api_types::kind::Resource;

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use api_types::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use api_types::batch::v1::{CronJob, Job};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::well_known::{label, name};
 use api_types::core::v1::{
@@ -83,6 +84,17 @@ whole!(
             out.push(key.namespace.to_string());
         }
     }
+);
+whole!(
+    /// A Job, by its managing controller's UID (`owner`).
+    JobObject, Job,
+    "owner" => |_: &Key, this: &JobObject, out| {
+        out.extend(controller_of(&this.metadata).map(|r| r.uid.clone()));
+    }
+);
+whole!(
+    /// A CronJob.
+    CronJobObject, CronJob
 );
 whole!(
     /// A claim to a volume.

@@ -1,5 +1,6 @@
 //! The controllers, a folder or file each; `crate::table` says which run and as whom.
 
+pub mod cron_job;
 pub mod csr;
 pub mod daemon_set;
 pub mod deployment;
@@ -7,6 +8,7 @@ pub mod endpoint_slice;
 pub mod endpoint_slice_mirroring;
 pub mod endpoints;
 pub mod garbage_collector;
+pub mod job;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
@@ -17,3 +19,4 @@ pub mod root_ca;
 pub mod service_account;
 pub mod stateful_set;
 pub mod taint_eviction;
+pub mod ttl_after_finished;

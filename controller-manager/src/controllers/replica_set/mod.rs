@@ -22,7 +22,6 @@ use client::controller::{Action, Controller, Failure, Hands, Outcome, Plan, Wake
 use client::informer::Caches;
 use jiff::Timestamp;
 
-pub(crate) use plan::of_least_use;
 pub use replicated::Replicated;
 pub use view::View;
 

@@ -83,7 +83,7 @@ fn deletion<T: Replicated>(view: &View<T>, key: &Key, pod: &PodFacts) -> Action 
 
 /// The pods in the order in which they are deleted. `related` counts pods by node: where they are
 /// doubled up.
-pub(crate) fn of_least_use<'a>(
+fn of_least_use<'a>(
     pods: Vec<&'a (Key, Arc<PodFacts>)>,
     related: &BTreeMap<Box<str>, usize>,
     now: Timestamp,
