@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use api_types::core::v1::{Pod, ResourceList};
 
+use crate::eviction;
 use crate::kubelet::Kubelet;
 use crate::pod_worker::Stage;
 use crate::resources;
@@ -38,13 +39,17 @@ pub fn admit(kubelet: &Kubelet, pod: &Arc<Pod>) -> Result<(), Eviction> {
         .filter(|(other, stage)| *stage <= Stage::Terminating && other.metadata.uid != pod.metadata.uid)
         // Pods that came later do not count against this one.
         .filter(|(other, _)| older(other, pod))
-        .map(|(other, _)| other)
+        .map(|(other, _)| kubelet.resizes.given(&other))
         .collect();
-    let result = check(pod, &others, &kubelet.allocatable, kubelet.config.max_pods);
-    if let Err(refusal) = &result {
+    // What an earlier kubelet promised is what counts.
+    let given = kubelet.resizes.given(pod);
+    let pressure = |message| Eviction { reason: eviction::REASON.into(), message, disrupts: false };
+    let result = kubelet.pressures.admit(&given).map_err(pressure);
+    let result = result.and_then(|()| check(&given, &others, &kubelet.allocatable, kubelet.config.max_pods));
+    result.map_err(|refusal| {
         kubelet.recorder.pod(pod, "Warning", &refusal.reason, &refusal.message);
-    }
-    result
+        Eviction { message: format!("Pod was rejected: {}", refusal.message), ..refusal }
+    })
 }
 
 fn older(a: &Pod, b: &Pod) -> bool {
@@ -53,7 +58,7 @@ fn older(a: &Pod, b: &Pod) -> bool {
 }
 
 fn refuse(reason: &str, message: String) -> Result<(), Eviction> {
-    Err(Eviction { reason: reason.into(), message: format!("Pod was rejected: {message}") })
+    Err(Eviction { reason: reason.into(), message, disrupts: false })
 }
 
 /// The decision.
@@ -145,12 +150,12 @@ mod tests {
     #[test]
     fn resources_pods_and_ports() {
         check_refusal(&pod("1", 0), &[pod("1", 0)], None);
-        let message = "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000";
+        let message = "Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000";
         check_refusal(&pod("1500m", 0), &[pod("1", 0)], Some(("OutOfcpu", message)));
-        let message =
-            "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
+        let message = "Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
         check_refusal(&pod("0", 0), &[pod("0", 0), pod("0", 0)], Some(("OutOfpods", message)));
-        let message = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        let message =
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
         check_refusal(&pod("0", 80), &[pod("0", 80)], Some(("NodePorts", message)));
     }
 }

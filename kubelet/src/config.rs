@@ -14,6 +14,7 @@ use daemon::flags::GoDuration;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::eviction::thresholds::{self, Threshold};
 use crate::image_gc;
 
 const EXPECTED: Expected =
@@ -37,16 +38,9 @@ const INERT: &[(&str, &[&str])] = &[
     ("enableDebuggingHandlers", &["true"]),
     ("enableProfilingHandler", &["true"]),
     ("enableServer", &["true"]),
-    ("enableSystemLogHandler", &["true"]),
-    ("enableSystemLogQuery", &[]),
     ("enforceNodeAllocatable", &["[\"pods\"]"]),
     ("eventBurst", &["100"]),
     ("eventRecordQPS", &["50"]),
-    ("evictionMaxPodGracePeriod", &[]),
-    ("evictionMinimumReclaim", &[]),
-    ("evictionPressureTransitionPeriod", &["\"5m0s\"", "\"5m\""]),
-    ("evictionSoft", &[]),
-    ("evictionSoftGracePeriod", &[]),
     ("failCgroupV1", &["true"]),
     ("featureGates", &[]),
     ("fileCheckFrequency", &["\"20s\""]),
@@ -69,7 +63,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("memoryReservationPolicy", &["\"None\""]),
     ("memorySwap", &[]),
     ("memoryThrottlingFactor", &["0.9"]),
-    ("mergeDefaultEvictionSettings", &[]),
     ("oomScoreAdj", &["-999"]),
     ("podsPerCore", &[]),
     ("preloadedImagesVerificationAllowlist", &[]),
@@ -101,7 +94,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("tracing", &[]),
     ("userNamespaces", &[]),
     ("volumePluginDir", &["\"/usr/libexec/kubernetes/kubelet-plugins/volume/exec/\""]),
-    ("volumeStatsAggPeriod", &["\"1m0s\"", "\"1m\""]),
 ];
 
 /// Why a configuration was refused.
@@ -248,6 +240,17 @@ pub struct KubeletConfiguration {
     pub node_status_max_images: Option<i32>,
     pub node_lease_duration_seconds: i32,
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub eviction_soft: BTreeMap<String, String>,
+    pub eviction_soft_grace_period: BTreeMap<String, String>,
+    pub eviction_minimum_reclaim: BTreeMap<String, String>,
+    pub eviction_max_pod_grace_period: i32,
+    #[serde(deserialize_with = "duration")]
+    pub eviction_pressure_transition_period: Option<Duration>,
+    pub merge_default_eviction_settings: Option<bool>,
+    #[serde(deserialize_with = "duration")]
+    pub volume_stats_agg_period: Option<Duration>,
+    pub enable_system_log_handler: Option<bool>,
+    pub enable_system_log_query: Option<bool>,
     pub system_reserved: BTreeMap<String, String>,
     pub kube_reserved: BTreeMap<String, String>,
     pub container_log_max_size: String,
@@ -301,6 +304,15 @@ impl Default for KubeletConfiguration {
             node_status_max_images: None,
             node_lease_duration_seconds: 40,
             eviction_hard: None,
+            eviction_soft: BTreeMap::new(),
+            eviction_soft_grace_period: BTreeMap::new(),
+            eviction_minimum_reclaim: BTreeMap::new(),
+            eviction_max_pod_grace_period: 0,
+            eviction_pressure_transition_period: None,
+            merge_default_eviction_settings: None,
+            volume_stats_agg_period: None,
+            enable_system_log_handler: None,
+            enable_system_log_query: None,
             system_reserved: BTreeMap::new(),
             kube_reserved: BTreeMap::new(),
             container_log_max_size: "10Mi".into(),
@@ -360,11 +372,11 @@ impl KubeletConfiguration {
                 self.authorization.mode
             )));
         }
-        let real = |(_, value): (&String, &String)| !matches!(value.as_str(), "0%" | "100%");
-        if let Some(eviction) = &self.eviction_hard
-            && let Some((signal, value)) = eviction.iter().find(|entry| real(*entry))
-        {
-            return unsupported(format!("evictionHard: {signal}: {value}"));
+        self.thresholds()?;
+        if self.enable_system_log_query == Some(true) && self.enable_system_log_handler == Some(false) {
+            return Err(ConfigError::Invalid(
+                "enableSystemLogHandler is required for enableSystemLogQuery".into(),
+            ));
         }
         if self.read_only_port != 0 && self.read_only_port == self.port {
             return Err(ConfigError::Invalid("readOnlyPort and port must differ".into()));
@@ -382,6 +394,28 @@ impl KubeletConfiguration {
             return Err(ConfigError::Invalid("containerLogMaxFiles: must be greater than 1".into()));
         }
         Ok(())
+    }
+
+    /// When pods are evicted.
+    pub fn thresholds(&self) -> Result<Vec<Threshold>, ConfigError> {
+        let settings = thresholds::Settings {
+            hard: self.eviction_hard.as_ref(),
+            merge_defaults: self.merge_default_eviction_settings == Some(true),
+            soft: self.eviction_soft.clone(),
+            grace: self.eviction_soft_grace_period.clone(),
+            reclaim: self.eviction_minimum_reclaim.clone(),
+        };
+        thresholds::parse(&settings).map_err(ConfigError::Invalid)
+    }
+
+    /// How long the node's pressure conditions stay after their last cause.
+    pub fn pressure_transition(&self) -> Duration {
+        self.eviction_pressure_transition_period.unwrap_or(Duration::from_secs(300))
+    }
+
+    /// How often the files of pods with limits are counted.
+    pub fn volume_stats_period(&self) -> Duration {
+        self.volume_stats_agg_period.unwrap_or(Duration::from_secs(60))
     }
 
     /// When images are removed.
@@ -461,8 +495,13 @@ mod tests {
             "KubeletConfiguration: cgroupDriver: systemd (use cgroupfs) is not supported by this kubelet",
         );
         check(
-            "evictionHard: {memory.available: 5%}\n",
-            "KubeletConfiguration: evictionHard: memory.available: 5% is not supported by this kubelet",
+            "evictionSoft: {memory.available: 5%}\n",
+            "invalid KubeletConfiguration: grace period must be specified for the soft eviction threshold \
+             memory.available",
+        );
+        check(
+            "enableSystemLogHandler: false\nenableSystemLogQuery: true\n",
+            "invalid KubeletConfiguration: enableSystemLogHandler is required for enableSystemLogQuery",
         );
         assert!(parse("nonsense: 1\n").unwrap_err().contains("unknown field `nonsense`"));
         assert!(parse("evictionHard: {memory.available: \"0%\"}\n").is_ok());

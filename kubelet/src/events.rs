@@ -32,6 +32,19 @@ impl Recorder {
         self.inner.event(&Self::reference(pod), kind, reason, message);
     }
 
+    /// About a pod, with annotations.
+    pub fn annotated(
+        &self,
+        pod: &Pod,
+        kind: &str,
+        reason: &str,
+        message: &str,
+        annotations: &[(&'static str, String)],
+    ) {
+        let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        self.inner.annotated(&Self::reference(pod), kind, reason, message, annotations);
+    }
+
     /// About a container of a pod.
     pub fn container(&self, pod: &Pod, container: &str, kind: &str, reason: &str, message: &str) {
         let mut reference = Self::reference(pod);

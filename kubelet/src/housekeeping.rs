@@ -14,6 +14,7 @@ use crate::cri::labels::Identity;
 use crate::cri::{observed, v1};
 use crate::kubelet::Kubelet;
 use crate::logs::rotate::{Limits, rotate};
+use crate::pod_worker::Stage;
 use crate::sync_pod::start::container_logs;
 use crate::volume::actual::entries;
 use crate::volume::apply;
@@ -35,7 +36,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
         remove_orphaned_files(&kubelet).await;
         rotate_logs(&kubelet).await;
         if round.is_multiple_of(COLLECT)
-            && let Err(error) = collect(&kubelet).await
+            && let Err(error) = collect(&kubelet, false).await
         {
             tracing::warn!(error, "cannot collect dead containers");
         }
@@ -82,6 +83,7 @@ async fn remove_orphaned_files(kubelet: &Arc<Kubelet>) {
                 report("volumes of an orphaned pod", &dir, apply::remove_pod_dir(&dir));
             }
         }
+        kubelet.resizes.retain(|uid| kubelet.workers.knows(uid));
         for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {
             let path = cgroup::class_path(kubelet.cgroup_root(), &class);
             for uid in kubelet.tree.pods(&path) {
@@ -119,11 +121,19 @@ fn report<E: std::fmt::Display>(what: &str, path: &Path, result: Result<(), E>) 
     }
 }
 
-/// Removes dead containers but the newest of each name, and dead sandboxes that hold none.
-async fn collect(kubelet: &Arc<Kubelet>) -> Result<(), String> {
+/// Removes dead containers but the newest of each name, and dead sandboxes that hold none. With
+/// `finished`, pods that have ended keep no container at all.
+pub async fn collect(kubelet: &Arc<Kubelet>, finished: bool) -> Result<(), String> {
     let text = |error: crate::cri::CallError| error.to_string();
     let containers = kubelet.runtime.containers(None).await.map_err(text)?;
-    for id in superfluous(&containers, Timestamp::now()) {
+    let ended: HashSet<String> = kubelet
+        .workers
+        .all()
+        .into_iter()
+        .filter(|(_, stage)| finished && *stage >= Stage::Terminated)
+        .map(|(pod, _)| pod.metadata.uid.clone())
+        .collect();
+    for id in superfluous(&containers, &ended, Timestamp::now()) {
         if let Err(error) = kubelet.runtime.remove_container(&id).await {
             tracing::warn!(%error, container = id, "cannot remove a dead container");
         }
@@ -159,8 +169,8 @@ async fn collect(kubelet: &Arc<Kubelet>) -> Result<(), String> {
 }
 
 /// The dead containers that are not kept: all but the newest dead ones of each container of each pod.
-/// One that was only just made may be about to be started.
-fn superfluous(containers: &[v1::Container], now: Timestamp) -> Vec<String> {
+/// One that was only just made may be about to be started. Of pods in `ended` none is kept.
+fn superfluous(containers: &[v1::Container], ended: &HashSet<String>, now: Timestamp) -> Vec<String> {
     let mut dead: HashMap<(String, String), Vec<(i64, String)>> = HashMap::new();
     for container in containers {
         let running = container.state == v1::ContainerState::ContainerRunning as i32;
@@ -175,9 +185,10 @@ fn superfluous(containers: &[v1::Container], now: Timestamp) -> Vec<String> {
         dead.entry((identity.uid, name)).or_default().push((container.created_at, container.id.clone()));
     }
     let mut ids = BTreeSet::new();
-    for mut attempts in dead.into_values() {
+    for ((uid, _), mut attempts) in dead {
         attempts.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
-        ids.extend(attempts.into_iter().skip(KEEP).map(|(_, id)| id));
+        let keep = if ended.contains(&uid) { 0 } else { KEEP };
+        ids.extend(attempts.into_iter().skip(keep).map(|(_, id)| id));
     }
     ids.into_iter().collect()
 }
@@ -234,6 +245,9 @@ mod tests {
             container("running", ContainerRunning, 3),
             container("fresh", ContainerCreated, 100),
         ];
-        assert_eq!(superfluous(&all, Timestamp::from_second(101).unwrap()), ["old"]);
+        let now = Timestamp::from_second(101).unwrap();
+        assert_eq!(superfluous(&all, &HashSet::new(), now), ["old"]);
+        let ended = all.iter().map(|one| Identity::from_labels(&one.labels).unwrap().uid).collect();
+        assert_eq!(superfluous(&all, &ended, now), ["newer", "old"]);
     }
 }

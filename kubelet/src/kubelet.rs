@@ -12,10 +12,13 @@ use crate::config::KubeletConfiguration;
 use crate::cri::observed::{self, ObservedPod};
 use crate::cri::{CallError, Runtime, changes::Pulse, v1};
 use crate::events::Recorder;
+use crate::eviction::Pressures;
+use crate::image_gc::Records;
 use crate::images::Images;
 use crate::machine::Machine;
 use crate::pod_worker::Workers;
 use crate::probe::schedule::Probes;
+use crate::resize::Resizes;
 use crate::sources::references::References;
 use crate::sources::services::Services;
 use crate::sources::tokens::Tokens;
@@ -77,6 +80,12 @@ pub struct Kubelet {
     pub reasons: Reasons,
     /// Probes.
     pub probes: Arc<Probes>,
+    /// Resources that pods were promised.
+    pub resizes: Resizes,
+    /// What the node is short of.
+    pub pressures: Pressures,
+    /// What is remembered of images.
+    pub image_records: Records,
     /// Statuses.
     pub statuses: Arc<Statuses>,
     /// ConfigMaps and Secrets.
@@ -127,5 +136,8 @@ impl Kubelet {
         self.probes.remove(uid);
         self.references.forget(uid);
         self.tokens.forget(uid);
+        self.resizes.forget(uid);
+        // What the pod had is free for those that wait for more.
+        self.resizes.poke(self);
     }
 }

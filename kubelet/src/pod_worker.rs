@@ -131,7 +131,7 @@ impl Workers {
         worker.turn.orphan = false;
         let old = std::mem::replace(&mut worker.turn.pod, Arc::clone(&pod));
         if pod.metadata.deletion_timestamp.is_some() || ended(&pod) {
-            worker.end(None);
+            worker.end(None, None);
         }
         let shown = |pod: &Pod| {
             (pod.metadata.generation, pod.metadata.deletion_timestamp, pod.metadata.labels.clone())
@@ -154,7 +154,16 @@ impl Workers {
         let mut pods = self.pods.lock();
         let Some(worker) = pods.get_mut(uid) else { return };
         worker.turn.gone = true;
-        worker.end(None);
+        worker.end(None, None);
+        drop(pods);
+        self.wake(uid);
+    }
+
+    /// The kubelet ends a pod that runs, in so many seconds.
+    pub fn evict(&self, uid: &str, eviction: Eviction, grace: i64) {
+        let mut pods = self.pods.lock();
+        let Some(worker) = pods.get_mut(uid) else { return };
+        worker.end(Some(eviction), Some(grace.max(1)));
         drop(pods);
         self.wake(uid);
     }
@@ -296,11 +305,11 @@ impl Workers {
         match outcome {
             Outcome::Wait(next) => delay = next,
             Outcome::Finished => {
-                worker.end(None);
+                worker.end(None, None);
                 again = true;
             }
             Outcome::Evict(eviction) => {
-                worker.end(Some(eviction));
+                worker.end(Some(eviction), None);
                 again = true;
             }
             Outcome::Stopped => {
@@ -327,9 +336,9 @@ impl Workers {
 }
 
 impl Worker {
-    /// Starts the end, or hurries it.
-    fn end(&mut self, eviction: Option<Eviction>) {
-        let grace = grace(&self.turn.pod);
+    /// Starts the end, or hurries it; `seconds` overrule what the pod says.
+    fn end(&mut self, eviction: Option<Eviction>, seconds: Option<i64>) {
+        let grace = seconds.unwrap_or_else(|| grace(&self.turn.pod));
         if self.turn.eviction.is_none() {
             self.turn.eviction = eviction;
         }

@@ -232,6 +232,58 @@ pub fn total(spec: &PodSpec, list: fn(&ResourceRequirements) -> &ResourceList) -
     sum
 }
 
+/// All amounts of one list over a pod, of every resource: as [`total`] does for CPU and memory.
+pub fn aggregate(spec: &PodSpec, list: fn(&ResourceRequirements) -> &ResourceList) -> ResourceList {
+    let add = |into: &mut ResourceList, from: &ResourceList| {
+        for (name, amount) in from {
+            match into.get_mut(name) {
+                Some(sum) => *sum += *amount,
+                None => {
+                    into.insert(name.clone(), *amount);
+                }
+            }
+        }
+    };
+    let mut sum = ResourceList::new();
+    for container in &spec.containers {
+        add(&mut sum, list(&container.resources));
+    }
+    let (mut sidecars, mut peaks) = (ResourceList::new(), Vec::new());
+    for container in &spec.init_containers {
+        if is_sidecar(container) {
+            add(&mut sum, list(&container.resources));
+            add(&mut sidecars, list(&container.resources));
+            peaks.push(sidecars.clone());
+        } else {
+            let mut peak = sidecars.clone();
+            add(&mut peak, list(&container.resources));
+            peaks.push(peak);
+        }
+    }
+    for (name, amount) in peaks.iter().flatten() {
+        let most = sum.entry(name.clone()).or_insert(*amount);
+        *most = (*most).max(*amount);
+    }
+    for (name, amount) in spec.resources.iter().flat_map(|own| list(own)) {
+        if matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-") {
+            sum.insert(name.clone(), *amount);
+        }
+    }
+    // COMPAT: overhead is asked for in any case; a limit that no one set does not come from it.
+    let asked = ResourceRequirements { requests: spec.overhead.clone(), ..Default::default() };
+    let overhead_alone = !list(&asked).is_empty();
+    for (name, amount) in &spec.overhead {
+        match sum.get_mut(name) {
+            Some(all) => *all += *amount,
+            None if overhead_alone => {
+                sum.insert(name.clone(), *amount);
+            }
+            None => {}
+        }
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,13 +17,16 @@ use crate::config::KubeletConfiguration;
 use crate::cri::changes::{self, Change, Pulse};
 use crate::cri::{Runtime, v1};
 use crate::events::Recorder;
+use crate::eviction::Pressures;
 use crate::flags::Flags;
+use crate::image_gc::Records;
 use crate::images::Images;
 use crate::kubelet::{Kubelet, RuntimeFacts};
 use crate::machine::{self, Machine};
 use crate::node::{self, allocatable};
 use crate::pod_worker::Workers;
 use crate::probe::schedule::{Probes, Surroundings};
+use crate::resize::Resizes;
 use crate::resources::{self, PodLimits};
 use crate::sources::references::References;
 use crate::sources::services::Services;
@@ -31,7 +34,7 @@ use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
-use crate::{cgroup, housekeeping, image_gc, runtime_watch, server, sources};
+use crate::{cgroup, eviction, housekeeping, image_gc, runtime_watch, server, sources};
 
 /// The kubelet is among the last that the kernel shall kill.
 const OOM_SCORE: &str = "-999";
@@ -128,7 +131,7 @@ fn assemble(
     let allocatable = allocatable::allocatable(
         &capacity,
         &[&config.system_reserved, &config.kube_reserved],
-        config.eviction_hard.is_none(),
+        &config.thresholds()?,
     )
     .map_err(anyhow::Error::msg)?;
     let recorder = Recorder::new(client::events::Recorder::new(
@@ -165,6 +168,9 @@ fn assemble(
         // COMPAT: upstream's for volumes: half a second to two minutes.
         volume_failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(122)),
         reasons: Reasons::default(),
+        resizes: Resizes::load(&flags.root_dir)?,
+        pressures: Pressures::default(),
+        image_records: Records::default(),
         references: References::new(client.clone(), Arc::new(wake)),
         services: Services::new(),
         tokens: Tokens::new(client.clone()),
@@ -187,16 +193,22 @@ fn assemble(
 /// The control groups that all pods are in.
 fn prepare_node(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
     let root = kubelet.cgroup_root();
+    let config = &kubelet.config;
+    let capacity = allocatable::capacity(&kubelet.machine, &kubelet.root, config.max_pods);
+    // Without the thresholds: pods are evicted before the kernel has to kill.
+    let enforced =
+        allocatable::allocatable(&capacity, &[&config.system_reserved, &config.kube_reserved], &[])
+            .map_err(anyhow::Error::msg)?;
     let all = PodLimits {
-        cpu_shares: Some(resources::shares(resources::cpu(&kubelet.allocatable))),
-        memory: Some(resources::memory(&kubelet.allocatable)),
+        cpu_shares: Some(resources::shares(resources::cpu(&enforced))),
+        memory: Some(resources::memory(&enforced)),
         ..Default::default()
     };
     let least = PodLimits { cpu_shares: Some(2), ..Default::default() };
     for (class, limits) in
         [(PodQOSClass::Guaranteed, &all), (PodQOSClass::BestEffort, &least), (PodQOSClass::Burstable, &least)]
     {
-        kubelet.tree.ensure(&cgroup::class_path(root, &class), limits, false)?;
+        kubelet.tree.ensure(&cgroup::class_path(root, &class), Some(limits), false)?;
     }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
         tracing::warn!(%error, score = OOM_SCORE, "cannot set the kubelet's own OOM score");
@@ -216,6 +228,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(sources::pods::run(Arc::clone(kubelet)));
     tokio::spawn(housekeeping::run(Arc::clone(kubelet)));
     tokio::spawn(image_gc::run(Arc::clone(kubelet)));
+    tokio::spawn(eviction::run(Arc::clone(kubelet)));
     let node = Arc::clone(kubelet);
     tokio::spawn(async move {
         if node.config.register_node != Some(false) {

@@ -7,6 +7,7 @@ mod correlator;
 
 pub use correlator::{Correlator, Write};
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api_types::core::v1::{Event, EventSource, ObjectReference};
@@ -61,6 +62,18 @@ impl Recorder {
 
     /// Records an event about `regarding`. Never waits.
     pub fn event(&self, regarding: &ObjectReference, type_: &str, reason: &str, message: &str) {
+        self.annotated(regarding, type_, reason, message, BTreeMap::new());
+    }
+
+    /// Records an event that carries annotations. Never waits.
+    pub fn annotated(
+        &self,
+        regarding: &ObjectReference,
+        type_: &str,
+        reason: &str,
+        message: &str,
+        annotations: BTreeMap<String, String>,
+    ) {
         let now = self.clock.now();
         let event = Event {
             metadata: ObjectMeta {
@@ -71,6 +84,7 @@ impl Recorder {
                 } else {
                     regarding.namespace.clone()
                 },
+                annotations,
                 ..ObjectMeta::default()
             },
             involved_object: regarding.clone(),

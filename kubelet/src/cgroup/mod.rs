@@ -39,6 +39,11 @@ pub fn weight(shares: i64) -> i64 {
     1 + (shares - 2) * 9999 / 262_142
 }
 
+/// COMPAT: the way back, as upstream converts it: the shares come out a little lower.
+pub fn shares_of_weight(weight: i64) -> i64 {
+    2 + (weight.clamp(1, 10_000) - 1) * 262_142 / 9999
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +57,6 @@ mod tests {
         pod.status.qos_class = PodQOSClass::Guaranteed;
         assert_eq!(pod_path("", &pod), "/kubepods/podu");
         assert_eq!([weight(2), weight(1024), weight(262_144)], [1, 39, 10_000]);
+        assert_eq!([shares_of_weight(1), shares_of_weight(39), shares_of_weight(10_000)], [2, 998, 262_144]);
     }
 }

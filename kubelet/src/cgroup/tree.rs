@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::weight;
+use super::{shares_of_weight, weight};
 use crate::resources::{CPU_PERIOD, PodLimits};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// The controllers whose limits are set here.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// Version 1 shows no limit as a number near the largest.
+const NO_LIMIT: i64 = i64::MAX / 2;
 
 /// The node's control group file systems.
 #[derive(Clone, Debug)]
@@ -53,8 +55,8 @@ impl Tree {
         if self.v2 { self.mount.join(cgroup) } else { self.mount.join(controller).join(cgroup) }
     }
 
-    /// Makes a cgroup with its parents and sets its limits.
-    pub fn ensure(&self, cgroup: &str, limits: &PodLimits, pod: bool) -> Result<(), CgroupError> {
+    /// Makes a cgroup with its parents and sets its limits, where any are given.
+    pub fn ensure(&self, cgroup: &str, limits: Option<&PodLimits>, pod: bool) -> Result<(), CgroupError> {
         for controller in CONTROLLERS {
             if !self.v2 && !self.mount.join(controller).is_dir() {
                 continue;
@@ -68,7 +70,9 @@ impl Tree {
                 break;
             }
         }
-        self.limit(cgroup, limits)?;
+        if let Some(limits) = limits {
+            self.limit(cgroup, limits)?;
+        }
         if pod && self.pids_max > 0 {
             self.write("pids", cgroup, "pids.max", &self.pids_max.to_string())?;
         }
@@ -94,7 +98,38 @@ impl Tree {
         Ok(())
     }
 
-    fn limit(&self, cgroup: &str, limits: &PodLimits) -> Result<(), CgroupError> {
+    /// The limits that a cgroup has; what is not limited, or cannot be read, is absent (quota: -1).
+    pub fn limits(&self, cgroup: &str) -> PodLimits {
+        let read = |controller: &str, file: &str| {
+            std::fs::read_to_string(self.dir(controller, cgroup).join(file)).unwrap_or_default()
+        };
+        let number = |text: String| text.trim().parse::<i64>().ok();
+        if self.v2 {
+            let quota = read("cpu", "cpu.max");
+            let mut parts = quota.split_whitespace();
+            let (quota, period) = (parts.next(), parts.next().and_then(|period| period.parse::<i64>().ok()));
+            let quota = match quota.map(str::parse::<i64>) {
+                Some(Ok(quota)) => Some(quota * CPU_PERIOD / period.unwrap_or(CPU_PERIOD).max(1)),
+                Some(Err(_)) => Some(-1),
+                None => None,
+            };
+            return PodLimits {
+                cpu_shares: number(read("cpu", "cpu.weight")).map(shares_of_weight),
+                cpu_quota: quota,
+                memory: number(read("memory", "memory.max")),
+            };
+        }
+        let period = number(read("cpu", "cpu.cfs_period_us")).unwrap_or(CPU_PERIOD).max(1);
+        let quota = number(read("cpu", "cpu.cfs_quota_us"));
+        PodLimits {
+            cpu_shares: number(read("cpu", "cpu.shares")),
+            cpu_quota: quota.map(|quota| if quota < 0 { -1 } else { quota * CPU_PERIOD / period }),
+            memory: number(read("memory", "memory.limit_in_bytes")).filter(|limit| *limit < NO_LIMIT),
+        }
+    }
+
+    /// Sets limits of a cgroup.
+    pub fn limit(&self, cgroup: &str, limits: &PodLimits) -> Result<(), CgroupError> {
         if let Some(shares) = limits.cpu_shares {
             if self.v2 {
                 self.write("cpu", cgroup, "cpu.weight", &weight(shares).to_string())?;
@@ -125,6 +160,15 @@ impl Tree {
             return Ok(());
         }
         std::fs::write(&path, value).map_err(failed("write", &path))
+    }
+
+    /// How many processes are in a cgroup and below.
+    pub fn processes(&self, cgroup: &str) -> i64 {
+        let file = self.dir("pids", cgroup).join("pids.current");
+        match std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()) {
+            Some(count) => count,
+            None => processes(&self.dir("memory", cgroup)).len() as i64,
+        }
     }
 
     /// Removes a cgroup with its children, killing what is left in it.

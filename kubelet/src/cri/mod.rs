@@ -232,6 +232,16 @@ impl Runtime {
         call!(self.runtime.container_status(request)).map(|answer| answer.status)
     }
 
+    /// Gives a running container other resources.
+    pub async fn update_container(&self, id: &str, linux: v1::LinuxContainerResources) -> Answer<()> {
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: id.into(),
+            linux: Some(linux),
+            ..Default::default()
+        };
+        call!(self.runtime.update_container_resources(request)).map(drop)
+    }
+
     /// Makes the runtime reopen a container's log after it was renamed.
     pub async fn reopen_log(&self, id: &str) -> Answer<()> {
         call!(self.runtime.reopen_container_log(v1::ReopenContainerLogRequest { container_id: id.into() }))

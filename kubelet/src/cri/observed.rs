@@ -94,6 +94,8 @@ pub struct Container {
     pub user: Option<v1::LinuxContainerUser>,
     /// Where the mount of a path in the container lives on the node.
     pub mounts: Vec<(String, String)>,
+    /// What it may use, when the runtime says.
+    pub resources: Option<v1::LinuxContainerResources>,
 }
 
 impl Container {
@@ -115,6 +117,7 @@ impl Container {
             facts,
             user: status.user.and_then(|user| user.linux),
             mounts: status.mounts.into_iter().map(|mount| (mount.container_path, mount.host_path)).collect(),
+            resources: status.resources.and_then(|resources| resources.linux),
         }
     }
 }

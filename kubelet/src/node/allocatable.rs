@@ -7,10 +7,8 @@ use api_types::Quantity;
 use api_types::core::v1::ResourceList;
 use api_types::value::Format;
 
+use crate::eviction::thresholds::{Signal, Threshold};
 use crate::machine::Machine;
-
-/// COMPAT: memory that upstream's default eviction threshold keeps free.
-const EVICTION_MEMORY: i64 = 100 << 20;
 
 /// Everything that the node has.
 pub fn capacity(machine: &Machine, root: &Path, max_pods: i32) -> ResourceList {
@@ -33,13 +31,11 @@ fn kibibytes(bytes: i64) -> Quantity {
     Quantity::from_units(bytes / 1024 * 1024, Format::BinarySi)
 }
 
-/// What is left for pods after the reservations.
-///
-/// `eviction` keeps the memory and disk free that upstream's default thresholds keep.
+/// What is left for pods after the reservations, and what the hard thresholds keep free.
 pub fn allocatable(
     capacity: &ResourceList,
     reserved: &[&BTreeMap<String, String>],
-    eviction: bool,
+    thresholds: &[Threshold],
 ) -> Result<ResourceList, String> {
     let mut list = capacity.clone();
     for (name, amount) in reserved.iter().flat_map(|list| list.iter()) {
@@ -47,12 +43,20 @@ pub fn allocatable(
             Quantity::parse(amount).map_err(|error| format!("invalid reservation of {name}: {error}"))?;
         subtract(&mut list, name, amount.milli_value());
     }
-    if eviction {
-        subtract(&mut list, "memory", EVICTION_MEMORY * 1000);
-        if let Some(disk) = capacity.get("ephemeral-storage").map(Quantity::value) {
-            // Ten percent, in bytes; COMPAT: published as plain bytes from here on.
-            let left = disk - (disk as f64 * 0.1) as i64;
-            list.insert("ephemeral-storage".into(), Quantity::from_units(left, Format::DecimalSi));
+    for threshold in thresholds.iter().filter(|threshold| threshold.is_hard()) {
+        let of = |name: &str| capacity.get(name).map(Quantity::value).unwrap_or_default();
+        match threshold.signal {
+            Signal::Memory => {
+                let kept = threshold.quantity(of("memory"), false).value();
+                subtract(&mut list, "memory", kept * 1000);
+            }
+            Signal::NodeFs if capacity.contains_key("ephemeral-storage") => {
+                let disk = of("ephemeral-storage");
+                let left = (disk - threshold.quantity(disk, false).value()).max(0);
+                // COMPAT: published as plain bytes from here on.
+                list.insert("ephemeral-storage".into(), Quantity::from_units(left, Format::DecimalSi));
+            }
+            _ => {}
         }
     }
     Ok(list)
@@ -72,6 +76,7 @@ fn subtract(list: &mut ResourceList, name: &str, milli: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eviction::thresholds::{Settings, parse};
 
     #[test]
     fn reservations_and_thresholds_are_subtracted() {
@@ -81,9 +86,10 @@ mod tests {
             .into();
         let reserved: BTreeMap<String, String> =
             [("cpu".to_owned(), "500m".to_owned()), ("memory".to_owned(), "24Mi".to_owned())].into();
-        let left = allocatable(&capacity, &[&reserved], true).unwrap();
+        let thresholds = parse(&Settings::default()).unwrap();
+        let left = allocatable(&capacity, &[&reserved], &thresholds).unwrap();
         let shown: Vec<String> = left.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
         assert_eq!(shown, ["cpu=1500m", "ephemeral-storage=900", "memory=900Mi"]);
-        assert_eq!(allocatable(&capacity, &[], false).unwrap(), capacity);
+        assert_eq!(allocatable(&capacity, &[], &[]).unwrap(), capacity);
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::allocatable;
 use crate::cri::v1;
+use crate::eviction::thresholds::Pressure;
 use crate::kubelet::Kubelet;
 
 /// The runtime must have answered a listing that lately.
@@ -27,6 +28,8 @@ const IMAGES: i32 = 50;
 pub struct Health<'a> {
     /// Reasons for not being ready, in upstream's order; empty when ready.
     pub problems: &'a [String],
+    /// What the node is short of.
+    pub pressures: &'a [Pressure],
     /// Now.
     pub now: Timestamp,
 }
@@ -64,25 +67,25 @@ fn join(problems: &[String]) -> String {
 pub fn conditions(old: &[NodeCondition], health: &Health<'_>) -> Vec<NodeCondition> {
     let now = Some(Time::whole(health.now));
     let mut conditions: Vec<NodeCondition> = Vec::new();
+    let pressed = |pressure: Pressure| {
+        let (reason, message) = match (pressure, health.pressures.contains(&pressure)) {
+            (Pressure::Memory, false) => {
+                ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")
+            }
+            (Pressure::Memory, true) => {
+                ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
+            }
+            (Pressure::Disk, false) => ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            (Pressure::Disk, true) => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            (Pressure::Pid, false) => ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            (Pressure::Pid, true) => ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        };
+        (pressure.condition(), health.pressures.contains(&pressure), reason, message.to_owned())
+    };
     let own = [
-        (
-            NodeConditionType::MemoryPressure,
-            false,
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available".to_owned(),
-        ),
-        (
-            NodeConditionType::DiskPressure,
-            false,
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure".to_owned(),
-        ),
-        (
-            NodeConditionType::PIDPressure,
-            false,
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available".to_owned(),
-        ),
+        pressed(Pressure::Memory),
+        pressed(Pressure::Disk),
+        pressed(Pressure::Pid),
         if health.problems.is_empty() {
             (NodeConditionType::Ready, true, "KubeletReady", "kubelet is posting ready status".to_owned())
         } else {
@@ -144,7 +147,11 @@ pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
         allocatable: kubelet.allocatable.clone(),
         conditions: conditions(
             &old.conditions,
-            &Health { problems: &problems(kubelet), now: Timestamp::now() },
+            &Health {
+                problems: &problems(kubelet),
+                pressures: &kubelet.pressures.all(),
+                now: Timestamp::now(),
+            },
         ),
         addresses,
         daemon_endpoints: NodeDaemonEndpoints {
@@ -205,10 +212,11 @@ pub async fn run(kubelet: Arc<Kubelet>) {
             }
             Err(error) => tracing::warn!(%error, node = kubelet.node_name, "cannot update the node's status"),
         }
-        let ready = problems(&kubelet).is_empty();
+        let shown = || (problems(&kubelet).is_empty(), kubelet.pressures.all());
+        let now = shown();
         // A change of readiness is not kept for the next round.
         let until = Instant::now() + every.mul_f64(0.96 + fastrand::f64() * 0.08);
-        while Instant::now() < until && problems(&kubelet).is_empty() == ready {
+        while Instant::now() < until && shown() == now {
             tokio::time::sleep(Duration::from_millis(500).min(until - Instant::now())).await;
         }
     }
@@ -267,6 +275,23 @@ fn tell_of_readiness(kubelet: &Kubelet, old: &NodeStatus, new: &NodeStatus) {
         let message = format!("Node {} status is now: {event}", kubelet.node_name);
         kubelet.recorder.node(&kubelet.node_name, "Normal", event, &message);
     }
+    for (pressure, begins, ends) in [
+        (Pressure::Memory, "NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
+        (Pressure::Disk, "NodeHasDiskPressure", "NodeHasNoDiskPressure"),
+        (Pressure::Pid, "NodeHasInsufficientPID", "NodeHasSufficientPID"),
+    ] {
+        let is = |status: &NodeStatus| {
+            let type_ = pressure.condition();
+            let condition = status.conditions.iter().find(|condition| condition.type_ == type_)?;
+            Some(condition.status == ConditionStatus::True)
+        };
+        let (before, after) = (is(old), is(new) == Some(true));
+        if before != Some(after) {
+            let event = if after { begins } else { ends };
+            let message = format!("Node {} status is now: {event}", kubelet.node_name);
+            kubelet.recorder.node(&kubelet.node_name, "Normal", event, &message);
+        }
+    }
 }
 
 /// The runtime is told once which addresses are the node's to give.
@@ -297,21 +322,26 @@ mod tests {
     #[test]
     fn readiness_keeps_its_transition_time_until_it_changes() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let first = conditions(&[], &Health { problems: &[], now: at(1) });
+        let first = conditions(&[], &Health { problems: &[], pressures: &[], now: at(1) });
         assert_eq!(first.last().unwrap().reason, "KubeletReady");
-        let second = conditions(&first, &Health { problems: &[], now: at(2) });
+        let second = conditions(&first, &Health { problems: &[], pressures: &[], now: at(2) });
         assert_eq!(second.last().unwrap().last_transition_time, Some(Time(at(1))));
         let problems = ["a".to_owned(), "b".to_owned()];
-        let third = conditions(&second, &Health { problems: &problems, now: at(3) });
+        let third =
+            conditions(&second, &Health { problems: &problems, pressures: &[Pressure::Disk], now: at(3) });
         let ready = third.last().unwrap();
         assert_eq!((ready.message.as_str(), ready.last_transition_time), ("[a, b]", Some(Time(at(3)))));
+        let disk = third.iter().find(|one| one.type_ == NodeConditionType::DiskPressure).unwrap();
+        assert_eq!((disk.status.as_str(), disk.reason.as_str()), ("True", "KubeletHasDiskPressure"));
     }
 
     #[test]
     fn conditions_of_others_are_kept() {
         let foreign = NodeCondition { type_: NodeConditionType::NetworkUnavailable, ..Default::default() };
-        let made =
-            conditions(std::slice::from_ref(&foreign), &Health { problems: &[], now: Timestamp::UNIX_EPOCH });
+        let made = conditions(
+            std::slice::from_ref(&foreign),
+            &Health { problems: &[], pressures: &[], now: Timestamp::UNIX_EPOCH },
+        );
         assert_eq!(made[0], foreign);
         assert_eq!(made.len(), 5);
     }

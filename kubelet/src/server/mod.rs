@@ -6,11 +6,13 @@
 
 pub mod access;
 pub mod configz;
+pub mod log_query;
 pub mod logs;
 pub mod metrics;
 pub mod pods;
 pub mod stats;
 pub mod streaming;
+pub mod system_logs;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -238,6 +240,7 @@ impl Router {
             ["stats", "summary"] if get => stats::summary(kubelet, &self.stats).await,
             // The other entrances are closed on the read-only port.
             _ if self.access.is_none() => not_found(),
+            ["logs", ..] if get => self.logs(&path, request.uri().query(), request.headers()).await,
             ["containerLogs", namespace, pod, container] if get => {
                 logs::container_logs(kubelet, namespace, pod, container, request.uri().query()).await
             }
@@ -261,6 +264,41 @@ impl Router {
             _ => not_found(),
         }
     }
+}
+
+impl Router {
+    async fn logs(&self, path: &str, query: Option<&str>, headers: &http::HeaderMap) -> Response<Body> {
+        let config = &self.kubelet.config;
+        if config.enable_system_log_handler == Some(false) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n");
+        }
+        let root = std::path::Path::new(system_logs::ROOT);
+        let asks = !parameters(query, "query").is_empty();
+        if config.enable_system_log_query == Some(true) && asks {
+            return match log_query::Query::parse(query.unwrap_or_default(), root) {
+                Ok(query) => system_logs::query(root, query, headers).await,
+                Err(error) => {
+                    let status = match error {
+                        log_query::QueryError::Malformed(_) => StatusCode::BAD_REQUEST,
+                        log_query::QueryError::Refused(_) => StatusCode::NOT_ACCEPTABLE,
+                    };
+                    text(status, format!("{error}\n"))
+                }
+            };
+        }
+        let path = unescape_path(path.strip_prefix("/logs").unwrap_or_default());
+        if path.is_empty() {
+            let mut response = text(StatusCode::MOVED_PERMANENTLY, "");
+            response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("logs/"));
+            return response;
+        }
+        system_logs::file(root, path.trim_start_matches('/'), headers)
+    }
+}
+
+/// A path without its escapes; a plus is a plus there.
+fn unescape_path(text: &str) -> String {
+    unescape(&text.replace('+', "%2B"))
 }
 
 fn not_found() -> Response<Body> {

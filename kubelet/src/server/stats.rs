@@ -184,7 +184,8 @@ pub fn of_node() -> Usage {
     Usage {
         cpu: busy * 10_000_000,
         memory: used,
-        working_set: kib("MemTotal").saturating_sub(kib("MemAvailable")),
+        // COMPAT: as upstream counts it: caches that were used lately are in use.
+        working_set: used.saturating_sub(kib("Inactive(file)")),
         rss: kib("AnonPages"),
         ..Default::default()
     }

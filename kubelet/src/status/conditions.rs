@@ -5,11 +5,22 @@ use api_types::core::v1::{
 };
 use api_types::meta::Time;
 
-use super::View;
-use crate::sync_pod::plan::{is_sidecar, sandbox_changed};
+use super::{View, restarting};
+use crate::sync_pod::plan::{is_sidecar, may_restart_all, sandbox_changed};
 
-/// The conditions that no one else may set.
-pub const OWNED: &[PodConditionType] = &[
+/// No one else may set this condition.
+pub fn is_owned(type_: &PodConditionType) -> bool {
+    OWNED.contains(type_)
+        || matches!(
+            type_,
+            PodConditionType::PodResizePending
+                | PodConditionType::PodResizeInProgress
+                | PodConditionType::AllContainersRestarting
+        )
+}
+
+/// The conditions that every pod has.
+const OWNED: &[PodConditionType] = &[
     PodConditionType::PodReadyToStartContainers,
     PodConditionType::Initialized,
     PodConditionType::Ready,
@@ -36,14 +47,8 @@ impl Verdict {
 
 /// Sets `status.conditions`.
 pub fn fill(view: &View<'_>, status: &mut PodStatus) {
-    let foreign: Vec<PodCondition> = view
-        .pod
-        .status
-        .conditions
-        .iter()
-        .filter(|condition| !OWNED.contains(&condition.type_))
-        .cloned()
-        .collect();
+    let foreign: Vec<PodCondition> =
+        view.pod.status.conditions.iter().filter(|condition| !is_owned(&condition.type_)).cloned().collect();
     let all: Vec<ContainerStatus> =
         status.init_container_statuses.iter().chain(&status.container_statuses).cloned().collect();
     let containers_ready = containers_ready(view, &all, &status.phase);
@@ -57,9 +62,34 @@ pub fn fill(view: &View<'_>, status: &mut PodStatus) {
     let verdicts =
         [to_start, initialized(view, &all, &status.phase), ready, containers_ready, Verdict::yes()];
     status.conditions = foreign;
+    status.conditions.extend(view.resize.iter().cloned());
     for (type_, verdict) in OWNED.iter().zip(verdicts) {
         status.conditions.push(condition(view, type_, verdict));
     }
+    if may_restart_all(&view.pod.spec) {
+        let verdict = all_restarting(view, &status.phase);
+        status.conditions.push(condition(view, &PodConditionType::AllContainersRestarting, verdict));
+    }
+    if let Some(eviction) = view.eviction.filter(|eviction| eviction.disrupts) {
+        let verdict =
+            Verdict { status: true, reason: "TerminationByKubelet", message: eviction.message.clone() };
+        status.conditions.retain(|old| old.type_ != PodConditionType::DisruptionTarget);
+        status.conditions.push(condition(view, &PodConditionType::DisruptionTarget, verdict));
+    }
+}
+
+fn all_restarting(view: &View<'_>, phase: &PodPhase) -> Verdict {
+    match phase {
+        PodPhase::Succeeded => return Verdict::no("PodCompleted", String::new()),
+        PodPhase::Failed => return Verdict::no("PodFailed", String::new()),
+        _ => {}
+    }
+    let (pod, observed) = (view.pod, view.observed);
+    if !restarting::wanted(pod, observed, view.old) || restarting::cleaned_up(pod, observed) {
+        return Verdict::no("", String::new());
+    }
+    let message = "container exited with restart policy rule".to_owned();
+    Verdict { status: true, reason: "RestartAllContainersStarted", message }
 }
 
 /// Makes the condition; its transition time is kept while its status is.
@@ -167,19 +197,23 @@ fn initialized(view: &View<'_>, statuses: &[ContainerStatus], phase: &PodPhase) 
     if started || (unknown.is_empty() && incomplete.is_empty()) {
         return Verdict::yes();
     }
+    // What was initialised once stays so, also while its containers start anew.
+    let was = view
+        .old
+        .conditions
+        .iter()
+        .any(|old| old.type_ == PodConditionType::Initialized && old.status == ConditionStatus::True);
+    if was {
+        return Verdict::yes();
+    }
     Verdict::no("ContainersNotInitialized", message(&unknown, "incomplete", &incomplete))
 }
 
 /// Whether the conditions that others own (readiness gates) are the same in both.
 pub fn same_foreign(a: &api_types::core::v1::Pod, b: &api_types::core::v1::Pod) -> bool {
     let foreign = |pod: &api_types::core::v1::Pod| {
-        let mut list: Vec<PodCondition> = pod
-            .status
-            .conditions
-            .iter()
-            .filter(|condition| !OWNED.contains(&condition.type_))
-            .cloned()
-            .collect();
+        let mut list: Vec<PodCondition> =
+            pod.status.conditions.iter().filter(|condition| !is_owned(&condition.type_)).cloned().collect();
         list.sort_by(|a, b| a.type_.cmp(&b.type_));
         list
     };

@@ -7,7 +7,7 @@ use api_types::core::v1::{
 use api_types::meta::Time;
 use jiff::Timestamp;
 
-use super::View;
+use super::{View, resources, restarting};
 use crate::cri::observed::{self, State};
 use crate::sync_pod::plan::{is_sidecar, regular_created, should_start};
 
@@ -103,6 +103,11 @@ fn one(view: &View<'_>, container: &Container, old: Option<&ContainerStatus>, in
 
 /// The status of a container that the runtime does not know.
 fn from_memory(view: &View<'_>, container: &Container, old: Option<&ContainerStatus>) -> ContainerStatus {
+    if let Some(old) = old.filter(|old| old.state.waiting.is_none())
+        && restarting::wanted(view.pod, view.observed, view.old)
+    {
+        return removed(old);
+    }
     if let Some(old) = old.filter(|old| old.state.terminated.is_some()) {
         return old.clone();
     }
@@ -137,6 +142,20 @@ fn from_memory(view: &View<'_>, container: &Container, old: Option<&ContainerSta
     status
 }
 
+/// The status of a container that was removed so that all start anew.
+fn removed(old: &ContainerStatus) -> ContainerStatus {
+    let mut status = old.clone();
+    status.state = waiting(restarting::REASON, restarting::MESSAGE);
+    status.last_state = terminated(ContainerStateTerminated {
+        reason: restarting::REASON.into(),
+        message: restarting::MESSAGE.into(),
+        exit_code: 137,
+        ..Default::default()
+    });
+    status.restart_count += 1;
+    status
+}
+
 fn from_runtime(
     view: &View<'_>,
     container: &Container,
@@ -153,7 +172,7 @@ fn from_runtime(
         state,
         volume_mounts: volume_mounts(container),
         allocated_resources: container.resources.requests.clone(),
-        resources: Some(Box::new(container.resources.clone())),
+        resources: Some(Box::new(resources::of_container(view, container, seen, old))),
         user: seen.user.as_ref().map(|user| {
             Box::new(ContainerUser {
                 linux: Some(Box::new(LinuxContainerUser {
@@ -171,6 +190,9 @@ fn from_runtime(
             status.last_state = old.state.clone();
         } else if old.last_state.terminated.is_some() {
             status.last_state = old.last_state.clone();
+        }
+        if seen.state == State::Running && old.state.terminated.is_some() {
+            status.restart_count = status.restart_count.max(old.restart_count + 1);
         }
         if seen.state == State::Running && old.container_id == status.container_id {
             status.started = old.started;
@@ -200,8 +222,9 @@ fn state(
             ..Default::default()
         }),
         State::Unknown if old.is_some_and(|old| old.state.running.is_some()) => {
+            let all = restarting::wanted(view.pod, view.observed, view.old);
             let ended = ContainerStateTerminated {
-                reason: STATUS_UNKNOWN.into(),
+                reason: if all { restarting::REASON } else { STATUS_UNKNOWN }.into(),
                 message: "The container could not be located when the pod was terminated".into(),
                 exit_code: 137,
                 ..Default::default()

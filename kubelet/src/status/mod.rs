@@ -8,6 +8,8 @@ pub mod conditions;
 pub mod containers;
 pub mod finish;
 pub mod phase;
+pub mod resources;
+pub mod restarting;
 pub mod writer;
 
 #[cfg(test)]
@@ -15,13 +17,14 @@ mod tests;
 
 use std::collections::HashMap;
 
-use api_types::core::v1::{HostIP, Pod, PodIP, PodPhase, PodStatus};
+use api_types::core::v1::{HostIP, Pod, PodCondition, PodIP, PodPhase, PodStatus};
 use api_types::meta::Time;
 use jiff::Timestamp;
 
-use crate::cri::observed::ObservedPod;
+use crate::cri::observed::{ObservedPod, State};
 use crate::probe::ProbeView;
-use crate::resources;
+use crate::resize::checkpoint::PodResources;
+use crate::resources::{PodLimits, qos_class};
 use crate::sync_pod::plan;
 use crate::sync_pod::reasons::StartError;
 
@@ -32,11 +35,13 @@ pub struct Eviction {
     pub reason: String,
     /// For people.
     pub message: String,
+    /// It is ended for the node's sake: the condition DisruptionTarget says so (KEP-3329).
+    pub disrupts: bool,
 }
 
 /// What a status is computed from.
 pub struct View<'a> {
-    /// The pod as the API has it.
+    /// The pod as the API has it, with the resources that it was given.
     pub pod: &'a Pod,
     /// The pod as the runtime has it.
     pub observed: &'a ObservedPod,
@@ -54,6 +59,12 @@ pub struct View<'a> {
     pub host_ips: &'a [String],
     /// What container ids start with: `containerd`.
     pub runtime_name: &'a str,
+    /// What its containers were last told.
+    pub actuated: Option<&'a PodResources>,
+    /// The limits of its control group, while it has one.
+    pub limits: Option<&'a PodLimits>,
+    /// Conditions of a resize.
+    pub resize: &'a [PodCondition],
     /// Now.
     pub now: Timestamp,
 }
@@ -63,7 +74,7 @@ pub fn compute(view: &View<'_>) -> PodStatus {
     let pod = view.pod;
     let mut status = PodStatus {
         observed_generation: pod.metadata.generation,
-        qos_class: resources::qos_class(pod),
+        qos_class: qos_class(pod),
         nominated_node_name: pod.status.nominated_node_name.clone(),
         resource_claim_statuses: pod.status.resource_claim_statuses.clone(),
         start_time: view.old.start_time.or(pod.status.start_time).or(Some(Time::whole(view.now))),
@@ -75,6 +86,7 @@ pub fn compute(view: &View<'_>) -> PodStatus {
     status.phase = phase::phase(pod, &all, view.terminal, plan::regular_active(pod, view.observed));
     settle_phase(view, &mut status);
     view.probes.mark(pod, &mut status);
+    resources::of_pod(view, &mut status);
     conditions::fill(view, &mut status);
     addresses(view, &mut status);
     status
@@ -95,7 +107,10 @@ fn settle_phase(view: &View<'_>, status: &mut PodStatus) {
         status.reason = keep(&view.old.reason, &view.pod.status.reason);
         status.message = keep(&view.old.message, &view.pod.status.message);
     }
-    if let Some(eviction) = view.eviction {
+    // COMPAT: a pod is not said to have ended while something of it may run.
+    let may_run = !view.terminal
+        && view.observed.containers.iter().any(|seen| matches!(seen.state, State::Running | State::Unknown));
+    if let Some(eviction) = view.eviction.filter(|_| !may_run) {
         status.phase = PodPhase::Failed;
         status.reason = eviction.reason.clone();
         status.message = eviction.message.clone();

@@ -1,7 +1,8 @@
 //! The phase of a pod from its containers' statuses.
 
-use api_types::core::v1::{ContainerStatus, Pod, PodPhase};
+use api_types::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodPhase};
 
+use super::restarting;
 use crate::sync_pod::plan::{is_sidecar, should_restart};
 
 #[derive(Default)]
@@ -32,7 +33,7 @@ pub fn phase(pod: &Pod, statuses: &[ContainerStatus], terminal: bool, active: bo
         let last = status.last_state.terminated.as_ref().filter(|_| status.state.waiting.is_some());
         match status.state.terminated.as_ref().or(last) {
             Some(ended) if ended.exit_code != 0 => {
-                if !should_restart(container, &pod.spec, ended.exit_code) {
+                if !restarts(pod, container, ended) {
                     return PodPhase::Failed;
                 }
                 // COMPAT: a failed init container that will run again does not count as pending here;
@@ -43,7 +44,7 @@ pub fn phase(pod: &Pod, statuses: &[ContainerStatus], terminal: bool, active: bo
         }
     }
     for container in &pod.spec.containers {
-        count.regular(find(&container.name), |code| should_restart(container, &pod.spec, code));
+        count.regular(find(&container.name), |ended| restarts(pod, container, ended));
     }
     if pending_init > 0 || (pending_sidecars > 0 && !active) || count.waiting > 0 {
         PodPhase::Pending
@@ -61,6 +62,11 @@ pub fn phase(pod: &Pod, statuses: &[ContainerStatus], terminal: bool, active: bo
     } else {
         PodPhase::Pending
     }
+}
+
+/// A container that ended like this runs again: by its policy, or because all start anew.
+fn restarts(pod: &Pod, container: &Container, ended: &ContainerStateTerminated) -> bool {
+    ended.reason == restarting::REASON || should_restart(container, &pod.spec, ended.exit_code)
 }
 
 impl Count {
@@ -88,7 +94,11 @@ impl Count {
         1
     }
 
-    fn regular(&mut self, status: Option<&ContainerStatus>, restarts: impl Fn(i32) -> bool) {
+    fn regular(
+        &mut self,
+        status: Option<&ContainerStatus>,
+        restarts: impl Fn(&ContainerStateTerminated) -> bool,
+    ) {
         let Some(status) = status else {
             self.unknown += 1;
             return;
@@ -97,13 +107,13 @@ impl Count {
             self.running += 1;
         } else if let Some(ended) = &status.state.terminated {
             self.stopped += 1;
-            self.stopped_for_good += usize::from(!restarts(ended.exit_code));
+            self.stopped_for_good += usize::from(!restarts(ended));
             self.succeeded += usize::from(ended.exit_code == 0);
         } else if status.state.waiting.is_some() {
             match &status.last_state.terminated {
                 Some(ended) => {
                     self.stopped += 1;
-                    self.stopped_for_good += usize::from(!restarts(ended.exit_code));
+                    self.stopped_for_good += usize::from(!restarts(ended));
                 }
                 None => self.waiting += 1,
             }

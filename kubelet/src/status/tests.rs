@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use api_types::core::v1::{
-    ConditionStatus, Container, ContainerRestartPolicy, ContainerStateRunning, ContainerStatus, Pod,
-    PodCondition, PodConditionType, PodPhase, PodReadinessGate, PodStatus, RestartPolicy,
+    ConditionStatus, Container, ContainerRestartPolicy, ContainerRestartRule, ContainerRestartRuleAction,
+    ContainerRestartRuleOnExitCodes, ContainerRestartRuleOnExitCodesOperator, ContainerStateRunning,
+    ContainerStatus, Pod, PodCondition, PodConditionType, PodPhase, PodReadinessGate, PodStatus,
+    RestartPolicy,
 };
 use jiff::Timestamp;
 
@@ -101,6 +103,9 @@ impl Given {
             eviction: self.eviction.as_ref(),
             host_ips: &["192.0.2.1".to_owned()],
             runtime_name: "containerd",
+            actuated: None,
+            limits: None,
+            resize: &[],
             now: Timestamp::from_second(1000).unwrap(),
         })
     }
@@ -148,13 +153,63 @@ fn a_terminal_phase_is_final() {
 #[test]
 fn an_eviction_fails_the_pod_with_its_reason() {
     let given = given(Always, &["a"]).seen("a", Running, 0).with(|given| {
-        given.eviction = Some(Eviction { reason: "DeadlineExceeded".into(), message: "late".into() });
+        given.eviction =
+            Some(Eviction { reason: "DeadlineExceeded".into(), message: "late".into(), disrupts: true });
     });
+    // Not while something of it runs.
     let status = given.status();
+    assert_eq!((status.phase.as_str(), status.reason.as_str()), ("Running", ""));
+    let disrupted = PodConditionType::DisruptionTarget;
+    assert_eq!(condition(&status, disrupted), (true, "TerminationByKubelet", "late"));
+    let status = given.with(|given| given.observed.containers[0].state = Exited).status();
     assert_eq!(
         (status.phase.as_str(), status.reason.as_str(), status.message.as_str()),
         ("Failed", "DeadlineExceeded", "late")
     );
+}
+
+/// A pod whose container `a` makes all containers start anew when it ends with 42.
+fn restarts_all() -> Given {
+    given(Never, &["a", "b"]).with(|given| {
+        let container = &mut given.pod.spec.containers[0];
+        container.restart_policy = Some(ContainerRestartPolicy::Never);
+        container.restart_policy_rules.push(ContainerRestartRule {
+            action: ContainerRestartRuleAction::RestartAllContainers,
+            exit_codes: Some(Box::new(ContainerRestartRuleOnExitCodes {
+                operator: ContainerRestartRuleOnExitCodesOperator::In,
+                values: vec![42],
+            })),
+        });
+    })
+}
+
+#[test]
+fn all_containers_restart_and_the_pod_does_not_end() {
+    let restarting = PodConditionType::AllContainersRestarting;
+    let mut given = restarts_all().seen("a", Running, 0).seen("b", Running, 0);
+    given.old = given.status();
+    assert_eq!(condition(&given.old, restarting.clone()), (false, "", ""));
+    // One ended with the code.
+    given.observed.containers.retain(|seen| seen.name != "a");
+    given = given.seen("a", Exited, 42);
+    given.old = given.status();
+    let started = (true, "RestartAllContainersStarted", "container exited with restart policy rule");
+    assert_eq!(condition(&given.old, restarting.clone()), started);
+    assert_eq!(given.old.phase, PodPhase::Running);
+    // All are removed.
+    given.observed.containers.clear();
+    given.old = given.status();
+    assert_eq!(condition(&given.old, restarting.clone()), (false, "", ""));
+    assert_eq!(given.old.phase, PodPhase::Running);
+    for container in &given.old.container_statuses {
+        assert_eq!(container.restart_count, 1, "{}", container.name);
+        assert_eq!(container.state.waiting.as_ref().unwrap().reason, "RestartingAllContainers");
+        assert_eq!(container.last_state.terminated.as_ref().unwrap().exit_code, 137);
+    }
+    // And they run again.
+    let status = given.seen("a", Running, 0).seen("b", Running, 0).status();
+    assert_eq!(condition(&status, restarting), (false, "", ""));
+    assert_eq!(status.container_statuses[0].restart_count, 1);
 }
 
 #[test]

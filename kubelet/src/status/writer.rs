@@ -8,14 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::core::v1::{Pod, PodStatus};
+use api_types::core::v1::{Pod, PodCondition, PodConditionType, PodStatus};
 use api_types::meta::v1::{DeleteOptions, Preconditions};
 use client::Client;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::conditions::OWNED;
+use super::conditions::is_owned;
 
 /// Writes under way at once.
 const PARALLEL: usize = 16;
@@ -189,8 +189,20 @@ fn revision(pod: &Pod) -> u64 {
 /// The computed status with what others own in the pod's.
 fn merged(pod: &Pod, status: &PodStatus) -> PodStatus {
     let mut merged = status.clone();
-    merged.conditions.retain(|condition| OWNED.contains(&condition.type_));
-    let foreign = pod.status.conditions.iter().filter(|condition| !OWNED.contains(&condition.type_));
+    // DisruptionTarget is shared: ours when this kubelet ends the pod, else whoever set it.
+    let ours = |condition: &PodCondition| {
+        is_owned(&condition.type_)
+            || (condition.type_ == PodConditionType::DisruptionTarget
+                && condition.reason == "TerminationByKubelet")
+    };
+    merged.conditions.retain(|condition| ours(condition));
+    let set: Vec<PodConditionType> =
+        merged.conditions.iter().map(|condition| condition.type_.clone()).collect();
+    let foreign = pod
+        .status
+        .conditions
+        .iter()
+        .filter(|condition| !is_owned(&condition.type_) && !set.contains(&condition.type_));
     // Where a condition stood it stays, so that nothing seems to change when nothing did.
     let mut conditions: Vec<_> = foreign.cloned().collect();
     conditions.append(&mut merged.conditions);

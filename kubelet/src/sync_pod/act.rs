@@ -20,10 +20,10 @@ use crate::environment::Objects;
 use crate::kubelet::Kubelet;
 use crate::pod_worker::{Outcome, Stage, Turn};
 use crate::probe::Type;
-use crate::status::{self, Eviction};
+use crate::status::{self, Eviction, restarting};
 use crate::volume::apply::{self, Ready};
 use crate::volume::kinds::payload::Materials;
-use crate::{admission, cgroup, dns, resources};
+use crate::{admission, cgroup, dns, resize, resources};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -77,8 +77,18 @@ fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, life: Life) ->
     let pod = &turn.pod;
     let uid = &pod.metadata.uid;
     let old = kubelet.statuses.get(uid).unwrap_or_else(|| pod.status.clone());
+    let given = kubelet.resizes.given(pod);
+    let resize = if turn.stage == Stage::Syncing {
+        kubelet.resizes.note_progress(kubelet, &given, observed);
+        kubelet.resizes.conditions(pod)
+    } else {
+        kubelet.resizes.ended(pod);
+        Vec::new()
+    };
+    let limits =
+        observed.may_run().then(|| kubelet.tree.limits(&cgroup::pod_path(kubelet.cgroup_root(), &given)));
     let mut status = status::compute(&status::View {
-        pod,
+        pod: &given,
         observed,
         old: &old,
         start_errors: &kubelet.reasons.of(uid),
@@ -87,6 +97,9 @@ fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, life: Life) ->
         eviction: turn.eviction.as_ref(),
         host_ips: &kubelet.node_ips,
         runtime_name: &kubelet.runtime_name(),
+        actuated: kubelet.resizes.actuated(uid).as_ref(),
+        limits: limits.as_ref(),
+        resize: &resize,
         now: Timestamp::now(),
     });
     if life == Life::Over {
@@ -105,15 +118,17 @@ fn text(error: CallError) -> String {
 
 /// Makes the pod run.
 async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
-    let pod = &turn.pod;
-    let uid = &pod.metadata.uid;
+    let uid = &turn.pod.metadata.uid;
     let observed = kubelet.observe(uid).await.map_err(text)?;
     if !turn.admitted
         && !observed.may_run()
-        && let Err(refusal) = admission::admit(kubelet, pod)
+        && let Err(refusal) = admission::admit(kubelet, &turn.pod)
     {
         return Ok(Outcome::Evict(refusal));
     }
+    // From here on the pod is what it was promised to be.
+    let (pod, resize_waits) = kubelet.resizes.settle(kubelet, &turn.pod, &observed);
+    let pod = &pod;
     if let Some(outcome) = deadline(kubelet, pod) {
         return Ok(outcome);
     }
@@ -127,7 +142,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
         kubelet.recorder.pod(pod, "Warning", "NetworkNotReady", &message);
         return Err(message);
     }
-    ensure_cgroup(kubelet, pod)?;
+    ensure_cgroup(kubelet, pod, &observed)?;
     make_directories(kubelet, pod)?;
     kubelet.references.register(pod);
     let (volumes, objects, renewal) = match prepare_volumes(kubelet, pod, &observed).await {
@@ -147,8 +162,19 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     kubelet.probes.add(pod);
     let liveness = |id: &str| kubelet.probes.verdict(id, Type::Liveness);
     let startup = |id: &str| kubelet.probes.verdict(id, Type::Startup);
-    let actions = plan::plan(&View { pod, observed: &observed, liveness: &liveness, startup: &startup });
+    let decide = |observed: &ObservedPod, status: &PodStatus| {
+        plan::plan(&View {
+            pod,
+            observed,
+            liveness: &liveness,
+            startup: &startup,
+            actuated: kubelet.resizes.actuated(uid).as_ref(),
+            restarting: restarting::under_way(status),
+        })
+    };
+    let actions = decide(&observed, &status);
     let mut next = Next::default();
+    next.sooner(resize_waits.then_some(resize::RETRY));
     if !actions.is_empty() {
         tracing::debug!(pod = pod.metadata.name, ?actions, "sync");
         let result = perform(kubelet, pod, observed, actions, &volumes, &objects, &mut next).await;
@@ -159,7 +185,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
         }
         result?;
         // What was started may be all that the next containers waited for.
-        let actions = plan::plan(&View { pod, observed: &observed, liveness: &liveness, startup: &startup });
+        let actions = decide(&observed, &status);
         let progress = actions.iter().any(|action| match action {
             Action::Start { kind, index } => {
                 spec_at(pod, *kind, *index).is_some_and(|spec| observed.container(&spec.name).is_none())
@@ -202,13 +228,19 @@ fn deadline(kubelet: &Kubelet, pod: &Pod) -> Option<Outcome> {
     }
     let message = "Pod was active on the node longer than the specified deadline";
     kubelet.recorder.pod(pod, "Normal", "DeadlineExceeded", message);
-    Some(Outcome::Evict(Eviction { reason: "DeadlineExceeded".into(), message: message.into() }))
+    let reason = "DeadlineExceeded".into();
+    Some(Outcome::Evict(Eviction { reason, message: message.into(), disrupts: false }))
 }
 
-fn ensure_cgroup(kubelet: &Kubelet, pod: &Pod) -> Result<(), String> {
+/// The pod's control group. While containers run its limits change only as a resize says.
+fn ensure_cgroup(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) -> Result<(), String> {
     let path = cgroup::pod_path(kubelet.cgroup_root(), pod);
-    let limits = resources::pod_limits(pod, kubelet.cfs_quota());
-    kubelet.tree.ensure(&path, &limits, true).map_err(|error| {
+    let runs = observed.containers.iter().any(|seen| matches!(seen.state, State::Running | State::Unknown));
+    let limits = (!runs).then(|| resources::pod_limits(pod, kubelet.cfs_quota()));
+    if limits.is_some() {
+        kubelet.resizes.told_pod(pod);
+    }
+    kubelet.tree.ensure(&path, limits.as_ref(), true).map_err(|error| {
         let message =
             format!("unable to ensure pod container exists: failed to create container for {path}: {error}");
         kubelet.recorder.pod(pod, "Warning", "FailedCreatePodContainer", &message);
@@ -325,6 +357,25 @@ async fn perform(
                     .await
                     .map_err(|error| format!("cannot stop container {name}: {error}"))?;
             }
+            Action::Reset { id, kill } => {
+                let Some(seen) = observed.containers.iter().find(|seen| seen.id == id) else { continue };
+                if kill {
+                    let reason = plan::KillReason::Ordinary;
+                    let target = kill::Target { pod, seen, message: "killing", reason, grace: Some(0) };
+                    kill::stop_container(kubelet, target)
+                        .await
+                        .map_err(|error| format!("cannot stop container {}: {error}", seen.name))?;
+                }
+                kubelet.runtime.remove_container(&id).await.map_err(text)?;
+                next.sooner(Some(Duration::ZERO));
+            }
+            Action::Resize { updates } => {
+                // It is in the pod's condition; the containers go on as they are.
+                if let Err(error) = resize::act::resize(kubelet, pod, &updates).await {
+                    tracing::warn!(pod = meta.name, namespace = meta.namespace, error, "cannot resize");
+                    next.sooner(Some(RETRY));
+                }
+            }
             Action::CreateSandbox { attempt } => {
                 let made = sandbox_config(pod, attempt, &settings, &node).map_err(|error| {
                     let message = format!("Failed to create pod sandbox: {error}");
@@ -425,6 +476,9 @@ async fn start_one(
         .flatten()
         .and_then(|name| observed.container(name))
         .map(|seen| seen.id.clone());
+    if kind != Kind::Ephemeral {
+        kubelet.resizes.told(pod, container);
+    }
     match start::start(kubelet, common, container, restart_count, target).await {
         Ok(()) => {
             kubelet.reasons.clear(uid, &container.name);

@@ -5,13 +5,15 @@
 //! init containers, KEP-5307 for restart rules); their messages end up in events.
 
 use api_types::core::v1::{
-    Container, ContainerRestartPolicy, ContainerRestartRuleAction, ContainerRestartRuleOnExitCodesOperator,
-    Pod, PodSpec, RestartPolicy,
+    Container, ContainerRestartPolicy, ContainerRestartRule, ContainerRestartRuleAction,
+    ContainerRestartRuleOnExitCodesOperator, Pod, PodSpec, RestartPolicy,
 };
 
 use crate::cri::labels::container_hash;
 use crate::cri::observed::{self, ObservedPod, State};
 use crate::probe::Verdict;
+use crate::resize::checkpoint::PodResources;
+use crate::resize::plan::{self as resize, Amounts, Update};
 
 /// Why a container is stopped; decides its grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,18 @@ pub enum Action {
         /// Decides the grace period.
         reason: KillReason,
     },
+    /// Remove a container because all start anew (KEP-5532).
+    Reset {
+        /// The runtime's id.
+        id: String,
+        /// It may run: stop it first, without grace.
+        kill: bool,
+    },
+    /// Tell runtime and control groups what the pod was given.
+    Resize {
+        /// The containers that keep running with other resources.
+        updates: Vec<Update>,
+    },
     /// Make a sandbox.
     CreateSandbox {
         /// Its number.
@@ -81,6 +95,10 @@ pub struct View<'a> {
     pub liveness: &'a dyn Fn(&str) -> Option<Verdict>,
     /// Startup verdict of a container id, once there is one.
     pub startup: &'a dyn Fn(&str) -> Option<Verdict>,
+    /// What containers and pod were last told; `None` when no one noted it.
+    pub actuated: Option<&'a PodResources>,
+    /// A rule said that all containers start anew, and they are being removed.
+    pub restarting: bool,
 }
 
 /// Runs beside the containers for the pod's life (KEP-753).
@@ -88,17 +106,41 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy == Some(ContainerRestartPolicy::Always)
 }
 
-/// Whether a container that ended with this code is started again.
-pub fn should_restart(container: &Container, spec: &PodSpec, exit_code: i32) -> bool {
-    let rule = container.restart_policy_rules.iter().find(|rule| {
+/// The rule of a container that fits this code.
+fn restart_rule(container: &Container, exit_code: i32) -> Option<&ContainerRestartRule> {
+    container.restart_policy_rules.iter().find(|rule| {
         rule.exit_codes.as_ref().is_some_and(|codes| match codes.operator {
             ContainerRestartRuleOnExitCodesOperator::In => codes.values.contains(&exit_code),
             ContainerRestartRuleOnExitCodesOperator::NotIn => !codes.values.contains(&exit_code),
             _ => false,
         })
-    });
+    })
+}
+
+/// Whether an end of the container with this code makes all containers start anew (KEP-5532).
+pub fn restarts_all(container: &Container, exit_code: i32) -> bool {
+    restart_rule(container, exit_code)
+        .is_some_and(|rule| rule.action == ContainerRestartRuleAction::RestartAllContainers)
+}
+
+/// Whether any rule of the pod can make all containers start anew.
+pub fn may_restart_all(spec: &PodSpec) -> bool {
+    spec.init_containers.iter().chain(&spec.containers).any(|container| {
+        container
+            .restart_policy_rules
+            .iter()
+            .any(|rule| rule.action == ContainerRestartRuleAction::RestartAllContainers)
+    })
+}
+
+/// Whether a container that ended with this code is started again.
+pub fn should_restart(container: &Container, spec: &PodSpec, exit_code: i32) -> bool {
+    let rule = restart_rule(container, exit_code).filter(|_| container.restart_policy.is_some());
     if let Some(rule) = rule
-        && rule.action == ContainerRestartRuleAction::Restart
+        && matches!(
+            rule.action,
+            ContainerRestartRuleAction::Restart | ContainerRestartRuleAction::RestartAllContainers
+        )
     {
         return true;
     }
@@ -162,6 +204,9 @@ pub fn regular_active(pod: &Pod, observed: &ObservedPod) -> bool {
 /// Lists what has to be done now.
 pub fn plan(view: &View<'_>) -> Vec<Action> {
     let (pod, observed) = (view.pod, view.observed);
+    if view.restarting {
+        return plan_reset(pod, observed);
+    }
     let (new_sandbox, attempt) = sandbox_changed(pod, observed);
     if new_sandbox {
         return plan_new_sandbox(pod, observed, attempt);
@@ -175,8 +220,28 @@ pub fn plan(view: &View<'_>) -> Vec<Action> {
     let initialized = changes.init_containers(view);
     if initialized && !changes.stop_pod {
         changes.regular_containers(view);
+        changes.pod_resources(view);
     }
     changes.into_actions()
+}
+
+/// Removes all containers: the regular ones before the init containers, and last those whose end asked
+/// for it, so that a kubelet that is killed in between still finds the cause.
+fn plan_reset(pod: &Pod, observed: &ObservedPod) -> Vec<Action> {
+    let (mut targets, mut sources) = (Vec::new(), Vec::new());
+    for container in pod.spec.containers.iter().chain(&pod.spec.init_containers) {
+        for seen in observed.containers.iter().filter(|seen| seen.name == container.name) {
+            let ended = seen.state == State::Exited;
+            let action = Action::Reset { id: seen.id.clone(), kill: !ended };
+            if ended && restarts_all(container, seen.exit_code) {
+                sources.push(action);
+            } else {
+                targets.push(action);
+            }
+        }
+    }
+    targets.append(&mut sources);
+    targets
 }
 
 fn plan_new_sandbox(pod: &Pod, observed: &ObservedPod, attempt: u32) -> Vec<Action> {
@@ -223,6 +288,8 @@ struct Changes {
     ephemeral: Vec<usize>,
     init: Vec<usize>,
     regular: Vec<usize>,
+    updates: Vec<Update>,
+    resize: bool,
 }
 
 impl Changes {
@@ -232,6 +299,9 @@ impl Changes {
         }
         let start = |kind| move |index| Action::Start { kind, index };
         let mut actions = self.stop;
+        if self.resize {
+            actions.push(Action::Resize { updates: self.updates });
+        }
         actions.extend(self.ephemeral.into_iter().map(start(Kind::Ephemeral)));
         actions.extend(self.init.into_iter().map(start(Kind::Init)));
         actions.extend(self.regular.into_iter().map(start(Kind::Regular)));
@@ -355,6 +425,39 @@ impl Changes {
             let message = format!("Init container {} failed liveness probe", container.name);
             self.stop(seen, message, KillReason::LivenessProbe);
             self.init.push(index);
+        } else if !self.resources(view, container, seen) {
+            self.init.push(index);
+        }
+    }
+
+    /// Whether a running container keeps running, as far as its resources go.
+    fn resources(&mut self, view: &View<'_>, container: &Container, seen: &observed::Container) -> bool {
+        let Some(told) = view.actuated.and_then(|told| told.containers.get(&container.name)) else {
+            return true;
+        };
+        let (wanted, told) = (Amounts::of(&resize::effective(view.pod, container)), Amounts::of(told));
+        match resize::change(container, wanted, told) {
+            resize::Change::None => true,
+            resize::Change::InPlace => {
+                self.resize = true;
+                self.updates.push(Update { id: seen.id.clone(), name: seen.name.clone(), told, wanted });
+                true
+            }
+            resize::Change::Restart => {
+                self.resize = true;
+                let message = format!("Container {} resize requires restart", container.name);
+                self.stop(seen, message, KillReason::Ordinary);
+                false
+            }
+        }
+    }
+
+    /// Resources of the pod as a whole.
+    fn pod_resources(&mut self, view: &View<'_>) {
+        if let (Some(wanted), Some(told)) =
+            (&view.pod.spec.resources, view.actuated.and_then(|told| told.pod.as_ref()))
+        {
+            self.resize |= Amounts::of(wanted) != Amounts::of(told);
         }
     }
 
@@ -384,6 +487,9 @@ impl Changes {
                 (format!("Container {} failed liveness probe", container.name), KillReason::LivenessProbe)
             } else if (view.startup)(&seen.id) == Some(Verdict::Failure) {
                 (format!("Container {} failed startup probe", container.name), KillReason::StartupProbe)
+            } else if !self.resources(view, container, seen) {
+                self.regular.push(index);
+                continue;
             } else {
                 keep += 1;
                 continue;

@@ -1,14 +1,17 @@
 //! What the plan says for each situation of a pod.
 
 use api_types::core::v1::{
-    Container, ContainerRestartPolicy, ContainerRestartRule, ContainerRestartRuleAction,
-    ContainerRestartRuleOnExitCodes, ContainerRestartRuleOnExitCodesOperator, Pod, Probe, RestartPolicy,
+    Container, ContainerResizePolicy, ContainerRestartPolicy, ContainerRestartRule,
+    ContainerRestartRuleAction, ContainerRestartRuleOnExitCodes, ContainerRestartRuleOnExitCodesOperator,
+    Pod, Probe, ResourceResizeRestartPolicy, RestartPolicy,
 };
 
 use super::plan::{Action, KillReason, Kind, View, plan};
 use crate::cri::labels::container_hash;
 use crate::cri::observed::{self, ObservedPod, Sandbox, State};
 use crate::probe::Verdict;
+use crate::resize::checkpoint::PodResources;
+use crate::resize::plan::{Amounts, Update, resources_of};
 
 /// A pod with containers of the image `i`.
 struct Given {
@@ -16,6 +19,8 @@ struct Given {
     observed: ObservedPod,
     liveness: Option<Verdict>,
     startup: Option<Verdict>,
+    actuated: Option<PodResources>,
+    restarting: bool,
 }
 
 fn container(name: &str) -> Container {
@@ -26,7 +31,14 @@ fn given(policy: RestartPolicy, containers: &[&str]) -> Given {
     let mut pod = Pod::default();
     pod.spec.restart_policy = policy;
     pod.spec.containers = containers.iter().map(|name| container(name)).collect();
-    Given { pod, observed: ObservedPod::default(), liveness: None, startup: None }
+    Given {
+        pod,
+        observed: ObservedPod::default(),
+        liveness: None,
+        startup: None,
+        actuated: None,
+        restarting: false,
+    }
 }
 
 impl Given {
@@ -79,6 +91,8 @@ fn check(given: Given, expected: &[Action]) {
         observed: &given.observed,
         liveness: &|_| given.liveness,
         startup: &|_| given.startup,
+        actuated: given.actuated.as_ref(),
+        restarting: given.restarting,
     });
     assert_eq!(actions, expected);
 }
@@ -261,4 +275,59 @@ fn a_sidecar_with_a_startup_probe_holds_back_what_follows() {
         pod(Some(Verdict::Failure)),
         &[stop("s", "Init container s failed startup probe", KillReason::StartupProbe), start_init(0)],
     );
+}
+
+#[test]
+fn all_containers_are_removed_before_they_start_anew() {
+    let reset = |name: &str, kill: bool| Action::Reset { id: format!("id-{name}"), kill };
+    let pod = given(Never, &["a", "b"])
+        .init(&["i"])
+        .sandbox(0, true)
+        .seen("i", Exited, 0)
+        .seen("a", Exited, 42)
+        .seen("b", Running, 0)
+        .with(|given| {
+            let container = &mut given.pod.spec.containers[0];
+            container.restart_policy = Some(ContainerRestartPolicy::Never);
+            container.restart_policy_rules.push(ContainerRestartRule {
+                action: ContainerRestartRuleAction::RestartAllContainers,
+                exit_codes: Some(Box::new(ContainerRestartRuleOnExitCodes {
+                    operator: ContainerRestartRuleOnExitCodesOperator::In,
+                    values: vec![42],
+                })),
+            });
+            given.restarting = true;
+        });
+    check(pod, &[reset("b", true), reset("i", false), reset("a", false)]);
+}
+
+/// A pod whose one container was told 100m of CPU and is given 200m.
+fn resized(policy: ResourceResizeRestartPolicy) -> Given {
+    given(Always, &["a"]).sandbox(0, true).seen("a", Running, 0).with(|given| {
+        let cpu = |amount| [("cpu".to_owned(), api_types::Quantity::from_milli(amount))].into();
+        given.pod.spec.containers[0].resources.requests = cpu(100);
+        given.actuated = Some(resources_of(&given.pod));
+        let container = &mut given.pod.spec.containers[0];
+        container.resources.requests = cpu(200);
+        container
+            .resize_policy
+            .push(ContainerResizePolicy { resource_name: "cpu".into(), restart_policy: policy });
+    })
+}
+
+#[test]
+fn resources_change_in_place_or_with_a_restart() {
+    let amount = |cpu_request| Amounts { cpu_request, ..Default::default() };
+    let update = Update { id: "id-a".into(), name: "a".into(), told: amount(100), wanted: amount(200) };
+    check(resized(ResourceResizeRestartPolicy::NotRequired), &[Action::Resize { updates: vec![update] }]);
+    check(
+        resized(ResourceResizeRestartPolicy::RestartContainer),
+        &[
+            stop("a", "Container a resize requires restart", KillReason::Ordinary),
+            Action::Resize { updates: vec![] },
+            start(0),
+        ],
+    );
+    // What no one noted is left alone.
+    check(resized(ResourceResizeRestartPolicy::RestartContainer).with(|given| given.actuated = None), &[]);
 }

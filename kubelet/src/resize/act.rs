@@ -1,0 +1,97 @@
+//! Tells the runtime and the control groups about a resize, in the order that [`super::plan`] says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_types::Quantity;
+use api_types::core::v1::{Container, Pod, ResourceList};
+use api_types::value::Format;
+
+use super::plan::{self, Amounts, Step, Update};
+use crate::cgroup;
+use crate::kubelet::Kubelet;
+use crate::resources;
+use crate::server::stats;
+
+/// Resizes what runs of a pod; `given` is the pod as allocated. An error is in the pod's condition too.
+pub async fn resize(kubelet: &Arc<Kubelet>, given: &Arc<Pod>, updates: &[Update]) -> Result<(), String> {
+    let result = perform(kubelet, given, updates).await;
+    if let Err(error) = &result {
+        kubelet.resizes.failed(kubelet, given, error);
+    }
+    result
+}
+
+async fn perform(kubelet: &Arc<Kubelet>, given: &Arc<Pod>, updates: &[Update]) -> Result<(), String> {
+    let uid = &given.metadata.uid;
+    let path = cgroup::pod_path(kubelet.cgroup_root(), given);
+    let now = kubelet.tree.limits(&path);
+    let next = resources::pod_limits(given, kubelet.cfs_quota());
+    let used = usage(kubelet, uid).await?;
+    let whole = stats::of_cgroup(kubelet, &path).map_or(0, |usage| usage.memory);
+    let whole = i64::try_from(whole).unwrap_or(i64::MAX);
+    if let Some(problem) = plan::memory_in_use(&now, &next, updates, whole, &used) {
+        return Err(problem);
+    }
+    for step in plan::steps(&now, &next, updates) {
+        match step {
+            Step::Pod(limits) => kubelet
+                .tree
+                .limit(&path, &limits)
+                .map_err(|error| format!("failed to set the limits of the pod's cgroup: {error}"))?,
+            Step::Container { id, name, amounts, resource } => {
+                let Some(container) = find(given, &name) else { continue };
+                let resized = with(container, amounts);
+                let limits = resources::container_resources(
+                    given,
+                    &resized,
+                    kubelet.machine.memory,
+                    kubelet.cfs_quota(),
+                    kubelet.tree.is_v2(),
+                );
+                kubelet.runtime.update_container(&id, limits).await.map_err(|error| error.to_string())?;
+                let wanted = plan::effective(given, container);
+                kubelet.resizes.record(uid, |told| {
+                    plan::copy(&wanted, told.containers.entry(name).or_default(), resource);
+                });
+            }
+            Step::Done(resource) => {
+                if let Some(wanted) = &given.spec.resources {
+                    kubelet.resizes.record(uid, |told| {
+                        plan::copy(wanted, told.pod.get_or_insert_default(), resource);
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+    pod.spec.containers.iter().chain(&pod.spec.init_containers).find(|container| container.name == name)
+}
+
+/// The container with exactly these amounts.
+fn with(container: &Container, amounts: Amounts) -> Container {
+    let list = |cpu: i64, memory: i64| {
+        let mut list = ResourceList::new();
+        if cpu > 0 {
+            list.insert("cpu".into(), Quantity::from_milli(cpu));
+        }
+        if memory > 0 {
+            list.insert("memory".into(), Quantity::from_units(memory, Format::BinarySi));
+        }
+        list
+    };
+    let mut container = container.clone();
+    container.resources.requests = list(amounts.cpu_request, amounts.memory_request);
+    container.resources.limits = list(amounts.cpu_limit, amounts.memory_limit);
+    container
+}
+
+/// Bytes of memory that the pod's containers use.
+async fn usage(kubelet: &Arc<Kubelet>, uid: &str) -> Result<BTreeMap<String, i64>, String> {
+    let all = stats::containers(kubelet).await.map_err(|error| error.to_string())?;
+    let own = all.into_iter().filter(|one| one.identity.uid == uid);
+    Ok(own.map(|one| (one.name, i64::try_from(one.usage.memory).unwrap_or(i64::MAX))).collect())
+}
