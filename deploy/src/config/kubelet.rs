@@ -1,4 +1,7 @@
 //! The kubelet's KubeletConfiguration.
+//!
+//! The disk is the machine's own and not the cluster's: how full others have made it is no reason to
+//! evict, or to remove images that were loaded by hand. Memory is watched as by default.
 
 use crate::layout::Layout;
 use crate::settings::Settings;
@@ -28,6 +31,12 @@ clusterDNS:
 - {dns}
 clusterDomain: {domain}
 containerRuntimeEndpoint: unix://{socket}
+evictionHard:
+  memory.available: 100Mi
+  nodefs.available: 0%
+  nodefs.inodesFree: 0%
+  imagefs.available: 0%
+  imagefs.inodesFree: 0%
 failSwapOn: false
 imageGCHighThresholdPercent: 100
 podLogsDir: {logs}
