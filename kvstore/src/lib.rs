@@ -9,13 +9,17 @@
 
 pub mod api;
 pub mod auth;
+pub mod bolt;
 pub mod data_dir;
 pub mod disk;
 pub mod disk_space;
 pub mod error;
+pub mod export;
 pub mod flags;
+pub mod import;
 pub mod lease;
 pub mod metrics;
+pub mod migrate;
 pub mod mvcc;
 pub mod raft;
 pub mod recovery;

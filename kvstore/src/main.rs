@@ -9,6 +9,7 @@ use clap::Parser;
 use daemon::flags::Parsed;
 use daemon::shutdown::Shutdown;
 use kvstore::flags::{self, Flags};
+use kvstore::migrate::{self, Migrate};
 use kvstore::restore::{self, SnapshotCommand};
 use kvstore::{api, server};
 
@@ -16,8 +17,12 @@ use kvstore::{api, server};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == "snapshot") {
-        return snapshot();
+    match std::env::args_os().nth(1) {
+        Some(word) if word == "snapshot" => {
+            return tool(|words| restore::run(SnapshotCommand::parse_from(words)));
+        }
+        Some(word) if word == "migrate" => return tool(|words| migrate::run(Migrate::parse_from(words))),
+        _ => {}
     }
     let flags = match parse() {
         Ok(flags) => flags,
@@ -35,9 +40,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// `kvstore snapshot …`: a tool, not a daemon.
-fn snapshot() -> ExitCode {
-    match restore::run(SnapshotCommand::parse_from(std::env::args_os().skip(1))) {
+/// `kvstore snapshot …`, `kvstore migrate …`: tools, no daemon.
+fn tool(run: impl FnOnce(std::iter::Skip<std::env::ArgsOs>) -> anyhow::Result<()>) -> ExitCode {
+    daemon::tls::install_default_provider();
+    match run(std::env::args_os().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kvstore: {error:#}");

@@ -1,24 +1,34 @@
 //! `kvstore snapshot`: what a saved snapshot holds, and a new cluster from it. Works on files alone; no
-//! member runs meanwhile.
+//! member runs meanwhile. A snapshot is a database of etcd (what `etcdctl snapshot save` gets from kvstore
+//! and from etcd alike, or one out of a data directory of etcd), or one of our own (`snapshot`).
 //!
 //! A restored member is the only one of a new cluster: it has the keys, revisions, leases and alarms of
 //! the snapshot, but another identity, so that it can never be taken for a member of the old cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use openraft::BasicNode;
 use prost::Message;
+use sha2::{Digest, Sha256};
 
+use crate::bolt::Database;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk::OsDisk;
-use crate::raft::codec::{AppliedRecord, VoteRecord};
+use crate::import::{self, ImportError};
+use crate::raft::codec::{AppliedRecord, LogIdRecord, VoteRecord};
 use crate::raft::log::hard_state::{self, HardState};
-use crate::raft::{Membership, StoredMembership};
-use crate::snapshot::{SnapshotFolder, SnapshotReader, SnapshotWriter};
+use crate::raft::{LogId, Membership, StoredMembership};
+use crate::snapshot::{SnapshotFolder, SnapshotHeader, SnapshotReader, SnapshotWriter};
 use crate::state::schema;
+
+/// COMPAT: a saved database is whole sectors, and then its SHA-256.
+const SECTOR: u64 = 512;
+const HASH: u64 = 32;
 
 /// Looks at snapshots and restores from them.
 #[derive(Parser, Debug)]
@@ -45,6 +55,16 @@ enum Action {
 #[derive(Args, Debug)]
 pub struct Restore {
     pub file: PathBuf,
+    /// Take a file without a checksum at its end: one copied out of a data directory of etcd
+    #[arg(long)]
+    pub skip_hash_check: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// The data directory to make.
+#[derive(Args, Debug)]
+pub struct Target {
     /// Name of the new member
     #[arg(long, default_value = "default")]
     pub name: String,
@@ -63,6 +83,12 @@ pub struct Restore {
     /// Peer URLs of the new member
     #[arg(long, default_value = "http://localhost:2380")]
     pub initial_advertise_peer_urls: String,
+    /// How far the revision moves on, so that watchers of the old cluster notice
+    #[arg(long, default_value_t = 0)]
+    pub bump_revision: u32,
+    /// Cut history at the new revision (needed with --bump-revision)
+    #[arg(long)]
+    pub mark_compacted: bool,
 }
 
 /// Runs the command line after `kvstore`.
@@ -119,57 +145,118 @@ impl Status {
 }
 
 pub fn status(file: &Path) -> anyhow::Result<Status> {
-    let mut reader = SnapshotReader::open(file)?;
+    let size = std::fs::metadata(file).with_context(|| format!("look at {}", file.display()))?.len();
     let mut hash = crc32fast::Hasher::new();
+    if Database::is_one(file)? {
+        let found = import::read(&Database::open(file)?, &mut |key, value| {
+            hash.update(key);
+            hash.update(value);
+            Ok(())
+        })?;
+        return Ok(Status { hash: hash.finalize(), revision: found.revision, records: found.records, size });
+    }
+    let mut reader = SnapshotReader::open(file)?;
     let mut records = 0;
     while let Some((key, value)) = reader.next_pair()? {
         hash.update(&key);
         hash.update(&value);
         records += u64::from(schema::record_revision(&key).is_some());
     }
-    let size = std::fs::metadata(file)?.len();
     Ok(Status { hash: hash.finalize(), revision: reader.header.revision, records, size })
 }
 
+/// Checks the SHA-256 that `etcdctl snapshot save` leaves at the end of a database.
+fn check_hash(file: &Path, skip: bool) -> anyhow::Result<()> {
+    let mut input = File::open(file)?;
+    let length = input.metadata()?.len();
+    if length % SECTOR != HASH {
+        anyhow::ensure!(skip, "snapshot missing hash but --skip-hash-check=false");
+        return Ok(());
+    }
+    if skip {
+        return Ok(());
+    }
+    let mut hash = Sha256::new();
+    std::io::copy(&mut input.by_ref().take(length - HASH), &mut hash)?;
+    let mut expected = Vec::new();
+    input.read_to_end(&mut expected)?;
+    let found = hash.finalize();
+    anyhow::ensure!(
+        found[..] == expected[..],
+        "the snapshot is damaged: expected sha256 {expected:x?}, got {found:x?}"
+    );
+    Ok(())
+}
+
+/// How revision and compaction come out.
+struct Clock<'a>(&'a Target);
+
+impl Clock<'_> {
+    fn check(&self) -> anyhow::Result<()> {
+        match (self.0.bump_revision > 0, self.0.mark_compacted) {
+            (true, false) => anyhow::bail!("--mark-compacted required if --bump-revision > 0"),
+            (false, true) => anyhow::bail!("--mark-compacted disallowed if --bump-revision not used"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Revision and compaction of the new cluster, from those of the snapshot.
+    fn moved(&self, revision: i64, compacted: i64) -> (i64, i64) {
+        let moved = revision + i64::from(self.0.bump_revision);
+        (moved, if self.0.mark_compacted { moved } else { compacted })
+    }
+}
+
 pub fn restore(flags: &Restore) -> anyhow::Result<Identity> {
-    let peers = &flags.initial_advertise_peer_urls;
-    if let Some(cluster) = &flags.initial_cluster {
-        let alone = format!("{}={peers}", flags.name);
+    // Before anything is made: is the snapshot sound?
+    if Database::is_one(&flags.file)? {
+        check_hash(&flags.file, flags.skip_hash_check)?;
+    } else {
+        status(&flags.file)?;
+    }
+    make(&flags.file, &flags.target)
+}
+
+/// Makes a data directory from a sound file.
+pub fn make(file: &Path, target: &Target) -> anyhow::Result<Identity> {
+    let clock = Clock(target);
+    clock.check()?;
+    let peers = &target.initial_advertise_peer_urls;
+    if let Some(cluster) = &target.initial_cluster {
+        let alone = format!("{}={peers}", target.name);
         anyhow::ensure!(
             *cluster == alone,
             "--initial-cluster: clusters of several members are not supported yet; it must be {alone}"
         );
     }
-    let path = flags.data_dir.clone().unwrap_or_else(|| format!("{}.etcd", flags.name).into());
+    let path = target.data_dir.clone().unwrap_or_else(|| format!("{}.etcd", target.name).into());
     anyhow::ensure!(!path.join("member").exists(), "data-dir {} exists", path.display());
-    // Before anything is made: is the snapshot sound?
-    status(&flags.file)?;
-    let identity = Identity::derive(&flags.initial_cluster_token, peers);
-    let data = DataDir::open(&path, flags.wal_dir.clone(), identity)?;
+    let source = Source::open(file)?;
+    let (revision, compacted) = source.revisions()?;
+    let (revision, compacted) = clock.moved(revision, compacted);
 
-    let mut reader = SnapshotReader::open(&flags.file)?;
-    let mut header = reader.header.clone();
-    let last =
-        header.applied.as_ref().and_then(AppliedRecord::last).context("the snapshot is of no log entry")?;
+    let identity = Identity::derive(&target.initial_cluster_token, peers);
+    let data = DataDir::open(&path, target.wal_dir.clone(), identity)?;
+    let last = source.last(identity.member_id)?;
     let voters = BTreeSet::from([identity.member_id]);
     let nodes = BTreeMap::from([(identity.member_id, BasicNode::new(peers))]);
     let membership = Membership::new(vec![voters], nodes).context("make the membership")?;
     let applied = AppliedRecord::new(Some(last), &StoredMembership::new(Some(last), membership));
-    header.applied = Some(applied.clone());
-    header.cluster_id = identity.cluster_id;
+    let header = SnapshotHeader {
+        applied: Some(applied.clone()),
+        cluster_id: identity.cluster_id,
+        revision,
+        writer: env!("CARGO_PKG_VERSION").to_owned(),
+    };
 
     let folder = SnapshotFolder::open(&data.snapshots())?;
     let unfinished = folder.unfinished();
     let mut writer = SnapshotWriter::create(&unfinished, &header)?;
-    let applied_key = schema::meta(schema::APPLIED);
-    while let Some((key, value)) = reader.next_pair()? {
-        let key: &[u8] = &key;
-        let of_old_members = key >= schema::MEMBERS.0 && key < schema::MEMBERS.1;
-        if key == applied_key {
-            writer.pair(key, &applied.encode_to_vec())?;
-        } else if !of_old_members {
-            writer.pair(key, &value)?;
-        }
+    source.copy(&mut writer)?;
+    writer.pair(&schema::meta(schema::APPLIED), &applied.encode_to_vec())?;
+    writer.pair(&schema::meta(schema::REVISION), &revision.to_be_bytes())?;
+    if compacted > 0 {
+        writer.pair(&schema::meta(schema::COMPACTED), &compacted.to_be_bytes())?;
     }
     writer.finish()?;
     folder.adopt(&unfinished, last.index)?;
@@ -182,4 +269,74 @@ pub fn restore(flags: &Restore) -> anyhow::Result<Identity> {
     std::fs::create_dir_all(data.wal()).context("make the log's directory")?;
     hard_state::save(&OsDisk, data.wal(), &hard).context("write the hard state")?;
     Ok(identity)
+}
+
+/// What is restored from.
+enum Source<'a> {
+    /// A snapshot of our own.
+    Own(&'a Path),
+    /// A database of etcd, or one that we have written as such.
+    Etcd(Database),
+}
+
+impl<'a> Source<'a> {
+    fn open(file: &'a Path) -> anyhow::Result<Self> {
+        Ok(if Database::is_one(file)? { Source::Etcd(Database::open(file)?) } else { Source::Own(file) })
+    }
+
+    fn revisions(&self) -> anyhow::Result<(i64, i64)> {
+        match self {
+            Source::Etcd(database) => {
+                let found = import::look(database)?;
+                Ok((found.revision, found.compacted))
+            }
+            Source::Own(file) => {
+                let mut reader = SnapshotReader::open(file)?;
+                let (key, mut compacted) = (schema::meta(schema::COMPACTED), 0);
+                while let Some((name, value)) = reader.next_pair()? {
+                    if name == key {
+                        compacted =
+                            i64::from_be_bytes(value.as_ref().try_into().context("compacted revision")?);
+                    }
+                }
+                Ok((reader.header.revision, compacted))
+            }
+        }
+    }
+
+    /// The point of the log at which the new cluster begins.
+    fn last(&self, member: u64) -> anyhow::Result<LogId> {
+        match self {
+            Source::Etcd(_) => Ok(LogIdRecord { term: 1, node: member, index: 1 }.into()),
+            Source::Own(file) => {
+                let header = SnapshotReader::open(file)?.header;
+                let last = header.applied.as_ref().and_then(AppliedRecord::last);
+                last.context("the snapshot is of no log entry")
+            }
+        }
+    }
+
+    /// Copies everything but what the new cluster has of its own.
+    fn copy(&self, writer: &mut SnapshotWriter) -> anyhow::Result<()> {
+        match self {
+            Source::Etcd(database) => {
+                let put = &mut |key: &[u8], value: &[u8]| {
+                    writer.pair(key, value).map_err(|error| ImportError::Put(error.to_string()))
+                };
+                import::read(database, put)?;
+            }
+            Source::Own(file) => {
+                let own = [schema::APPLIED, schema::REVISION, schema::COMPACTED].map(schema::meta);
+                let mut reader = SnapshotReader::open(file)?;
+                while let Some((key, value)) = reader.next_pair()? {
+                    let key: &[u8] = &key;
+                    let of_old_members = key >= schema::MEMBERS.0 && key < schema::MEMBERS.1;
+                    if !of_old_members && !own.iter().any(|own| own == key) {
+                        writer.pair(key, &value)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }

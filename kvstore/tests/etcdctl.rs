@@ -15,16 +15,17 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+mod etcd;
 mod member;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use etcd::Etcd;
 use regex::{Captures, Regex};
 
 /// How long a line of a command in the background is waited for.
@@ -239,51 +240,6 @@ fn compare(who: &str, seen: &[String], expected: &[String]) {
     panic!("{who} says\n  {}\nand not\n  {}", around(seen), around(expected));
 }
 
-/// A real etcd, when there is one.
-struct Etcd {
-    process: Child,
-    endpoint: String,
-}
-
-impl Etcd {
-    fn start(data: &Path) -> Option<Self> {
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (client, peer) = (port(), port());
-        let (clients, peers) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(data)
-            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
-            .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
-            .args([
-                "--initial-cluster",
-                &format!("default={peers}"),
-                "--unsafe-no-fsync",
-                "--bcrypt-cost",
-                "4",
-            ])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let process = match process {
-            Ok(process) => process,
-            Err(_) => return None,
-        };
-        let etcd = Self { process, endpoint: format!("127.0.0.1:{client}") };
-        while std::net::TcpStream::connect(&etcd.endpoint).is_err() {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(etcd)
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
 fn check(name: &str) {
     if Command::new("etcdctl").arg("version").output().is_err() {
         eprintln!("skipped: etcdctl is not installed");
@@ -301,7 +257,7 @@ fn check(name: &str) {
             let seen = replay(&transcript, &member.address, &folder.path().join("ours"));
             compare("kvstore", &seen, &expected(&transcript, "3.6"));
         });
-        threads.spawn(|| match Etcd::start(&folder.path().join("etcd")) {
+        threads.spawn(|| match Etcd::start(&folder.path().join("etcd"), &[]) {
             Some(etcd) => {
                 let seen = replay(&transcript, &etcd.endpoint, &folder.path().join("theirs"));
                 compare("etcd", &seen, &expected(&transcript, "3.4"));

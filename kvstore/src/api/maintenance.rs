@@ -27,8 +27,6 @@ pub struct Maintenance(pub Context);
 
 /// Bytes of a snapshot sent at a time.
 const BLOB: usize = 64 << 10;
-/// COMPAT: etcdctl takes a file for complete when it is whole sectors and a SHA-256.
-const SECTOR: usize = 512;
 /// After which a snapshot is asked for again.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -222,35 +220,33 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.to_string()))?
 }
 
-/// Writes a snapshot beside the running store, sends it with padding and checksum, and removes it.
+/// Writes the state beside the running store as a database of etcd, sends it with its checksum, and
+/// removes it.
 fn send_snapshot(
     context: &Context,
     blobs: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>,
 ) -> Result<(), Error> {
     let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
     let path = context.shared.snapshots.temporary();
-    let written = context.shared.write_snapshot(&path).and_then(|_| {
-        std::fs::File::open(&path).map_err(|source| {
-            crate::snapshot::SnapshotError::Io { step: "open", path: path.clone(), source }.into()
-        })
-    });
+    let written = context.shared.export(&path);
+    let opened = std::fs::File::open(&path);
     // The open file outlives its name: nothing is left behind, whatever happens.
     std::fs::remove_file(&path).ok();
-    let mut file = written.map_err(|error| internal(&error))?;
-    let length = file.metadata().map_err(|error| internal(&error))?.len() as usize;
-    let total = length.next_multiple_of(SECTOR);
+    let total = written.map_err(|error| internal(&error))? as usize;
+    let mut file = opened.map_err(|error| internal(&error))?;
     let mut hash = Sha256::new();
     let mut sent = 0;
     while sent < total {
         let mut blob = vec![0; BLOB.min(total - sent)];
-        let within = blob.len().min(length.saturating_sub(sent));
-        file.read_exact(&mut blob[..within]).map_err(|error| internal(&error))?;
+        file.read_exact(&mut blob).map_err(|error| internal(&error))?;
         hash.update(&blob);
         sent += blob.len();
         if !send_blob(context, blobs, blob.into(), total - sent) {
             return Ok(());
         }
     }
+    // COMPAT: the checksum comes last and is part of the file; by its length (whole sectors and 32 bytes)
+    // etcd's tools know that it is there.
     send_blob(context, blobs, Bytes::copy_from_slice(&hash.finalize()), 0);
     Ok(())
 }
@@ -266,7 +262,7 @@ fn send_blob(
         header: context.header_now(),
         remaining_bytes: remaining as u64,
         blob,
-        version: STORAGE_VERSION.to_owned(),
+        version: format!("{STORAGE_VERSION}.0"),
     };
     blobs.blocking_send(Ok(answer)).is_ok()
 }

@@ -26,6 +26,7 @@ use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, io_erro
 use crate::auth::AuthTable;
 use crate::auth::tokens::SimpleTokens;
 use crate::error::Error;
+use crate::export::{self, ExportError, Place};
 use crate::lease::Lessor;
 use crate::mvcc::{Reader, Revision, compact};
 use crate::snapshot::{
@@ -229,6 +230,32 @@ impl Shared {
         }
         writer.finish()?;
         Ok(header)
+    }
+
+    /// Writes the state as it is now to `path`, as a database of etcd. Blocks; holds up neither reads nor
+    /// writes.
+    pub fn export(&self, path: &std::path::Path) -> Result<u64, ExportError> {
+        let (header, pairs, hold) = self.begin_snapshot()?;
+        let last = header.applied.as_ref().and_then(AppliedRecord::last);
+        let place = Place {
+            index: last.map_or(0, |last| last.index),
+            term: last.map_or(0, |last| last.leader_id.term),
+            swept: *self.swept.borrow() >= self.reader.view().compacted,
+        };
+        let end = schema::record(Revision::new(header.revision + 1, 0));
+        let length = export::write(path, place, &pairs, |put| {
+            let mut failed = None;
+            self.reader.state().scan(schema::RECORDS.0, &end, &mut |key, value| match put(key, value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            })?;
+            failed.map_or(Ok(()), Err)
+        });
+        drop(hold);
+        length
     }
 
     /// Takes down everything but the records, and holds on to these.
