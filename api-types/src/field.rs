@@ -197,6 +197,11 @@ impl Errors {
         self.push(Reason::Invalid, path, value.shown(), detail);
     }
 
+    /// As `invalid`, for a mistake that no one value shows.
+    pub fn invalid_without_value(&mut self, path: &Path, detail: impl Into<String>) {
+        self.push(Reason::Invalid, path, String::new(), detail);
+    }
+
     pub fn type_invalid(&mut self, path: &Path, value: impl Shown, detail: impl Into<String>) {
         self.push(Reason::TypeInvalid, path, value.shown(), detail);
     }

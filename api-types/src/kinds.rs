@@ -45,6 +45,7 @@ kinds! {
     crate::authorization::v1::SelfSubjectRulesReview,
     crate::authorization::v1::SubjectAccessReview,
     crate::autoscaling::v2::HorizontalPodAutoscaler,
+    crate::autoscaling::v1::HorizontalPodAutoscaler,
     crate::batch::v1::CronJob,
     crate::batch::v1::Job,
     crate::certificates::v1::CertificateSigningRequest,

@@ -22,6 +22,9 @@ const LABEL_VALUE_TEXT: &str = "a valid label must be an empty string or consist
 const ENV_NAME_TEXT: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";
 const CONFIG_KEY: &str = "[-._a-zA-Z0-9]+";
+const CONDITION_REASON: &str = "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?";
+const CONDITION_REASON_TEXT: &str = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+const HTTP_PATH: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
 const CONFIG_KEY_TEXT: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
 
 /// Keys and values of all annotations together.
@@ -43,6 +46,8 @@ pattern!(DNS1035_RE, DNS1035);
 pattern!(QUALIFIED_RE, QUALIFIED);
 pattern!(LABEL_VALUE_RE, LABEL_VALUE);
 pattern!(CONFIG_KEY_RE, CONFIG_KEY);
+pattern!(CONDITION_REASON_RE, CONDITION_REASON);
+pattern!(HTTP_PATH_RE, HTTP_PATH);
 
 fn regex_text(text: &str, pattern: &str, examples: &[&str]) -> String {
     if examples.is_empty() {
@@ -292,6 +297,34 @@ pub fn validate_signer(name: &str, path: &Path, errors: &mut Errors) {
     }
     if name.len() > LIMIT {
         errors.too_long(path, LIMIT);
+    }
+}
+
+/// The reason of a condition: one CamelCase word, or several joined.
+pub fn condition_reason(reason: &str) -> Vec<String> {
+    if CONDITION_REASON_RE.is_match(reason) {
+        return Vec::new();
+    }
+    vec![regex_text(
+        CONDITION_REASON_TEXT,
+        CONDITION_REASON,
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
+}
+
+/// A domain and a path, `example.com/thing`: names of controllers outside of the project.
+pub fn validate_domain_path(value: &str, path: &Path, errors: &mut Errors) {
+    if value.is_empty() {
+        return errors.required(path, "");
+    }
+    let parts = value.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty());
+    let Some((domain, rest)) = parts else {
+        let text = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return errors.invalid(path, value, text);
+    };
+    errors.wrong(path, domain, dns1123_subdomain(domain));
+    if !HTTP_PATH_RE.is_match(rest) {
+        errors.invalid(path, rest, regex_text("Invalid path", HTTP_PATH, &[]));
     }
 }
 

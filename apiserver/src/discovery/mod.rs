@@ -17,6 +17,7 @@ use crate::body::{self, Body};
 use crate::negotiate::{self, Encoding};
 use crate::query::Query;
 use crate::status::ApiError;
+use crate::storage::paths;
 
 /// Named groups in the order upstream lists them; others follow by name.
 const ORDER: [&str; 22] = [
@@ -190,7 +191,7 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
             entry["categories"] = json!(kind.categories);
         }
         if kind.is_stored() {
-            entry["storageVersionHash"] = json!(storage_version_hash(kind));
+            entry["storageVersionHash"] = json!(storage_version_hash(paths::storage_row(row).kind));
         }
         resources.push(entry);
         for sub in sorted(kind.subresources) {
@@ -223,11 +224,10 @@ fn sorted(subresources: &'static [Subresource]) -> Vec<&'static Subresource> {
     all
 }
 
-/// Changes with the version in which objects are stored.
+/// Changes with the version in which objects are stored, which is that of `kind`.
 fn storage_version_hash(kind: &Kind) -> String {
     use base64::Engine as _;
-    let stored = if kind.group == "events.k8s.io" { ("", "v1") } else { (kind.group, kind.version) };
-    let text = format!("{}/{}/{}", stored.0, stored.1, kind.kind);
+    let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
     base64::engine::general_purpose::STANDARD.encode(&Sha512::digest(text)[..8])
 }
 

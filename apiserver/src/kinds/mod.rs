@@ -1,6 +1,7 @@
 //! What some kinds need from the server beyond their strategies: companions in the same transaction
 //! (service IPs and ports), times to live, conversions between versions.
 
+pub mod autoscaler;
 pub mod certificate;
 pub mod event;
 pub mod namespace;
@@ -8,6 +9,7 @@ pub mod pod;
 pub mod privileged;
 pub mod review;
 pub mod service;
+pub mod volume;
 
 use api_types::core::v1::Service;
 use api_types::field::Errors;
@@ -45,11 +47,13 @@ pub async fn companions(
 /// What the server writes into a new object out of the request.
 pub fn settle(object: &mut dyn Object, user: &User) {
     certificate::settle(object, user);
+    volume::settle(object);
 }
 
 /// Times that the server gives to what changed.
 pub fn stamp(new: &mut dyn Object, old: &dyn Object, now: Time) {
     certificate::stamp(new, old, now);
+    volume::stamp(new, old, now);
 }
 
 /// What this server's flags forbid.
@@ -69,7 +73,7 @@ pub fn time_to_live(server: &Server, row: &Row) -> Option<i64> {
 /// # Errors
 /// A 500 for versions between which nothing converts.
 pub fn convert(object: &dyn Object, to: &'static Row) -> Result<Box<dyn Object>, ApiError> {
-    event::convert(object, to).ok_or_else(|| {
+    event::convert(object, to).or_else(|| autoscaler::convert(object, to)).ok_or_else(|| {
         let from = object.kind();
         ApiError::internal(format!(
             "{} {} does not convert to {}",

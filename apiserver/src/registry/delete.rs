@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use api_types::codec::{json, protobuf, yaml};
 use api_types::field::{Errors, Path};
-use api_types::kind::{Kind, Object};
+use api_types::kind::{Kind, Object, Row};
 use api_types::meta::v1::{DeleteOptions, DeletionPropagation, StatusDetails};
 use api_types::value::Time;
 
@@ -50,6 +50,7 @@ pub async fn delete_with(
 ) -> Result<Answer, ApiError> {
     let accepted = options.orphan_dependents == Some(false);
     let row = target.row;
+    warn_of_orphans(call, row, &options);
     let deleted = one(server, call, target, options, operation).await?;
     match deleted {
         Deleted::Gone(entry, uid) if !returns_object(row.kind) => {
@@ -65,6 +66,14 @@ pub async fn delete_with(
         }
         Deleted::Gone(entry, _) => Ok(Answer::stored(200, row, entry)),
         Deleted::Pending(entry) => Ok(Answer::stored(if accepted { 202 } else { 200 }, row, entry)),
+    }
+}
+
+/// A Job's pods stay by default, which many do not expect.
+fn warn_of_orphans(call: &Call, row: &Row, options: &DeleteOptions) {
+    let unsaid = options.propagation_policy.is_none() && options.orphan_dependents.is_none();
+    if unsaid && row.orphans_dependents && row.kind.group == "batch" {
+        call.warnings.add("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning".to_owned());
     }
 }
 
@@ -210,7 +219,7 @@ async fn one(
             continue;
         }
         let uid = object.meta().uid.clone();
-        let guarded = match plan(row.kind, &mut *object, &options, jiff::Timestamp::now()) {
+        let guarded = match plan(row, &mut *object, &options, jiff::Timestamp::now()) {
             Plan::Nothing => return Ok(Deleted::Pending(entry)),
             Plan::Remove => {
                 if is_dry {
@@ -284,8 +293,9 @@ enum Plan {
     Mark,
 }
 
-fn plan(kind: &Kind, object: &mut dyn Object, options: &DeleteOptions, now: jiff::Timestamp) -> Plan {
-    let finalizers = finalizers(object, options);
+fn plan(row: &Row, object: &mut dyn Object, options: &DeleteOptions, now: jiff::Timestamp) -> Plan {
+    let kind = row.kind;
+    let finalizers = finalizers(row, object, options);
     let finalizers_change = finalizers != object.meta().finalizers;
     let holds = !finalizers.is_empty() || kinds::namespace::holds(kind, object);
     let grace = kinds::pod::grace_period(kind, object, options.grace_period_seconds);
@@ -339,7 +349,7 @@ fn mark(object: &mut dyn Object, now: jiff::Timestamp, seconds: i64) {
 }
 
 /// The finalizers after the propagation policy had its say.
-fn finalizers(object: &dyn Object, options: &DeleteOptions) -> Vec<String> {
+fn finalizers(row: &Row, object: &dyn Object, options: &DeleteOptions) -> Vec<String> {
     let present = &object.meta().finalizers;
     let has = |name: &str| present.iter().any(|f| f == name);
     let (orphan, foreground) = match (options.orphan_dependents, &options.propagation_policy) {
@@ -347,8 +357,8 @@ fn finalizers(object: &dyn Object, options: &DeleteOptions) -> Vec<String> {
         (None, Some(DeletionPropagation::Orphan)) => (true, false),
         (None, Some(DeletionPropagation::Foreground)) => (false, true),
         (None, Some(_)) => (false, false),
-        // No wish: finalizers that are there stay; every kind's own default is background.
-        (None, None) => (has(ORPHAN), has(FOREGROUND)),
+        // No wish: finalizers that are there stay; without any, the kind decides.
+        (None, None) => (has(ORPHAN) || (row.orphans_dependents && !has(FOREGROUND)), has(FOREGROUND)),
     };
     let mut finalizers: Vec<String> =
         present.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
@@ -375,6 +385,7 @@ pub async fn delete_collection(
     body: &[u8],
 ) -> Result<Answer, ApiError> {
     let options = options(call, body)?;
+    warn_of_orphans(call, target.row, &options);
     let chosen = list::options(call, target.row)?;
     let found = list::read(collection(server, target.row)?, target, chosen).await?;
     let entries: Vec<Arc<Entry>> = match found.source {
@@ -407,7 +418,7 @@ pub async fn delete_collection(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api_types::Resource;
+    use api_types::batch::v1::Job;
     use api_types::core::v1::{ConfigMap, Pod, PodPhase};
 
     fn now() -> jiff::Timestamp {
@@ -432,49 +443,59 @@ mod tests {
     #[test]
     fn a_running_pod_gets_its_grace_period() {
         let mut running = pod("n1");
-        assert_eq!(plan(Pod::facts(), &mut running, &grace(None), now()), Plan::Mark);
+        assert_eq!(plan(&Row::of::<Pod>(), &mut running, &grace(None), now()), Plan::Mark);
         assert_eq!(running.metadata.deletion_grace_period_seconds, Some(30));
         assert_eq!(running.metadata.deletion_timestamp.map(|t| t.0.as_second()), Some(1_000_030));
         // Asked again, nothing changes; a shorter period moves the end; zero removes it.
-        assert_eq!(plan(Pod::facts(), &mut running, &grace(None), now()), Plan::Nothing);
-        assert_eq!(plan(Pod::facts(), &mut running, &grace(Some(60)), now()), Plan::Nothing);
-        assert_eq!(plan(Pod::facts(), &mut running, &grace(Some(5)), now()), Plan::Mark);
+        assert_eq!(plan(&Row::of::<Pod>(), &mut running, &grace(None), now()), Plan::Nothing);
+        assert_eq!(plan(&Row::of::<Pod>(), &mut running, &grace(Some(60)), now()), Plan::Nothing);
+        assert_eq!(plan(&Row::of::<Pod>(), &mut running, &grace(Some(5)), now()), Plan::Mark);
         assert_eq!(running.metadata.deletion_timestamp.map(|t| t.0.as_second()), Some(1_000_005));
-        assert_eq!(plan(Pod::facts(), &mut running, &grace(Some(0)), now()), Plan::Remove);
+        assert_eq!(plan(&Row::of::<Pod>(), &mut running, &grace(Some(0)), now()), Plan::Remove);
     }
 
     #[test]
     fn pods_without_a_node_or_that_ended_go_at_once() {
-        assert_eq!(plan(Pod::facts(), &mut pod(""), &grace(None), now()), Plan::Remove);
+        assert_eq!(plan(&Row::of::<Pod>(), &mut pod(""), &grace(None), now()), Plan::Remove);
         let mut ended = pod("n1");
         ended.status.phase = PodPhase::Succeeded;
-        assert_eq!(plan(Pod::facts(), &mut ended, &grace(None), now()), Plan::Remove);
+        assert_eq!(plan(&Row::of::<Pod>(), &mut ended, &grace(None), now()), Plan::Remove);
     }
 
     #[test]
     fn finalizers_hold_an_object() {
         let mut object = ConfigMap::default();
         object.metadata.finalizers = vec!["example.com/a".into()];
-        assert_eq!(plan(ConfigMap::facts(), &mut object, &grace(None), now()), Plan::Mark);
+        assert_eq!(plan(&Row::of::<ConfigMap>(), &mut object, &grace(None), now()), Plan::Mark);
         assert_eq!(object.metadata.deletion_grace_period_seconds, Some(0));
-        assert_eq!(plan(ConfigMap::facts(), &mut object, &grace(None), now()), Plan::Nothing);
+        assert_eq!(plan(&Row::of::<ConfigMap>(), &mut object, &grace(None), now()), Plan::Nothing);
+    }
+
+    #[test]
+    fn a_job_s_pods_stay_unless_said_otherwise() {
+        let row = Row::of::<Job>();
+        let mut job = Job::default();
+        assert_eq!(plan(&row, &mut job, &grace(None), now()), Plan::Mark);
+        assert_eq!(job.metadata.finalizers, ["orphan"]);
+        let background = policy(DeletionPropagation::Background);
+        assert_eq!(plan(&row, &mut Job::default(), &background, now()), Plan::Remove);
     }
 
     #[test]
     fn propagation_becomes_a_finalizer() {
         let mut object = ConfigMap::default();
         assert_eq!(
-            plan(ConfigMap::facts(), &mut object, &policy(DeletionPropagation::Foreground), now()),
+            plan(&Row::of::<ConfigMap>(), &mut object, &policy(DeletionPropagation::Foreground), now()),
             Plan::Mark
         );
         assert_eq!(object.metadata.finalizers, [FOREGROUND]);
         assert_eq!(
-            plan(ConfigMap::facts(), &mut object, &policy(DeletionPropagation::Orphan), now()),
+            plan(&Row::of::<ConfigMap>(), &mut object, &policy(DeletionPropagation::Orphan), now()),
             Plan::Mark
         );
         assert_eq!(object.metadata.finalizers, [ORPHAN]);
         assert_eq!(
-            plan(ConfigMap::facts(), &mut object, &policy(DeletionPropagation::Background), now()),
+            plan(&Row::of::<ConfigMap>(), &mut object, &policy(DeletionPropagation::Background), now()),
             Plan::Remove
         );
     }

@@ -20,10 +20,14 @@ pub fn storage_path(kind: &Kind) -> &'static str {
     }
 }
 
-/// The row in whose version a resource is stored: events of both groups are stored as core/v1.
+/// The row in whose version a resource is stored: events of both groups are stored as core/v1,
+/// autoscalers of both versions as v2.
 pub fn storage_row(row: &'static Row) -> &'static Row {
     match (row.kind.group, row.kind.resource) {
         ("events.k8s.io", "events") => kinds::by_resource("", "v1", "events").unwrap_or(row),
+        ("autoscaling", "horizontalpodautoscalers") => {
+            kinds::by_resource("autoscaling", "v2", "horizontalpodautoscalers").unwrap_or(row)
+        }
         _ => row,
     }
 }

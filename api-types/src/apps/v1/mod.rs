@@ -4,8 +4,9 @@ pub mod controller_revision;
 pub mod daemon_set;
 pub mod deployment;
 pub mod replica_set;
+pub(crate) mod share;
 pub mod stateful_set;
-mod workload;
+pub(crate) mod workload;
 
 pub use controller_revision::*;
 pub use daemon_set::*;

@@ -10,7 +10,7 @@ use crate::selector::{self, Labels};
 use crate::value::Value;
 
 /// The selector and the template that must match it; `path` is the spec's.
-pub(super) fn selector_and_template(
+pub(crate) fn selector_and_template(
     spec: Option<&LabelSelector>,
     template: &PodTemplateSpec,
     path: &Path,
@@ -40,19 +40,24 @@ pub(super) fn selector_and_template(
         errors.invalid(&path.child("metadata").child("labels"), own as &dyn Value, text);
     }
     pod_template(template, &path, errors);
-    let spec_path = path.child("spec");
+    always_running(template, "ReplicaSet", &path, errors);
+}
+
+/// Pods of most workloads run until they are deleted; `path` is the template's.
+pub(crate) fn always_running(template: &PodTemplateSpec, kind: &str, path: &Path, errors: &mut Errors) {
+    let path = path.child("spec");
     if template.spec.restart_policy != RestartPolicy::Always {
         let policy = template.spec.restart_policy.as_str();
-        errors.not_supported(&spec_path.child("restartPolicy"), policy, &["Always"]);
+        errors.not_supported(&path.child("restartPolicy"), policy, &["Always"]);
     }
     if template.spec.active_deadline_seconds.is_some() {
-        let text = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.forbidden(&spec_path.child("activeDeadlineSeconds"), text);
+        let text = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(&path.child("activeDeadlineSeconds"), text);
     }
 }
 
 /// Numbers of pods in a status.
-pub(super) struct Counts<'a> {
+pub(crate) struct Counts<'a> {
     pub replicas: i32,
     /// Counts that are part of `replicas`, by field.
     pub parts: &'a [(&'a str, i32)],
@@ -63,7 +68,7 @@ pub(super) struct Counts<'a> {
 }
 
 /// Refuses counts that contradict each other; `path` is the status's.
-pub(super) fn counts(counts: &Counts<'_>, path: &Path, errors: &mut Errors) {
+pub(crate) fn counts(counts: &Counts<'_>, path: &Path, errors: &mut Errors) {
     not_negative(counts.replicas, &path.child("replicas"), errors);
     let ready = [("readyReplicas", counts.ready), ("availableReplicas", counts.available)];
     let parts = || counts.parts.iter().chain(&ready);
@@ -82,9 +87,27 @@ pub(super) fn counts(counts: &Counts<'_>, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// A name that pods' names are made of should suit them.
+pub(crate) fn name_warning(meta: &ObjectMeta) -> Option<String> {
+    let wrong = crate::names::dns1123_label(&meta.name);
+    (!wrong.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            wrong.join(" ")
+        )
+    })
+}
+
+/// The count of collisions only grows; `path` is the status's.
+pub(crate) fn collisions(new: Option<i32>, old: Option<i32>, path: &Path, errors: &mut Errors) {
+    if new.unwrap_or_default() < old.unwrap_or_default() {
+        errors.invalid(&path.child("collisionCount"), new.unwrap_or_default(), "cannot be decremented");
+    }
+}
+
 /// What is warned of in a template, and in a name that pods' names are made of. Updates that leave
 /// the spec alone are passed over.
-pub(super) fn template_warnings(
+pub(crate) fn template_warnings(
     meta: &ObjectMeta,
     template: &PodTemplateSpec,
     old: Option<&ObjectMeta>,
@@ -93,12 +116,8 @@ pub(super) fn template_warnings(
         return Vec::new();
     }
     let mut warnings = Vec::new();
-    let wrong = crate::names::dns1123_label(&meta.name);
-    if old.is_none() && !wrong.is_empty() {
-        warnings.push(format!(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            wrong.join(" ")
-        ));
+    if old.is_none() {
+        warnings.extend(name_warning(meta));
     }
     warnings.extend(pod_template_warnings(template, &Path::new("spec").child("template")));
     warnings

@@ -1,6 +1,9 @@
 //! HorizontalPodAutoscaler as version 1 has it: CPU only; the rest travels in annotations.
 
-use crate::kind::{Kind, Strategy, Subresource, resource};
+use crate::autoscaling::v2;
+use crate::autoscaling::v2::horizontal_pod_autoscaler::columns::targets;
+use crate::field::Errors;
+use crate::kind::{Column, Kind, Strategy, Subresource, resource};
 use crate::meta::v1::ObjectMeta;
 use crate::value::Time;
 use api_types_derive::Api;
@@ -89,4 +92,66 @@ resource!(
     }
 );
 
-impl Strategy for HorizontalPodAutoscaler {}
+/// All rules are those of version 2, of which this is another form.
+impl Strategy for HorizontalPodAutoscaler {
+    fn set_defaults(&mut self) {
+        self.spec.min_replicas.get_or_insert(1);
+        self.through_v2(|_| ());
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.through_v2(Strategy::prepare_for_create);
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        self.through_v2(|own| own.prepare_for_update(&old.to_v2()));
+    }
+
+    fn prepare_for_status_update(&mut self, old: &Self) {
+        self.through_v2(|own| own.prepare_for_status_update(&old.to_v2()));
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        self.to_v2().validate_create(errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        self.to_v2().validate_update(&old.to_v2(), errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        self.to_v2().validate_status_update(&old.to_v2(), errors);
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Reference", "The workload that is scaled.", |own: &Self, _| {
+                    let target = &own.spec.scale_target_ref;
+                    format!("{}/{}", target.kind, target.name).into()
+                }),
+                Column::text("Targets", "What was measured over what is aimed at.", |own: &Self, _| {
+                    let own = own.to_v2();
+                    targets(&own.spec, &own.status).into()
+                }),
+                Column::text("MinPods", "The fewest replicas.", |own: &Self, _| {
+                    own.spec.min_replicas.map_or("<unset>".to_owned(), |n| n.to_string()).into()
+                }),
+                Column::text("MaxPods", "The most replicas.", |own: &Self, _| own.spec.max_replicas.into()),
+                Column::text("Replicas", "Replicas last seen.", |own: &Self, _| {
+                    own.status.current_replicas.into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
+}
+
+impl HorizontalPodAutoscaler {
+    fn through_v2(&mut self, change: impl FnOnce(&mut v2::HorizontalPodAutoscaler)) {
+        let mut own = self.to_v2();
+        change(&mut own);
+        *self = Self::from_v2(&own);
+    }
+}

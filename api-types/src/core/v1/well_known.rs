@@ -54,6 +54,9 @@ pub mod annotation {
     pub const ENDPOINTS_LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
     pub const ENDPOINTS_OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
     pub const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+    /// Class of a claim or volume, from before there was a field.
+    pub const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+    pub const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
     pub const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
     pub const SERVICE_ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 }
@@ -64,6 +67,12 @@ pub mod finalizer {
     pub const KUBERNETES: &str = "kubernetes";
     pub const ORPHAN: &str = "orphan";
     pub const FOREGROUND: &str = "foregroundDeletion";
+    /// On claims, while a pod uses them.
+    pub const PVC_PROTECTION: &str = "kubernetes.io/pvc-protection";
+    /// On volumes, while they are bound.
+    pub const PV_PROTECTION: &str = "kubernetes.io/pv-protection";
+    /// On Jobs' pods, until they are counted.
+    pub const JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
 }
 
 /// Namespaces that exist from the start.

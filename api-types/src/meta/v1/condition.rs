@@ -1,5 +1,7 @@
 //! The condition that most newer kinds report in their status.
 
+use crate::field::{Errors, Path};
+use crate::names;
 use crate::open_enum::open_enum;
 use crate::value::Time;
 use api_types_derive::Api;
@@ -34,5 +36,40 @@ open_enum! {
         True = "True",
         False = "False",
         Unknown = "Unknown",
+    }
+}
+
+/// Refuses conditions that are incomplete or there twice; `path` is the list's.
+pub(crate) fn validate(conditions: &[Condition], path: &Path, errors: &mut Errors) {
+    const REASON_LIMIT: usize = 1024;
+    const MESSAGE_LIMIT: usize = 32 * 1024;
+    for (place, condition) in conditions.iter().enumerate() {
+        let path = path.index(place);
+        if conditions[..place].iter().any(|other| other.type_ == condition.type_) {
+            errors.duplicate(&path.child("type"), &condition.type_);
+        }
+        errors.wrong(&path.child("type"), &condition.type_, names::qualified_name(&condition.type_));
+        errors.choice(&path.child("status"), condition.status.as_str(), &["False", "True", "Unknown"]);
+        if condition.observed_generation < 0 {
+            let text = "must be greater than or equal to zero";
+            errors.invalid(&path.child("observedGeneration"), condition.observed_generation, text);
+        }
+        if condition.last_transition_time.is_none() {
+            errors.required(&path.child("lastTransitionTime"), "");
+        }
+        errors.need(&path, "reason", &condition.reason);
+        if !condition.reason.is_empty() {
+            errors.wrong(
+                &path.child("reason"),
+                &condition.reason,
+                names::condition_reason(&condition.reason),
+            );
+            if condition.reason.len() > REASON_LIMIT {
+                errors.too_long(&path.child("reason"), REASON_LIMIT);
+            }
+        }
+        if condition.message.len() > MESSAGE_LIMIT {
+            errors.too_long(&path.child("message"), MESSAGE_LIMIT);
+        }
     }
 }

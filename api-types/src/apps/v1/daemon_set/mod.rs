@@ -1,6 +1,9 @@
 //! DaemonSet: one pod of a template on every node that suits.
 
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use crate::core::v1::PodTemplateSpec;
 use crate::kind::{Kind, Subresource, resource};

@@ -1,9 +1,12 @@
 //! What happens to a DaemonSet on its way to the store: defaults, generation.
 
 use super::*;
+use crate::columns::{container_images, container_names, labels, selector};
 use crate::core::v1::pod::defaults::template;
 use crate::core::v1::pod::gates::drop_disabled;
-use crate::kind::{Strategy, set_generation};
+use crate::core::v1::pod::warnings::template as template_warnings;
+use crate::field::{Errors, Path};
+use crate::kind::{Column, Strategy, set_generation};
 
 impl Strategy for DaemonSet {
     fn set_defaults(&mut self) {
@@ -35,5 +38,67 @@ impl Strategy for DaemonSet {
     fn prepare_for_status_update(&mut self, old: &Self) {
         self.spec = old.spec.clone();
         self.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        validate::spec(&self.spec, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::update(self, old, errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        validate::status_update(&self.status, &old.status, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        if old.is_some_and(|old| old.spec.template == self.spec.template) {
+            return Vec::new();
+        }
+        template_warnings(&self.spec.template, &Path::new("spec").child("template"))
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::integer("Desired", "Nodes that should run a pod.", |set: &Self, _| {
+                    set.status.desired_number_scheduled.into()
+                }),
+                Column::integer("Current", "Nodes that should run a pod and do.", |set: &Self, _| {
+                    set.status.current_number_scheduled.into()
+                }),
+                Column::integer("Ready", "Nodes whose pod is ready.", |set: &Self, _| {
+                    set.status.number_ready.into()
+                }),
+                Column::integer(
+                    "Up-to-date",
+                    "Nodes whose pod has the current template.",
+                    |set: &Self, _| set.status.updated_number_scheduled.into(),
+                ),
+                Column::integer(
+                    "Available",
+                    "Nodes whose pod has been ready for long enough.",
+                    |set: &Self, _| set.status.number_available.into(),
+                ),
+                Column::text("Node Selector", "Labels of nodes that suit.", |set: &Self, _| {
+                    labels(&set.spec.template.spec.node_selector)
+                }),
+                Column::age(),
+                Column::text("Containers", "Names of the template's containers.", |set: &Self, _| {
+                    container_names(&set.spec.template)
+                })
+                .wide(),
+                Column::text("Images", "Images of the template's containers.", |set: &Self, _| {
+                    container_images(&set.spec.template)
+                })
+                .wide(),
+                Column::text("Selector", "Labels by which the set knows its pods.", |set: &Self, _| {
+                    selector(set.spec.selector.as_deref(), "<none>")
+                })
+                .wide(),
+            ]
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What is refused in a Deployment.
 
 use super::*;
-use crate::apps::v1::workload::{Counts, counts, selector_and_template};
+use crate::apps::v1::share::{at_most_all, bare, number_or_percentage};
+use crate::apps::v1::workload::{Counts, collisions, counts, selector_and_template};
 use crate::field::{Errors, Path};
 use crate::meta::v1::validate::{immutable, not_negative};
 use crate::value::Value;
@@ -46,32 +47,10 @@ fn rolling_update(update: &RollingUpdateDeployment, path: &Path, errors: &mut Er
     let path_of_unavailable = path.child("maxUnavailable");
     number_or_percentage(unavailable, &path_of_unavailable, errors);
     number_or_percentage(surge, &path.child("maxSurge"), errors);
-    let value = |value: &IntOrString| percentage(value).or(value.as_int()).unwrap_or_default();
-    if value(unavailable) == 0 && value(surge) == 0 {
+    if bare(unavailable) == 0 && bare(surge) == 0 {
         errors.invalid(&path_of_unavailable, unavailable, "may not be 0 when `maxSurge` is 0");
     }
-    if percentage(unavailable).is_some_and(|share| share > 100) {
-        errors.invalid(&path_of_unavailable, unavailable, "must not be greater than 100%");
-    }
-}
-
-/// The number of a percentage, `25%`.
-fn percentage(value: &IntOrString) -> Option<i32> {
-    let IntOrString::String(text) = value else { return None };
-    let digits = text.strip_suffix('%')?;
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
-}
-
-fn number_or_percentage(value: &IntOrString, path: &Path, errors: &mut Errors) {
-    match value {
-        IntOrString::Int(n) => not_negative(*n, path, errors),
-        IntOrString::String(_) if percentage(value).is_some() => {}
-        IntOrString::String(_) => errors.invalid(
-            path,
-            value,
-            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
-        ),
-    }
+    at_most_all(unavailable, &path_of_unavailable, errors);
 }
 
 pub(super) fn update(new: &Deployment, old: &Deployment, errors: &mut Errors) {
@@ -96,8 +75,5 @@ pub(super) fn status_update(new: &DeploymentStatus, old: &DeploymentStatus, erro
         &path,
         errors,
     );
-    if new.collision_count.unwrap_or_default() < old.collision_count.unwrap_or_default() {
-        let count = new.collision_count.unwrap_or_default();
-        errors.invalid(&path.child("collisionCount"), count, "cannot be decremented");
-    }
+    collisions(new.collision_count, old.collision_count, &path, errors);
 }

@@ -1,6 +1,11 @@
 //! StatefulSet: numbered pods that keep their names and storage.
 
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::collections::BTreeMap;
 
 use crate::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
 use crate::kind::{Kind, Subresource, resource};

@@ -1,13 +1,19 @@
 //! What happens to a StatefulSet on its way to the store: defaults, generation.
 
 use super::*;
+use crate::columns::{container_images, container_names};
 use crate::core::v1::PersistentVolumeClaimPhase;
 use crate::core::v1::persistent_volume_claim::strategy::defaults as claim_defaults;
+use crate::core::v1::persistent_volume_claim::strategy::spec_warnings;
 use crate::core::v1::pod::defaults::template;
 use crate::core::v1::pod::gates::drop_disabled;
-use crate::kind::{Strategy, set_generation};
+use crate::core::v1::pod::warnings::template as template_warnings;
+use crate::field::{Errors, Path};
+use crate::kind::{Column, NameRule, Strategy, set_generation};
 
 impl Strategy for StatefulSet {
+    const NAME_RULE: NameRule = NameRule::Label;
+
     fn set_defaults(&mut self) {
         let spec = &mut self.spec;
         spec.replicas.get_or_insert(1);
@@ -55,6 +61,59 @@ impl Strategy for StatefulSet {
     fn prepare_for_status_update(&mut self, old: &Self) {
         self.spec = old.spec.clone();
         self.metadata.generation = old.metadata.generation;
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        validate::create(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::update(self, old, errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        validate::status_update(&self.status, &old.status, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let path = Path::new("spec");
+        let mut warnings = Vec::new();
+        if old.is_none_or(|old| old.metadata.generation != self.metadata.generation) {
+            warnings.extend(template_warnings(&self.spec.template, &path.child("template")));
+        }
+        for (place, claim) in self.spec.volume_claim_templates.iter().enumerate() {
+            let mut path = path.child("volumeClaimTemplates").index(place);
+            if old.is_some() {
+                // COMPAT: upstream's path differs between the two.
+                path = path.child("Spec");
+            }
+            warnings.extend(spec_warnings(&claim.spec, &path));
+        }
+        if self.spec.revision_history_limit.is_some_and(|limit| limit < 0) {
+            warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+        }
+        warnings
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Ready", "Ready pods out of those wanted.", |set: &Self, _| {
+                    let wanted = set.spec.replicas.unwrap_or_default();
+                    format!("{}/{wanted}", set.status.ready_replicas).into()
+                }),
+                Column::age(),
+                Column::text("Containers", "Names of the template's containers.", |set: &Self, _| {
+                    container_names(&set.spec.template)
+                })
+                .wide(),
+                Column::text("Images", "Images of the template's containers.", |set: &Self, _| {
+                    container_images(&set.spec.template)
+                })
+                .wide(),
+            ]
+        }
     }
 }
 

@@ -1,7 +1,11 @@
 //! HorizontalPodAutoscaler: fits a replica count to metrics. Metrics are in `metric`.
 
+pub(crate) mod columns;
 mod metric;
 pub(crate) mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 pub use metric::*;
 

@@ -2,7 +2,8 @@
 //! behavior.
 
 use super::*;
-use crate::kind::Strategy;
+use crate::field::Errors;
+use crate::kind::{Column, Strategy};
 
 impl Strategy for HorizontalPodAutoscaler {
     fn set_defaults(&mut self) {
@@ -30,6 +31,42 @@ impl Strategy for HorizontalPodAutoscaler {
 
     fn prepare_for_status_update(&mut self, old: &Self) {
         self.spec = old.spec.clone();
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        validate::autoscaler(self, None, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::autoscaler(self, Some(old), errors);
+    }
+
+    fn validate_status_update(&self, _old: &Self, errors: &mut Errors) {
+        validate::status_update(&self.status, errors);
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Reference", "The workload that is scaled.", |own: &Self, _| {
+                    let target = &own.spec.scale_target_ref;
+                    format!("{}/{}", target.kind, target.name).into()
+                }),
+                Column::text("Targets", "What was measured over what is aimed at.", |own: &Self, _| {
+                    columns::targets(&own.spec, &own.status).into()
+                }),
+                Column::text("MinPods", "The fewest replicas.", |own: &Self, _| {
+                    own.spec.min_replicas.map_or("<unset>".to_owned(), |n| n.to_string()).into()
+                }),
+                // COMPAT: numbers under a column of texts, as upstream sends them.
+                Column::text("MaxPods", "The most replicas.", |own: &Self, _| own.spec.max_replicas.into()),
+                Column::text("Replicas", "Replicas last seen.", |own: &Self, _| {
+                    own.status.current_replicas.into()
+                }),
+                Column::age(),
+            ]
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! CronJob: makes a Job of a template at each time of a schedule.
 
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use crate::batch::v1::JobSpec;
 use crate::core::v1::ObjectReference;

@@ -1,15 +1,21 @@
 //! Job: pods that run to completion.
 
+pub mod indexes;
 mod policy;
 mod status;
+mod status_validate;
 pub(crate) mod strategy;
+#[cfg(test)]
+mod tests;
+pub(crate) mod validate;
 
 pub use policy::*;
 pub use status::*;
+pub use strategy::{CONTROLLER_UID_LABEL, JOB_NAME_LABEL, OLD_CONTROLLER_UID_LABEL, OLD_JOB_NAME_LABEL};
 
 use crate::core::v1::PodTemplateSpec;
 use crate::kind::{Kind, Subresource, resource};
-use crate::meta::v1::{LabelSelector, ObjectMeta};
+use crate::meta::v1::{ConditionStatus, LabelSelector, ObjectMeta};
 use crate::open_enum::open_enum;
 use api_types_derive::Api;
 

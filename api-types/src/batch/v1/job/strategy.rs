@@ -1,9 +1,13 @@
 //! What happens to a Job on its way to the store: defaults, its own selector, generation.
 
 use super::*;
+use crate::apps::v1::workload::name_warning;
+use crate::columns::{container_images, container_names, human_duration, selector};
 use crate::core::v1::pod::defaults::template;
 use crate::core::v1::pod::gates::drop_disabled;
-use crate::kind::{Strategy, set_generation};
+use crate::core::v1::pod::warnings::template as template_warnings;
+use crate::field::{Errors, Path};
+use crate::kind::{Column, Strategy, set_generation};
 use crate::meta::v1::ConditionStatus;
 
 /// Labels that tie pods to their Job; the old names are kept for those who select by them.
@@ -43,6 +47,60 @@ impl Strategy for Job {
         self.metadata.generation = old.metadata.generation;
     }
 
+    fn validate_create(&self, errors: &mut Errors) {
+        validate::create(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut Errors) {
+        validate::update(self, old, errors);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut Errors) {
+        status_validate::status_update(self, old, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if old.is_some_and(|old| old.metadata.generation == self.metadata.generation) {
+            return warnings;
+        }
+        if old.is_none() {
+            warnings.extend(name_warning(&self.metadata));
+        }
+        warnings.extend(spec_warnings(&self.spec, &Path::new("spec")));
+        warnings
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("Status", "How far the Job is.", |job: &Self, _| job.stage().into()),
+                Column::text("Completions", "Pods that succeeded out of those needed.", |job: &Self, _| {
+                    job.progress().into()
+                }),
+                Column::text("Duration", "Time from start to end, or until now.", |job: &Self, now| {
+                    let Some(start) = job.status.start_time else { return "".into() };
+                    let end = job.status.completion_time.map_or(now, |end| end.0);
+                    human_duration(end.duration_since(start.0).as_millis() as i64 / 1000).into()
+                }),
+                Column::age(),
+                Column::text("Containers", "Names of the template's containers.", |job: &Self, _| {
+                    container_names(&job.spec.template)
+                })
+                .wide(),
+                Column::text("Images", "Images of the template's containers.", |job: &Self, _| {
+                    container_images(&job.spec.template)
+                })
+                .wide(),
+                Column::text("Selector", "Labels by which the Job knows its pods.", |job: &Self, _| {
+                    selector(job.spec.selector.as_deref(), "<none>")
+                })
+                .wide(),
+            ]
+        }
+    }
+
     fn selectable_names() -> &'static [&'static str] {
         &["status.successful"]
     }
@@ -53,6 +111,29 @@ impl Strategy for Job {
 }
 
 impl Job {
+    fn stage(&self) -> &'static str {
+        use JobConditionType::{Complete, Failed, FailureTarget, SuccessCriteriaMet, Suspended};
+        let has = |type_| self.status.has(&type_);
+        match () {
+            () if has(Complete) => "Complete",
+            () if has(Failed) => "Failed",
+            () if self.metadata.deletion_timestamp.is_some() => "Terminating",
+            () if has(Suspended) => "Suspended",
+            () if has(FailureTarget) => "FailureTarget",
+            () if has(SuccessCriteriaMet) => "SuccessCriteriaMet",
+            () => "Running",
+        }
+    }
+
+    fn progress(&self) -> String {
+        let succeeded = self.status.succeeded;
+        match (self.spec.completions, self.spec.parallelism.unwrap_or_default()) {
+            (Some(completions), _) => format!("{succeeded}/{completions}"),
+            (None, parallelism @ 2..) => format!("{succeeded}/1 of {parallelism}"),
+            (None, _) => format!("{succeeded}/1"),
+        }
+    }
+
     /// Labels the template with the Job's name and UID and selects by the UID. Labels of a user's
     /// own stay; validation refuses those that contradict.
     fn make_selector(&mut self) {
@@ -101,4 +182,19 @@ pub(crate) fn template_defaults(spec: &mut JobSpec) {
         }
     }
     template(&mut spec.template.spec);
+}
+
+/// What is warned of in a Job's spec; `path` is the spec's.
+pub(crate) fn spec_warnings(spec: &JobSpec, path: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if spec.completion_mode == Some(CompletionMode::Indexed)
+        && spec.completions.unwrap_or_default() > 100_000
+        && spec.parallelism.unwrap_or_default() > 10_000
+    {
+        warnings.push(format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        ));
+    }
+    warnings.extend(template_warnings(&spec.template, &path.child("template")));
+    warnings
 }

@@ -1,6 +1,9 @@
 //! LimitRange: bounds and defaults for what pods, containers and claims of a namespace ask for.
 
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use crate::core::v1::ResourceList;
 use crate::kind::{Kind, resource};

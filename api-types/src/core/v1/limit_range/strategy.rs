@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::core::v1::pod::defaults::round_up;
+use crate::field::Errors;
 use crate::kind::Strategy;
 
 impl Strategy for LimitRange {
@@ -26,6 +27,10 @@ impl Strategy for LimitRange {
                 round_up(list);
             }
         }
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        validate::limits(&self.spec.limits, errors);
     }
 }
 

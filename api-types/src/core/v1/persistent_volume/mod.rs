@@ -2,6 +2,9 @@
 
 mod source;
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 pub use source::*;
 

@@ -1,6 +1,9 @@
 //! PersistentVolumeClaim: asks for storage, and holds it. Its spec is declared with the claims that pods carry.
 
 pub(crate) mod strategy;
+#[cfg(test)]
+mod tests;
+pub(crate) mod validate;
 
 use std::collections::BTreeMap;
 

@@ -130,7 +130,12 @@ fn node_labels(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
     }
 }
 
-fn node_term(term: &NodeSelectorTerm, check_values: bool, path: &Path, warnings: &mut Vec<String>) {
+pub(crate) fn node_term(
+    term: &NodeSelectorTerm,
+    check_values: bool,
+    path: &Path,
+    warnings: &mut Vec<String>,
+) {
     for (place, expression) in term.match_expressions.iter().enumerate() {
         let path = path.child("matchExpressions").index(place);
         if let Some(message) = deprecated_node_label(&expression.key) {

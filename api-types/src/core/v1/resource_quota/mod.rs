@@ -1,6 +1,9 @@
 //! ResourceQuota: how much a namespace may hold of each resource.
 
 mod strategy;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use crate::core::v1::ResourceList;
 use crate::kind::{Kind, Subresource, resource};

@@ -1,6 +1,8 @@
 //! PodDisruptionBudget: how many pods of a set may be down at once on purpose.
 
 mod strategy;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -34,13 +34,7 @@ pub(super) fn affinity(affinity: &Affinity, path: &Path, errors: &mut Errors) {
 
 fn node_affinity(affinity: &NodeAffinity, path: &Path, errors: &mut Errors) {
     if let Some(required) = &affinity.required_during_scheduling_ignored_during_execution {
-        let path = path.child(REQUIRED).child("nodeSelectorTerms");
-        if required.node_selector_terms.is_empty() {
-            errors.required(&path, "must have at least one node selector term");
-        }
-        for (place, term) in required.node_selector_terms.iter().enumerate() {
-            node_term(term, true, &path.index(place), errors);
-        }
+        node_selector(required, &path.child(REQUIRED), errors);
     }
     let preferred = &affinity.preferred_during_scheduling_ignored_during_execution;
     for (place, term) in preferred.iter().enumerate() {
@@ -50,6 +44,17 @@ fn node_affinity(affinity: &NodeAffinity, path: &Path, errors: &mut Errors) {
         }
         // COMPAT: values that no label can have are taken in preferences.
         node_term(&term.preference, false, &path.child("preference"), errors);
+    }
+}
+
+/// Terms of which a node must fulfil one.
+pub(crate) fn node_selector(selector: &NodeSelector, path: &Path, errors: &mut Errors) {
+    let path = path.child("nodeSelectorTerms");
+    if selector.node_selector_terms.is_empty() {
+        errors.required(&path, "must have at least one node selector term");
+    }
+    for (place, term) in selector.node_selector_terms.iter().enumerate() {
+        node_term(term, true, &path.index(place), errors);
     }
 }
 

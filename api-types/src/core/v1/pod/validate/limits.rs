@@ -120,7 +120,7 @@ fn whole_pages(name: &str, amount: &Quantity, path: &Path, errors: &mut Errors) 
     }
 }
 
-fn is_native(name: &str) -> bool {
+pub(crate) fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
@@ -131,7 +131,7 @@ fn is_extended(name: &str) -> bool {
         && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
-fn may_overcommit(name: &str) -> bool {
+pub(crate) fn may_overcommit(name: &str) -> bool {
     is_native(name) && !demand::is_huge_page(name)
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut Errors) -> boo
     true
 }
 
-fn container_resource(name: &str, path: &Path, errors: &mut Errors) {
+pub(crate) fn container_resource(name: &str, path: &Path, errors: &mut Errors) {
     resource_name(name, path, errors);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !demand::is_huge_page(name) {

@@ -16,9 +16,10 @@ mod security;
 mod status;
 mod toleration;
 mod update;
-mod volume;
+pub(crate) mod volume;
 
-pub(crate) use limits::{overhead, quantity};
+pub(crate) use affinity::node_selector;
+pub(crate) use limits::{container_resource, is_native, may_overcommit, overhead, quantity, resource_name};
 pub(crate) use probe::port as port_number_or_name;
 pub(super) use status::status_update;
 pub(crate) use toleration::{taint_effect, tolerations};
@@ -270,7 +271,7 @@ fn descending_path(value: &str, path: &Path, errors: &mut Errors) {
     no_backsteps(value, path, errors);
 }
 
-fn no_backsteps(value: &str, path: &Path, errors: &mut Errors) {
+pub(crate) fn no_backsteps(value: &str, path: &Path, errors: &mut Errors) {
     if value.split('/').any(|part| part == "..") {
         errors.invalid(path, value, "must not contain '..'");
     }

@@ -1,12 +1,12 @@
 //! Volumes: exactly one source each, and that source in order.
 
 use super::{container, descending_path, env, no_backsteps, projected};
-use crate::core::v1::pod::validate::limits::quantity;
+use crate::core::v1::persistent_volume_claim::validate::spec as claim_spec;
 use crate::core::v1::*;
 use crate::field::{Errors, Path};
 use crate::meta::v1::ObjectMeta;
-use crate::value::{Quantity, Value};
-use crate::{names, selector};
+use crate::names;
+use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const FILE_MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -61,14 +61,14 @@ pub(super) fn volumes<'a>(
 }
 
 /// Counts the sources; only the first is looked into.
-struct Sources<'e> {
-    path: Path,
-    errors: &'e mut Errors,
-    count: usize,
+pub(crate) struct Sources<'e> {
+    pub(crate) path: Path,
+    pub(crate) errors: &'e mut Errors,
+    pub(crate) count: usize,
 }
 
 impl Sources<'_> {
-    fn next<T: ?Sized>(
+    pub(crate) fn next<T: ?Sized>(
         &mut self,
         source: Option<&T>,
         name: &str,
@@ -112,13 +112,7 @@ fn source(volume: &Volume, pod: Option<&ObjectMeta>, path: &Path, errors: &mut E
         mode(secret.default_mode, &path.child("defaultMode"), errors);
         items(&secret.items, path, errors);
     });
-    all.next(source.nfs.as_deref(), "nfs", |nfs, path, errors| {
-        errors.need(path, "server", &nfs.server);
-        errors.need(path, "path", &nfs.path);
-        if !nfs.path.starts_with('/') {
-            errors.invalid(&path.child("path"), &nfs.path, "must be an absolute path");
-        }
-    });
+    all.next(source.nfs.as_deref(), "nfs", nfs);
     all.next(source.iscsi.as_deref(), "iscsi", |disk, path, errors| iscsi(disk, &volume.name, path, errors));
     all.next(source.glusterfs.as_deref(), "glusterfs", |fs, path, errors| {
         errors.need(path, "endpoints", &fs.endpoints);
@@ -199,7 +193,7 @@ fn source(volume: &Volume, pod: Option<&ObjectMeta>, path: &Path, errors: &mut E
     }
 }
 
-fn host_path(source: &HostPathVolumeSource, path: &Path, errors: &mut Errors) {
+pub(crate) fn host_path(source: &HostPathVolumeSource, path: &Path, errors: &mut Errors) {
     const TYPES: [&str; 8] =
         ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     errors.need(path, "path", &source.path);
@@ -212,7 +206,15 @@ fn host_path(source: &HostPathVolumeSource, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn partition(number: i32, path: &Path, errors: &mut Errors) {
+pub(crate) fn nfs(nfs: &NFSVolumeSource, path: &Path, errors: &mut Errors) {
+    errors.need(path, "server", &nfs.server);
+    errors.need(path, "path", &nfs.path);
+    if !nfs.path.starts_with('/') {
+        errors.invalid(&path.child("path"), &nfs.path, "must be an absolute path");
+    }
+}
+
+pub(crate) fn partition(number: i32, path: &Path, errors: &mut Errors) {
     if !(0..=255).contains(&number) {
         errors.invalid(&path.child("partition"), number, "must be between 1 and 255, inclusive");
     }
@@ -291,7 +293,7 @@ fn iscsi(disk: &ISCSIVolumeSource, volume: &str, path: &Path, errors: &mut Error
     }
 }
 
-fn iscsi_name(name: &str, path: &Path, errors: &mut Errors) {
+pub(crate) fn iscsi_name(name: &str, path: &Path, errors: &mut Errors) {
     let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
     let fine = match name.split_at_checked(4) {
         Some(("iqn.", rest)) => {
@@ -313,7 +315,7 @@ fn iscsi_name(name: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn flocker(source: &FlockerVolumeSource, path: &Path, errors: &mut Errors) {
+pub(crate) fn flocker(source: &FlockerVolumeSource, path: &Path, errors: &mut Errors) {
     match (source.dataset_name.is_empty(), source.dataset_uuid.is_empty()) {
         (true, true) => errors.required(path, "one of datasetName and datasetUUID is required"),
         (false, false) => {
@@ -327,7 +329,7 @@ fn flocker(source: &FlockerVolumeSource, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn quobyte(source: &QuobyteVolumeSource, path: &Path, errors: &mut Errors) {
+pub(crate) fn quobyte(source: &QuobyteVolumeSource, path: &Path, errors: &mut Errors) {
     const PAIRS: &str = "must be a host:port pair or multiple pairs separated by commas";
     let registry = path.child("registry");
     if source.registry.is_empty() {
@@ -343,7 +345,7 @@ fn quobyte(source: &QuobyteVolumeSource, path: &Path, errors: &mut Errors) {
     errors.need(path, "volume", &source.volume);
 }
 
-fn fibre_channel(disk: &FCVolumeSource, path: &Path, errors: &mut Errors) {
+pub(crate) fn fibre_channel(disk: &FCVolumeSource, path: &Path, errors: &mut Errors) {
     let names = path.child("targetWWNs");
     match (disk.target_wwns.is_empty(), disk.wwids.is_empty()) {
         (true, true) => errors.required(&names, "must specify either targetWWNs or wwids, but not both"),
@@ -364,7 +366,12 @@ fn fibre_channel(disk: &FCVolumeSource, path: &Path, errors: &mut Errors) {
 
 fn flex(source: &FlexVolumeSource, path: &Path, errors: &mut Errors) {
     errors.need(path, "driver", &source.driver);
-    for key in source.options.keys() {
+    flex_options(&source.options, path, errors);
+}
+
+/// Options of a plugin stay out of names that are kept for Kubernetes itself.
+pub(crate) fn flex_options(options: &BTreeMap<String, String>, path: &Path, errors: &mut Errors) {
+    for key in options.keys() {
         let domain = format!(".{}", key.split('/').next().unwrap_or_default().to_lowercase());
         if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
             let text = "kubernetes.io and k8s.io namespaces are reserved";
@@ -373,7 +380,7 @@ fn flex(source: &FlexVolumeSource, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn azure_disk(disk: &AzureDiskVolumeSource, path: &Path, errors: &mut Errors) {
+pub(crate) fn azure_disk(disk: &AzureDiskVolumeSource, path: &Path, errors: &mut Errors) {
     errors.need(path, "diskName", &disk.disk_name);
     errors.need(path, "diskURI", &disk.disk_uri);
     if let Some(caching) = &disk.caching_mode {
@@ -405,21 +412,24 @@ fn storage_os(disk: &StorageOSVolumeSource, path: &Path, errors: &mut Errors) {
 }
 
 fn csi(source: &CSIVolumeSource, path: &Path, errors: &mut Errors) {
-    let driver = path.child("driver");
-    if source.driver.is_empty() {
-        errors.required(&driver, "");
-    } else {
-        if source.driver.len() > 63 {
-            errors.too_long(&driver, 63);
-        }
-        errors.wrong(&driver, &source.driver, names::dns1123_subdomain(&source.driver.to_lowercase()));
-    }
+    csi_driver(&source.driver, &path.child("driver"), errors);
     if let Some(secret) = &source.node_publish_secret_ref {
         errors.need(&path.child("nodePublishSecretRef"), "name", &secret.name);
         if !secret.name.is_empty() {
             errors.wrong(&path.child("name"), &secret.name, names::dns1123_subdomain(&secret.name));
         }
     }
+}
+
+/// The name of a CSI driver.
+pub(crate) fn csi_driver(name: &str, path: &Path, errors: &mut Errors) {
+    if name.is_empty() {
+        return errors.required(path, "");
+    }
+    if name.len() > 63 {
+        errors.too_long(path, 63);
+    }
+    errors.wrong(path, name, names::dns1123_subdomain(&name.to_lowercase()));
 }
 
 fn claim_template(template: &PersistentVolumeClaimTemplate, path: &Path, errors: &mut Errors) {
@@ -438,43 +448,4 @@ fn claim_template(template: &PersistentVolumeClaimTemplate, path: &Path, errors:
         }
     }
     claim_spec(&template.spec, &path.child("spec"), errors);
-}
-
-fn claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: &mut Errors) {
-    const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    let modes = path.child("accessModes");
-    if spec.access_modes.is_empty() {
-        errors.required(&modes, "at least 1 access mode is required");
-    }
-    if let Some(own) = &spec.selector {
-        selector::validate(own, &path.child("selector"), errors);
-    }
-    for mode in &spec.access_modes {
-        errors.choice(&modes, mode.as_str(), &MODES);
-    }
-    let is_single =
-        |mode: &&PersistentVolumeAccessMode| **mode == PersistentVolumeAccessMode::ReadWriteOncePod;
-    let others = spec.access_modes.iter().any(|m| !is_single(&m) && MODES.contains(&m.as_str()));
-    if others && spec.access_modes.iter().any(|m| is_single(&m)) {
-        errors.forbidden(&modes, "may not use ReadWriteOncePod with other access modes");
-    }
-    let storage = path.child("resources").key("storage");
-    match spec.resources.requests.get("storage") {
-        None => errors.required(&storage, ""),
-        Some(amount) if *amount <= Quantity::default() => {
-            errors.invalid(&storage, *amount, "must be greater than zero");
-        }
-        Some(amount) => quantity("storage", amount, &storage, errors),
-    }
-    for (name, class) in [
-        ("storageClassName", &spec.storage_class_name),
-        ("volumeAttributesClassName", &spec.volume_attributes_class_name),
-    ] {
-        if let Some(class) = class.as_ref().filter(|class| !class.is_empty()) {
-            errors.wrong(&path.child(name), class, names::dns1123_subdomain(class));
-        }
-    }
-    if let Some(mode) = &spec.volume_mode {
-        errors.choice(&path.child("volumeMode"), mode.as_str(), &["Block", "Filesystem"]);
-    }
 }
