@@ -18,6 +18,7 @@ use crate::controllers::cron_job::CronJobs;
 use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::daemon_set::DaemonSets;
 use crate::controllers::deployment::Deployments;
+use crate::controllers::disruption::{Disruption, StaleDisruptions};
 use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoint_slice_mirroring::Mirroring;
 use crate::controllers::endpoints::EndpointsController;
@@ -184,6 +185,14 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(TtlAfterFinished, s.flags.concurrent_ttl_after_finished_syncs),
     },
     Row {
+        name: "disruption-controller",
+        account: "disruption-controller",
+        start: |s| {
+            s.run(StaleDisruptions, 1)?;
+            s.run(Disruption, 1)
+        },
+    },
+    Row {
         name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         start: |s| s.run(Approving, 1),
@@ -235,7 +244,6 @@ const ABSENT: &[&str] = &[
     "bootstrap-signer-controller",
     "cloud-node-lifecycle-controller",
     "device-taint-eviction-controller",
-    "disruption-controller",
     "ephemeral-volume-controller",
     "horizontal-pod-autoscaler-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",

@@ -12,11 +12,13 @@ mod whole;
 pub use node::{LeaseFacts, NodeFacts};
 #[cfg(test)]
 pub use pod::NamedPort;
-pub use pod::{Claim, Disruption, PodFacts};
+pub use pod::PodFacts;
+#[cfg(test)]
+pub use pod::{Claim, Disruption};
 pub use whole::{
-    AccountFacts, ClaimObject, ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject,
-    EndpointsObject, JobObject, NamespaceObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa,
-    ServiceObject, SliceObject, StatefulSetObject,
+    AccountFacts, BudgetObject, ClaimObject, ControllerObject, CronJobObject, Csr, DaemonSetObject,
+    DeploymentObject, EndpointsObject, JobObject, NamespaceObject, ReplicaSetObject, RevisionObject,
+    RoleObject, RootCa, ServiceObject, SliceObject, StatefulSetObject,
 };
 
 use api_types::kind::Resource;

@@ -12,6 +12,7 @@ use api_types::core::v1::{
 use api_types::discovery::v1::EndpointSlice;
 use api_types::kind::Resource as _;
 use api_types::meta::v1::ListOptions;
+use api_types::policy::v1::PodDisruptionBudget;
 use api_types::rbac::v1::ClusterRole;
 use client::Key;
 use client::informer::{Index, Projection};
@@ -95,6 +96,10 @@ whole!(
 whole!(
     /// A CronJob.
     CronJobObject, CronJob
+);
+whole!(
+    /// A budget of disruptions.
+    BudgetObject, PodDisruptionBudget
 );
 whole!(
     /// A claim to a volume.

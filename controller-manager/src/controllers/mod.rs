@@ -4,6 +4,7 @@ pub mod cron_job;
 pub mod csr;
 pub mod daemon_set;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoint_slice;
 pub mod endpoint_slice_mirroring;
 pub mod endpoints;

@@ -39,7 +39,7 @@ pub(super) fn conclude(view: &View, outcome: &Outcome) -> Plan {
     round.run();
     let mut status = round.status;
     let made = outcome.written.iter().filter_map(|object| object.as_any().downcast_ref::<Job>());
-    let made = made.map(|job| reference(job)).next();
+    let made = made.map(reference).next();
     if let Some(at) = round.started {
         let name = job_name(&view.cron, at);
         let known = || view.jobs.iter().find(|job| job.metadata.name == name).map(|job| reference(job));
