@@ -1,10 +1,17 @@
 //! One request on its way through the pipeline: what it asks for, who asks, and what it is told
 //! beside its answer (warnings).
 
+use std::sync::Arc;
+
 use api_types::kind::Row;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use crate::audit::Record;
+use crate::body;
+use crate::negotiate;
 use crate::query::Query;
 use crate::request::{RequestInfo, User};
 use crate::status::ApiError;
@@ -20,9 +27,23 @@ pub struct Call {
     pub warnings: Warnings,
     /// The server's own doing: admission is not asked.
     pub own: bool,
+    /// What the audit log gets of it.
+    pub record: Option<Arc<Record>>,
 }
 
 impl Call {
+    /// Reads the body whole.
+    ///
+    /// # Errors
+    /// As [`body::read`].
+    pub async fn read(&self, body: Incoming) -> Result<Bytes, ApiError> {
+        let body = body::read(body).await?;
+        if let Some(record) = &self.record {
+            record.request(&negotiate::content_type(&self.headers), &body);
+        }
+        Ok(body)
+    }
+
     /// `fieldManager`, or what the User-Agent says before its first slash.
     pub fn manager(&self) -> String {
         let asked = self.query.text("fieldManager");

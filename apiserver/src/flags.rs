@@ -26,6 +26,8 @@ pub struct Flags {
     #[command(flatten)]
     pub admission: Admission,
     #[command(flatten)]
+    pub audit: AuditFlags,
+    #[command(flatten)]
     pub misc: Misc,
     #[command(flatten)]
     pub logging: LoggingFlags,
@@ -44,6 +46,14 @@ pub struct Generic {
     /// The maximum number of mutating requests in flight at a given time. Zero for no limit
     #[arg(long, value_name = "int", default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
+    /// If true, replace the max-in-flight handler with an enhanced one that queues and dispatches with priority and
+    /// fairness. The two limits are then added up and shared among priority levels
+    #[arg(long, default_value_t = true)]
+    pub enable_priority_and_fairness: bool,
+    /// To prevent HTTP/2 clients from getting stuck on a single apiserver, randomly close a connection (GOAWAY). The
+    /// chance for each request, between 0 and 0.02. Single apiservers should not enable this
+    #[arg(long, value_name = "float", default_value_t = 0.0)]
+    pub goaway_chance: f64,
     /// The minimum number of seconds a handler must keep a request open before timing it out. Only honored by watches,
     /// which pick a random time above it
     #[arg(long, value_name = "int", default_value_t = 1800)]
@@ -183,6 +193,43 @@ pub struct Admission {
     /// Admission plugins that should be disabled although they are in the default enabled plugins list
     #[arg(long, value_name = "strings", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Auditing flags")]
+pub struct AuditFlags {
+    /// Path to the file that defines the audit policy configuration
+    #[arg(long, value_name = "file")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// If set, all requests coming to the apiserver will be logged to this file. '-' means standard out
+    #[arg(long, value_name = "file")]
+    pub audit_log_path: Option<PathBuf>,
+    /// The maximum number of days to retain old audit log files based on the timestamp encoded in their filename.
+    /// Setting a value of 0 means old audit log files are not removed based on age
+    #[arg(long, value_name = "int", default_value_t = 0)]
+    pub audit_log_maxage: u64,
+    /// The maximum number of old audit log files to retain. Setting a value of 0 will mean there's no restriction on
+    /// the number of files
+    #[arg(long, value_name = "int", default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// The maximum size in megabytes of the audit log file before it gets rotated. Setting to 0 disables rotation (not
+    /// recommended)
+    #[arg(long, value_name = "int", default_value_t = 0)]
+    pub audit_log_maxsize: u64,
+    /// Format of saved audits. "legacy" indicates 1-line text format for each event. "json" indicates structured json
+    /// format
+    #[arg(long, value_name = "string", default_value = "json", value_parser = ["legacy", "json"])]
+    pub audit_log_format: String,
+    /// Strategy for sending audit events. Blocking, the only one there is, means that an event is written before the
+    /// answer goes out
+    #[arg(long, value_name = "string", default_value = "blocking", value_parser = ["blocking"])]
+    pub audit_log_mode: String,
+    /// API group and version used for serializing audit events written to log
+    #[arg(long, value_name = "string", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
+    pub audit_log_version: String,
+    /// If set, the rotated log files will be compressed using gzip
+    #[arg(long, default_value_t = false)]
+    pub audit_log_compress: bool,
 }
 
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod answer;
+mod audit;
 mod authn;
 mod authz;
 mod body;
@@ -10,6 +11,7 @@ mod bootstrap;
 mod call;
 mod discovery;
 mod flags;
+mod flow_control;
 mod kinds;
 mod listener;
 mod metrics;

@@ -34,6 +34,7 @@ pub fn own_call() -> Call {
         user: User { name: NAME.into(), groups: vec![User::MASTERS.into()], ..User::default() },
         warnings: Warnings::default(),
         own: true,
+        record: None,
     }
 }
 
@@ -138,5 +139,21 @@ impl Objects for Registry {
             Ok(_) | Err(ApiError::NotFound { .. }) => Ok(()),
             Err(error) => Err(failed("delete", kind, name, &error)),
         }
+    }
+}
+
+impl Registry {
+    /// Writes an object's status on the account of `manager`, over the revision that it carries.
+    ///
+    /// # Errors
+    /// `Changed` when there is another revision.
+    pub async fn update_status(&self, object: Box<dyn Object>, manager: &str) -> Result<(), ObjectsError> {
+        let (kind, name) = (object.kind(), object.meta().name.clone());
+        let target = target(kind, &object.meta().namespace, &name)?;
+        let mut call = own_call();
+        call.query = Query::parse(&format!("fieldManager={manager}"));
+        let made =
+            registry::update::update_object(&self.0, &call, &target, registry::STATUS, object, false).await;
+        made.map(|_| ()).map_err(|e| failed("update", kind, &name, &e))
     }
 }

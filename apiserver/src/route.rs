@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api_types::kind::Row;
 use api_types::kinds;
 use http::{Extensions, HeaderValue, Method, Response, header};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
@@ -41,13 +42,13 @@ pub async fn route(
     }
     if !call.info.subresource.is_empty() {
         let answer = subresource::answer(server, call, &target, extensions, body).await?;
-        return finish(call, answer);
+        return finish(call, answer).await;
     }
     let answer = verb(server, call, &target, body).await?;
-    finish(call, answer)
+    finish(call, answer).await
 }
 
-fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
+async fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
     let tables = match &answer {
         Answer::Raw(_) | Answer::Status { .. } => false,
         // What was made for the answer (reviews, tokens) has no columns; dry runs are of stored kinds.
@@ -55,6 +56,17 @@ fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
         Answer::Stored { .. } | Answer::List(_) | Answer::Watch(_) => true,
     };
     let accepted = negotiate::accepted(&call.headers, &call.query, tables)?;
+    if let Some(record) = &call.record {
+        if let Answer::Status { status, .. } = &answer {
+            record.status(status);
+        } else if record.wants_response() {
+            let object = answer.recorded(accepted)?;
+            if let Some(object) = object {
+                let whole = object.collect().await.map_err(ApiError::internal)?;
+                record.response(&whole.to_bytes());
+            }
+        }
+    }
     answer.into_response(accepted, call.accepts_gzip())
 }
 
@@ -98,10 +110,10 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
         return Err(ApiError::MethodNotAllowed);
     }
     if verb == "create" && review::is_review(target.row.kind) {
-        return review::create(server, call, target, &body::read(body).await?).await;
+        return review::create(server, call, target, &call.read(body).await?).await;
     }
     if !target.row.kind.is_stored() {
-        return answered(server, call, target, &body::read(body).await?).await;
+        return answered(server, call, target, &call.read(body).await?).await;
     }
     // Whether the method goes with the path.
     let fits = match verb {
@@ -119,13 +131,12 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
             let target = if named_by_selector(call) { unnamed(target) } else { target.clone() };
             registry::watch::watch(server, call, &target).await
         }
-        "create" => registry::create::create(server, call, target, &body::read(body).await?).await,
-        "update" => registry::update::update(server, call, target, OBJECT, &body::read(body).await?).await,
-        "patch" => registry::patch::patch(server, call, target, OBJECT, &body::read(body).await?).await,
-        "delete" => registry::delete::delete(server, call, target, &body::read(body).await?).await,
+        "create" => registry::create::create(server, call, target, &call.read(body).await?).await,
+        "update" => registry::update::update(server, call, target, OBJECT, &call.read(body).await?).await,
+        "patch" => registry::patch::patch(server, call, target, OBJECT, &call.read(body).await?).await,
+        "delete" => registry::delete::delete(server, call, target, &call.read(body).await?).await,
         "deletecollection" => {
-            registry::delete::delete_collection(server, call, &unnamed(target), &body::read(body).await?)
-                .await
+            registry::delete::delete_collection(server, call, &unnamed(target), &call.read(body).await?).await
         }
         _ => Err(ApiError::MethodNotAllowed),
     }

@@ -8,9 +8,11 @@ use daemon::shutdown::Shutdown;
 use tokio::sync::Semaphore;
 
 use crate::admission::Chain;
+use crate::audit::Audit;
 use crate::authn::Authenticator;
 use crate::authn::service_account::{Issuer, OpenIdDocuments};
 use crate::authz::Authorizer;
+use crate::flow_control::FlowControl;
 use crate::kinds::service::ServiceRanges;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
@@ -25,12 +27,16 @@ pub struct Server {
     /// Lets what access is decided from reach the store's state.
     pub fresh: Arc<dyn CatchUp>,
     pub admission: Chain,
+    /// `None` without --audit-policy-file and --audit-log-path.
+    pub audit: Option<Arc<Audit>>,
     /// /.well-known/openid-configuration and its keys; `None` where the issuer is no URL.
     pub open_id: Option<OpenIdDocuments>,
     /// Makes the tokens of service accounts.
     pub issuer: Issuer,
     pub health: Health,
     pub metrics: Metrics,
+    /// `None` with --enable-priority-and-fairness=false: the two limits below hold then.
+    pub flow_control: Option<Arc<FlowControl>>,
     /// `--max-requests-inflight`; `None` without a limit.
     pub reading: Option<Semaphore>,
     /// `--max-mutating-requests-inflight`
@@ -39,6 +45,8 @@ pub struct Server {
     pub request_timeout: Duration,
     /// `--min-request-timeout`: watches last between this and twice this.
     pub min_request_timeout: Duration,
+    /// `--goaway-chance`
+    pub goaway_chance: f64,
     /// `--event-ttl`
     pub event_ttl: Duration,
     /// `--allow-privileged`

@@ -11,8 +11,10 @@ use daemon::tls::{ClientAuth, Pem, ServerTls, ServerTlsOptions};
 use tokio::sync::Semaphore;
 
 use crate::access;
+use crate::audit::{Audit, LogOptions};
 use crate::bootstrap::{self, ObjectsError};
-use crate::flags::{Etcd, Flags};
+use crate::flags::{AuditFlags, Etcd, Flags, Generic};
+use crate::flow_control::{self, FlowControl};
 use crate::kinds::service::{self, ServiceRanges};
 use crate::listener;
 use crate::metrics::Metrics;
@@ -46,6 +48,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         namespaces: hook(&health, "start-system-namespaces-controller"),
         policy: hook(&health, "rbac/bootstrap-roles"),
         priorities: hook(&health, "scheduling/bootstrap-system-priority-classes"),
+        flows: hook(&health, "priority-and-fairness-config-producer"),
     };
     let shutting_down = health.condition(Endpoints::Readyz, "shutdown", "");
     shutting_down.ok();
@@ -66,14 +69,17 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         authorizer: access.authorizer,
         fresh: access.feed.clone(),
         admission: access.admission,
+        audit: audit(&flags.audit)?,
         open_id: access.open_id,
         issuer: access.issuer,
         health,
         metrics: Metrics::new(),
+        flow_control: flow_control(&flags.generic)?,
         reading: places(flags.generic.max_requests_inflight),
         writing: places(flags.generic.max_mutating_requests_inflight),
         request_timeout: flags.generic.request_timeout.0,
         min_request_timeout: Duration::from_secs(flags.generic.min_request_timeout),
+        goaway_chance: goaway_chance(flags.generic.goaway_chance)?,
         event_ttl: flags.etcd.event_ttl.0,
         allow_privileged: flags.misc.allow_privileged,
         kubelets: Kubelets::new(&flags.misc, &background)?,
@@ -85,6 +91,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         watches_end: watches_end.clone(),
     });
     tls.watch(background.clone());
+    tokio::spawn(flow_control::objects::follow(server.clone(), background.clone()));
     let closing = Shutdown::new();
     let serving = tokio::spawn(listener::serve(server.clone(), listener, tls, closing.clone()));
     tracing::info!(address = %server.address, "Serving securely");
@@ -158,6 +165,47 @@ fn serving_tls(flags: &Flags) -> anyhow::Result<Arc<ServerTls>> {
     Ok(ServerTls::load(options)?)
 }
 
+fn flow_control(flags: &Generic) -> anyhow::Result<Option<Arc<FlowControl>>> {
+    if !flags.enable_priority_and_fairness {
+        return Ok(None);
+    }
+    let seats = flags.max_requests_inflight + flags.max_mutating_requests_inflight;
+    anyhow::ensure!(
+        seats > 0,
+        "--max-requests-inflight={} and --max-mutating-requests-inflight={} must add up to a positive value, otherwise \
+         --enable-priority-and-fairness=true leaves nothing to share",
+        flags.max_requests_inflight,
+        flags.max_mutating_requests_inflight
+    );
+    let seats = u32::try_from(seats).context("--max-requests-inflight")?;
+    Ok(Some(Arc::new(FlowControl::new(seats, flags.request_timeout.0))))
+}
+
+fn audit(flags: &AuditFlags) -> anyhow::Result<Option<Arc<Audit>>> {
+    let Some(path) = &flags.audit_log_path else { return Ok(None) };
+    let Some(policy) = &flags.audit_policy_file else {
+        tracing::warn!("No audit policy file provided, no events will be recorded for log backend");
+        return Ok(None);
+    };
+    let options = LogOptions {
+        path: path.clone(),
+        legacy: flags.audit_log_format == "legacy",
+        max_size: flags.audit_log_maxsize << 20,
+        max_age: Duration::from_secs(flags.audit_log_maxage * 24 * 60 * 60),
+        max_backups: flags.audit_log_maxbackup,
+        compress: flags.audit_log_compress,
+    };
+    Ok(Some(Arc::new(Audit::new(policy, options).context("loading audit policy file")?)))
+}
+
+fn goaway_chance(chance: f64) -> anyhow::Result<f64> {
+    anyhow::ensure!(
+        (0.0..=0.02).contains(&chance),
+        "--goaway-chance can not be less than 0 or greater than 0.02"
+    );
+    Ok(chance)
+}
+
 fn places(limit: usize) -> Option<Semaphore> {
     (limit > 0).then(|| Semaphore::new(limit))
 }
@@ -218,6 +266,7 @@ struct Fresh {
     namespaces: Condition,
     policy: Condition,
     priorities: Condition,
+    flows: Condition,
 }
 
 fn hook(health: &Health, name: &str) -> Condition {
@@ -232,6 +281,8 @@ async fn bootstrap(server: &Arc<Server>, fresh: &Fresh) {
     retried(|| bootstrap::ensure_priority_classes(&objects)).await;
     fresh.priorities.ok();
     retried(|| service::ensure_default(server, &objects)).await;
+    retried(|| flow_control::objects::ensure(&objects)).await;
+    fresh.flows.ok();
     retried(|| bootstrap::ensure_policy(&objects)).await;
     fresh.policy.ok();
     tracing::info!("The cluster has what every cluster has");

@@ -207,7 +207,8 @@ impl Listeners {
         let http = api::http::routes(context.clone());
         let all = context.routes().into_axum_router().merge(http.clone());
         for (listener, tls) in self.clients {
-            serving.spawn(serve::connections_with(listener, tls, all.clone(), None, shutdown.clone()));
+            let options = serve::HttpOptions { max_streams: None, ..Default::default() };
+            serving.spawn(serve::connections_with(listener, tls, all.clone(), options, shutdown.clone()));
         }
         for (listener, tls) in self.metrics {
             serving.spawn(serve::connections(listener, tls, http.clone(), shutdown.clone()));

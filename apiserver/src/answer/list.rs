@@ -50,6 +50,7 @@ impl Filter {
 }
 
 /// Where the items come from.
+#[derive(Clone)]
 pub enum Source {
     /// Everything of a snapshot under a key prefix.
     Snapshot { snapshot: Snapshot, prefix: String },
@@ -58,6 +59,7 @@ pub enum Source {
 }
 
 /// A list to be written.
+#[derive(Clone)]
 pub struct List {
     pub served: Served,
     pub source: Source,

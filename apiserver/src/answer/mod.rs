@@ -59,6 +59,21 @@ impl Answer {
         Self::Made { code, object: Box::new(object) }
     }
 
+    /// The answer's object as JSON in the form that the client gets, for the audit log. Streams have none.
+    ///
+    /// # Errors
+    /// As `into_response`.
+    pub fn recorded(&self, accepted: Accepted) -> Result<Option<Body>, ApiError> {
+        let accepted = Accepted { encoding: Encoding::Json, pretty: false, ..accepted };
+        Ok(match self {
+            Self::Raw(_) | Self::Watch(_) => None,
+            Self::Status { status, .. } => Some(body::full(status_json(status))),
+            Self::Stored { served, entry, .. } => Some(body::full(form::object(*served, entry, accepted)?)),
+            Self::Made { object, .. } => Some(body::full(form::made(&**object, accepted)?)),
+            Self::List(list) => Some(list.clone().into_response(accepted, false)?.into_body()),
+        })
+    }
+
     /// The response in what the client accepts.
     ///
     /// # Errors

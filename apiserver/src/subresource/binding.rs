@@ -10,7 +10,6 @@ use api_types::value::Time;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
-use crate::body;
 use crate::call::{Call, Target};
 use crate::registry::admit::{self, Operation, Write};
 use crate::registry::{Aspect, decode, update};
@@ -38,7 +37,7 @@ pub async fn answer(
     target: &Target,
     body: Incoming,
 ) -> Result<Answer, ApiError> {
-    let body = body::read(body).await?;
+    let body = call.read(body).await?;
     let object = decode::object(call, &BINDING, &body, "CreateOptions")?;
     bind(server, call, target, object).await
 }

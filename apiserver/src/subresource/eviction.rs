@@ -11,7 +11,6 @@ use api_types::value::Time;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
-use crate::body;
 use crate::call::{Call, Target};
 use crate::registry::admit::{self, Operation, Write};
 use crate::registry::{Aspect, decode, delete, update};
@@ -39,7 +38,7 @@ pub async fn answer(
     target: &Target,
     body: Incoming,
 ) -> Result<Answer, ApiError> {
-    let body = body::read(body).await?;
+    let body = call.read(body).await?;
     let dry_run = call.dry_run("CreateOptions")?;
     let mut object = decode::object(call, &EVICTION, &body, "CreateOptions")?;
     decode::settle_namespace(target.row, object.meta_mut(), &target.namespace)?;

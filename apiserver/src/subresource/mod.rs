@@ -13,7 +13,6 @@ use http::Extensions;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
-use crate::body;
 use crate::call::{Call, Target};
 use crate::registry::{self, Aspect, STATUS};
 use crate::server::Server;
@@ -45,7 +44,7 @@ pub async fn answer(
     match (kind.resource, known.name) {
         (_, "status") => aspect(server, call, target, STATUS, body).await,
         (_, "scale") => scale::answer(server, call, target, body).await,
-        ("serviceaccounts", "token") => token::create(server, call, target, &body::read(body).await?).await,
+        ("serviceaccounts", "token") => token::create(server, call, target, &call.read(body).await?).await,
         ("namespaces", "finalize") => aspect(server, call, target, aspects::FINALIZE, body).await,
         ("certificatesigningrequests", "approval") => {
             aspect(server, call, target, aspects::APPROVAL, body).await
@@ -73,8 +72,8 @@ async fn aspect(
 ) -> Result<Answer, ApiError> {
     match call.info.verb.as_str() {
         "get" => registry::get::get(server, call, target).await,
-        "update" => registry::update::update(server, call, target, aspect, &body::read(body).await?).await,
-        "patch" => registry::patch::patch(server, call, target, aspect, &body::read(body).await?).await,
+        "update" => registry::update::update(server, call, target, aspect, &call.read(body).await?).await,
+        "patch" => registry::patch::patch(server, call, target, aspect, &call.read(body).await?).await,
         _ => Err(ApiError::MethodNotAllowed),
     }
 }

@@ -12,7 +12,6 @@ use api_types::selector::Labels;
 use hyper::body::Incoming;
 
 use crate::answer::{Answer, Served};
-use crate::body;
 use crate::call::{Call, Target};
 use crate::registry::patch::Patch;
 use crate::registry::{Aspect, collection, decode, fresh, manage, patch, update};
@@ -46,12 +45,12 @@ pub async fn answer(
             return made(&*Served::of(target.row).decode(&entry)?);
         }
         "update" => {
-            let object = decode::object(call, &SCALE, &body::read(body).await?, "UpdateOptions")?;
+            let object = decode::object(call, &SCALE, &call.read(body).await?, "UpdateOptions")?;
             Wanted::Whole(Box::new(scale_in(&*object)?))
         }
         "patch" => {
             let of = Target { row: &SCALE, ..target.clone() };
-            Wanted::Patched(patch::read(call, &of, &body::read(body).await?)?)
+            Wanted::Patched(patch::read(call, &of, &call.read(body).await?)?)
         }
         _ => return Err(ApiError::MethodNotAllowed),
     };

@@ -121,6 +121,11 @@ fn store_binary() -> Option<PathBuf> {
 impl Cluster {
     /// Starts everything; `None`, told on stderr, where there is no store to start.
     pub async fn start() -> Option<Self> {
+        Self::start_with(|_| Vec::new()).await
+    }
+
+    /// `start`, with further flags of the server's; the closure is given the folder for files of theirs.
+    pub async fn start_with(flags: impl FnOnce(&Path) -> Vec<String>) -> Option<Self> {
         let Some(binary) = store_binary() else {
             eprintln!("SKIPPED: neither kvstore (build it first) nor etcd is there");
             return None;
@@ -158,12 +163,18 @@ impl Cluster {
             .args(["--service-account-issuer", "https://kubernetes.default.svc"])
             .args(["--service-account-key-file", &tokens, "--service-account-signing-key-file", &tokens])
             .args(["--service-cluster-ip-range", "10.96.0.0/24"])
+            .args(flags(dir.path()))
             .stderr(log("apiserver.log"))
             .spawn()
             .expect("the server starts");
         let cluster = Self { _server: Process(server), _store: Process(store), dir, port, authority, admin };
         cluster.ready().await;
         Some(cluster)
+    }
+
+    /// A file of the cluster's folder.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).expect("a file")
     }
 
     async fn ready(&self) {

@@ -385,3 +385,142 @@ async fn reviews_have_no_table() {
     assert_eq!(cluster.send_with("POST", path, table, &review).await.code, 406);
     assert_eq!(cluster.send_with("GET", MAPS, table, "").await.json()["kind"], "Table");
 }
+
+const FLOWS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+
+#[tokio::test]
+async fn requests_fall_to_the_flow_schemas_that_mean_them() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let uid = async |kind: &str, name: &str| {
+        let object = cluster.get(&format!("{FLOWS}/{kind}/{name}")).await.json();
+        object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
+    };
+    // The objects are written and read back in the background.
+    let told = async |who: As<'_>| {
+        let answer = cluster.send(who, "GET", MAPS, "", "").await;
+        ["x-kubernetes-pf-flowschema-uid", "x-kubernetes-pf-prioritylevel-uid"]
+            .map(|name| answer.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned())
+    };
+    while told(As::Admin).await[0].is_empty() {}
+    for (who, schema, level) in
+        [(As::Admin, "exempt", "exempt"), (As::User("eve"), "global-default", "global-default")]
+    {
+        let expected = [uid("flowschemas", schema).await, uid("prioritylevelconfigurations", level).await];
+        assert!(!expected[0].is_empty());
+        // Also on a refusal.
+        assert_eq!(told(who).await, expected);
+    }
+    let text = String::from_utf8(cluster.get("/metrics").await.body.to_vec()).expect("text");
+    assert!(text.contains(
+        "apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"global-default\",priority_level=\"global-default\"}"
+    ));
+
+    // A user's schema, asked before the others, whose level comes later.
+    let schema = json!({"metadata": {"name": "eves"}, "spec": {"matchingPrecedence": 5,
+        "priorityLevelConfiguration": {"name": "eves"},
+        "rules": [{"subjects": [{"kind": "User", "user": {"name": "eve"}}],
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}]}]}});
+    assert_eq!(cluster.post(&format!("{FLOWS}/flowschemas"), schema).await.code, 201);
+    let dangling = async || {
+        let schema = cluster.get(&format!("{FLOWS}/flowschemas/eves")).await.json();
+        let conditions = schema["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.first().map(|c| c["status"].as_str().unwrap_or_default().to_owned())
+    };
+    while dangling().await.as_deref() != Some("True") {}
+    let level = json!({"metadata": {"name": "eves"}, "spec": {"type": "Limited",
+        "limited": {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}}}});
+    assert_eq!(cluster.post(&format!("{FLOWS}/prioritylevelconfigurations"), level).await.code, 201);
+    while dangling().await.as_deref() != Some("False") {}
+    let expected = [uid("flowschemas", "eves").await, uid("prioritylevelconfigurations", "eves").await];
+    while told(As::User("eve")).await != expected {}
+}
+
+#[tokio::test]
+async fn what_is_mandatory_cannot_be_changed() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let path = format!("{FLOWS}/flowschemas/catch-all");
+    let patch = r#"{"spec":{"matchingPrecedence":9}}"#;
+    let refused = cluster.send(As::Admin, "PATCH", &path, "application/merge-patch+json", patch).await;
+    let message = refused.json()["message"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(refused.code, 422);
+    assert!(message.ends_with("spec of 'catch-all' must equal the fixed value"), "{message}");
+}
+
+const AUDIT_POLICY: &str = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+- level: None
+  userGroups: ["system:masters"]
+  resources: [{group: "", resources: ["secrets"]}]
+- level: RequestResponse
+  omitManagedFields: true
+  resources: [{group: "", resources: ["configmaps"]}]
+- level: None
+"#;
+
+#[tokio::test]
+async fn the_audit_log_tells_who_did_what_as_the_policy_wants_it() {
+    let started = Cluster::start_with(|folder| {
+        let policy = folder.join("policy.yaml");
+        std::fs::write(&policy, AUDIT_POLICY).expect("a file");
+        let log = folder.join("audit.log");
+        vec![
+            format!("--audit-policy-file={}", policy.display()),
+            format!("--audit-log-path={}", log.display()),
+        ]
+    });
+    let Some(cluster) = started.await else { return };
+    let id = ("audit-id", "my-own-id");
+    let made = cluster.send_with("POST", MAPS, id, &config_map("audited").to_string()).await;
+    assert_eq!((made.code, made.headers["audit-id"].to_str().ok()), (201, Some("my-own-id")));
+    cluster.send(As::User("eve"), "GET", &format!("{MAPS}/audited"), "", "").await;
+    cluster.send(As::Nobody, "GET", "/version", "", "").await;
+    let watched = cluster.watch(&format!("{MAPS}?watch=1&timeoutSeconds=1"), |_| false).await;
+    assert!(!watched.is_empty());
+
+    let events: Vec<Value> =
+        cluster.read("audit.log").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    // The server's own writes are not requests.
+    let of = |id: &str| events.iter().filter(|e| e["auditID"] == id).collect::<Vec<_>>();
+    let [received, complete] = of("my-own-id")[..] else { panic!("{events:#?}") };
+    assert_eq!((&received["stage"], &received["responseStatus"]), (&json!("RequestReceived"), &Value::Null));
+    assert_eq!(complete["stage"], "ResponseComplete");
+    assert_eq!(complete["level"], "RequestResponse");
+    assert_eq!(complete["verb"], "create");
+    assert_eq!(complete["requestURI"], MAPS);
+    assert_eq!(complete["user"]["username"], "admin");
+    assert_eq!(complete["sourceIPs"], json!(["127.0.0.1"]));
+    assert_eq!(
+        complete["objectRef"],
+        json!({"resource": "configmaps", "namespace": "default", "name": "audited", "apiVersion": "v1"})
+    );
+    assert_eq!(complete["responseStatus"], json!({"metadata": {}, "code": 201}));
+    assert_eq!(complete["requestObject"]["data"], json!({"k": "v"}));
+    assert!(complete["responseObject"]["metadata"]["uid"].is_string());
+    assert!(complete["responseObject"]["metadata"]["managedFields"].is_null());
+    assert_eq!(complete["annotations"]["authorization.k8s.io/decision"], "allow");
+
+    let eves: Vec<&Value> = events.iter().filter(|e| e["user"]["username"] == "eve").collect();
+    assert_eq!(eves.len(), 2);
+    assert_eq!(eves[1]["responseStatus"]["reason"], "Forbidden");
+    assert_eq!(eves[1]["responseStatus"]["code"], 403);
+    assert_eq!(eves[1]["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert!(!events.iter().any(|e| e["requestURI"] == "/version"));
+    let stages: Vec<&Value> = events.iter().filter(|e| e["verb"] == "watch").map(|e| &e["stage"]).collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseStarted", "ResponseComplete"]);
+}
+
+#[tokio::test]
+async fn a_client_can_give_a_request_less_time() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let answer = cluster.get(&format!("{MAPS}?timeout=1ns")).await;
+    assert_eq!((answer.code, answer.json()["reason"].as_str()), (504, Some("Timeout")));
+    let answer = cluster.get(&format!("{MAPS}?timeout=soon")).await;
+    let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(answer.code, 400);
+    assert!(
+        message.starts_with("invalid timeout specified in the request URL - time: invalid duration"),
+        "{message}"
+    );
+}

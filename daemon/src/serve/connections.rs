@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::shutdown::Shutdown;
 use crate::tls::ServerTls;
 
-/// A client that has not finished its TLS handshake or request headers by then is dropped.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// How long open requests may take once shutdown has begun.
 const DRAIN: Duration = Duration::from_secs(10);
 /// After a failed accept (out of file descriptors): time for connections to close.
@@ -55,8 +55,71 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
 }
 
-/// Streams that one HTTP/2 connection may have open at a time, unless its server says otherwise.
-const MAX_STREAMS: u32 = 200;
+/// How HTTP is spoken with clients.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpOptions {
+    /// A client that has not finished its TLS handshake or request headers by then is dropped.
+    pub patience: Duration,
+    /// Streams that one HTTP/2 connection may have open at a time; `None`: no limit.
+    pub max_streams: Option<u32>,
+    /// The largest headers of a request, in bytes; `None`: as the library has it.
+    pub max_headers: Option<u32>,
+    /// What one HTTP/2 stream may keep unsent, in bytes; `None`: as the library has it.
+    pub send_buffer: Option<usize>,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(15),
+            max_streams: Some(200),
+            max_headers: None,
+            send_buffer: None,
+        }
+    }
+}
+
+impl HttpOptions {
+    fn builder(&self) -> auto::Builder<TokioExecutor> {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        let mut first = http.http1();
+        first.timer(TokioTimer::new()).header_read_timeout(self.patience);
+        if let Some(bytes) = self.max_headers {
+            first.max_buf_size(usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+        let mut second = http.http2();
+        second
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(Duration::from_secs(30)))
+            .max_concurrent_streams(self.max_streams);
+        if let Some(bytes) = self.max_headers {
+            second.max_header_list_size(bytes);
+        }
+        if let Some(bytes) = self.send_buffer {
+            second.max_send_buf_size(bytes);
+        }
+        http
+    }
+}
+
+/// A connection that has just been accepted.
+pub struct Accepted {
+    pub remote: SocketAddr,
+    /// None without TLS, and where the client showed none.
+    pub certificates: Option<PeerCertificates>,
+    pub retreat: Retreat,
+}
+
+/// Asks the connection's client to take its further requests elsewhere: GOAWAY, or `Connection:
+/// close`. What is under way is finished.
+#[derive(Clone, Debug, Default)]
+pub struct Retreat(Arc<Notify>);
+
+impl Retreat {
+    pub fn begin(&self) {
+        self.0.notify_one();
+    }
+}
 
 /// Serves `service` on every connection until shutdown; returns when all have ended or been dropped.
 pub async fn connections<S, B>(
@@ -72,15 +135,15 @@ pub async fn connections<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    connections_with(listener, tls, service, Some(MAX_STREAMS), shutdown).await;
+    connections_with(listener, tls, service, HttpOptions::default(), shutdown).await;
 }
 
-/// [`connections`] with a limit of its own on the streams of one HTTP/2 connection; `None`: no limit.
+/// [`connections`] with options of its own.
 pub async fn connections_with<S, B>(
     listener: TcpListener,
     tls: Option<Arc<ServerTls>>,
     service: S,
-    max_streams: Option<u32>,
+    options: HttpOptions,
     shutdown: Shutdown,
 ) where
     S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -90,14 +153,32 @@ pub async fn connections_with<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .max_concurrent_streams(max_streams);
-    let open = Arc::new(GracefulShutdown::new());
-    let (http, mut tasks) = (Arc::new(http), tokio::task::JoinSet::new());
+    let annotated = move |accepted: Accepted| {
+        TowerToHyperService::new(Annotated {
+            inner: service.clone(),
+            remote: accepted.remote,
+            certificates: accepted.certificates,
+        })
+    };
+    connections_each(listener, tls, options, annotated, shutdown).await;
+}
+
+/// [`connections`] with a service made for each of them.
+pub async fn connections_each<S, B>(
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    options: HttpOptions,
+    service_of: impl Fn(Accepted) -> S + Clone + Send + 'static,
+    shutdown: Shutdown,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (http, mut tasks) = (Arc::new(options.builder()), tokio::task::JoinSet::new());
     loop {
         let accepted = tokio::select! {
             () = shutdown.wait() => break,
@@ -112,22 +193,35 @@ pub async fn connections_with<S, B>(
                 continue;
             }
         };
-        let (http, tls, service, watcher) = (http.clone(), tls.clone(), service.clone(), open.watcher());
+        let (http, tls, service_of, shutdown) =
+            (http.clone(), tls.clone(), service_of.clone(), shutdown.clone());
         tasks.spawn(async move {
             // Latency matters more than packets; failing means that the peer is gone.
             let _ = stream.set_nodelay(true);
-            let Some((stream, certificates)) = secured(stream, tls.as_deref(), remote).await else { return };
-            let service = Annotated { inner: service, remote, certificates };
-            let service = hyper_util::service::TowerToHyperService::new(service);
-            let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
+            let secured = secured(stream, tls.as_deref(), remote, options.patience).await;
+            let Some((stream, certificates)) = secured else { return };
+            let retreat = Retreat::default();
+            let service = service_of(Accepted { remote, certificates, retreat: retreat.clone() });
+            let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            let mut connection = std::pin::pin!(connection);
+            let mut leaving = false;
+            let ended = loop {
+                tokio::select! {
+                    ended = connection.as_mut() => break ended,
+                    () = shutdown.wait(), if !leaving => {}
+                    () = retreat.0.notified(), if !leaving => {}
+                }
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%remote, error, "Connection ended early");
             }
         });
     }
     drop(listener);
-    let open = Arc::into_inner(open).expect("only watchers of it are handed out");
-    if tokio::time::timeout(DRAIN, open.shutdown()).await.is_err() {
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
         tracing::info!("Dropping connections that did not end in time");
     }
     tasks.shutdown().await;
@@ -142,10 +236,11 @@ async fn secured(
     stream: TcpStream,
     tls: Option<&ServerTls>,
     remote: SocketAddr,
+    patience: Duration,
 ) -> Option<(Box<dyn Stream>, Certificates)> {
     let Some(tls) = tls else { return Some((Box::new(stream), None)) };
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-    let stream = match tokio::time::timeout(PATIENCE, handshake).await {
+    let stream = match tokio::time::timeout(patience, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%remote, %error, "TLS handshake failed");

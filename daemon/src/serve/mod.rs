@@ -10,7 +10,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use connections::{PeerCertificates, RemoteAddr, ServeError, bind, connections, connections_with};
+pub use connections::{
+    Accepted, HttpOptions, PeerCertificates, RemoteAddr, Retreat, ServeError, bind, connections,
+    connections_each, connections_with,
+};
 pub use flags::ServingFlags;
 pub use gate::{Gate, GateFuture, Open, Refusal};
 pub use status::{Page, StatusServer};
