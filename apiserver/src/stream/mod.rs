@@ -15,6 +15,7 @@
 //! Credentials of the client never pass: the backend sees the apiserver's own.
 
 mod backend;
+mod links;
 pub mod location;
 mod log;
 mod remote_command;
@@ -23,6 +24,7 @@ mod tunnel;
 mod websocket;
 
 pub use backend::Backend;
+pub use links::Mount;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -86,6 +88,11 @@ where
         Some(_) => raw(request, uri, backend).await,
         None => plain(request, uri, backend).await,
     }
+}
+
+/// Whether a request asks for another protocol.
+pub fn is_upgrade(headers: &HeaderMap) -> bool {
+    upgrade_of(headers).is_some()
 }
 
 /// The protocol that a request asks to upgrade to.

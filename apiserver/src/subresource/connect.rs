@@ -9,7 +9,7 @@ use api_types::kind::Resource;
 use api_types::meta::v1::Status;
 use daemon::shutdown::Shutdown;
 use daemon::tls::{ClientMaterial, ClientTls, Pem};
-use http::{Extensions, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
@@ -88,6 +88,18 @@ pub async fn answer(
         admit::mutate(server, write, None, None).await?;
         admit::validate(server, write, None, None).await?;
     }
+    let mount = match subresource {
+        "proxy" => {
+            let (prefix, behind) = split_path(call.uri.path(), &target.namespace);
+            // COMPAT: links relative to the server's root need a root that ends in a slash.
+            let asks = matches!(call.method, Method::GET | Method::HEAD);
+            if behind.is_empty() && asks && !stream::is_upgrade(&call.headers) {
+                return Ok(Answer::Raw(root_redirect(&call.uri)?));
+            }
+            Some(prefix.to_owned())
+        }
+        _ => None,
+    };
     let pairs: Vec<(String, String)> =
         call.query.pairs().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let bad = |e: location::Error| ApiError::BadRequest(e.to_string());
@@ -119,11 +131,30 @@ pub async fn answer(
     *request.headers_mut() = call.headers.clone();
     // The connection's upgrade, if one was asked for, travels here.
     *request.extensions_mut() = std::mem::take(extensions);
+    let mount = mount.map(|prefix| {
+        let host = call.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+        let mount = stream::Mount::new(&prefix, uri.authority().map_or("", |a| a.as_str()), host);
+        mount.announce(&mut request);
+        mount
+    });
     let answer = stream::proxy(request, uri, backend).await.map_err(|error| unreachable(&error))?;
     if subresource == "log" {
         return log(answer).await;
     }
-    Ok(Answer::Raw(answer))
+    Ok(Answer::Raw(match mount {
+        Some(mount) => mount.rewrite(answer),
+        None => answer,
+    }))
+}
+
+/// To the same path with a slash behind it.
+fn root_redirect(uri: &Uri) -> Result<Response<Body>, ApiError> {
+    let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+    let location = HeaderValue::try_from(format!("{}/{query}", uri.path())).map_err(ApiError::internal)?;
+    let mut redirect = Response::new(body::empty());
+    *redirect.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    redirect.headers_mut().insert(header::LOCATION, location);
+    Ok(redirect)
 }
 
 fn unreachable(error: &stream::Error) -> ApiError {
@@ -181,11 +212,18 @@ async fn kubelet(server: &Server, node: &str) -> Result<String, ApiError> {
     location::kubelet(&node, &preferred, KUBELET_PORT).map_err(ApiError::internal)
 }
 
+/// A proxy's path up to `/proxy` and the server's behind it: both raw, so that what the client escaped
+/// stays so.
+fn split_path<'a>(path: &'a str, namespace: &str) -> (&'a str, &'a str) {
+    // /api/v1/nodes/NAME/proxy, /api/v1/namespaces/NAMESPACE/RESOURCE/NAME/proxy
+    let segments = if namespace.is_empty() { 5 } else { 7 };
+    let end = path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at);
+    path.split_at(end)
+}
+
 /// The path behind `/proxy`, with the client's query.
-fn rest(call: &Call) -> String {
-    // Out of the raw path, so that what the client escaped stays so.
-    let path = call.uri.path();
-    let behind = path.split_once("/proxy").map_or("", |(_, behind)| behind);
+fn rest(call: &Call, target: &Target) -> String {
+    let (_, behind) = split_path(call.uri.path(), &target.namespace);
     let behind = if behind.is_empty() { "/" } else { behind };
     match call.uri.query() {
         Some(query) => format!("{behind}?{query}"),
@@ -214,7 +252,7 @@ async fn node_proxy(server: &Server, call: &Call, target: &Target) -> Result<Str
         }
         Err(_) => base,
     };
-    Ok(format!("{base}{}", rest(call)))
+    Ok(format!("{base}{}", rest(call, target)))
 }
 
 async fn pod_proxy(server: &Server, call: &Call, target: &Target) -> Result<String, ApiError> {
@@ -230,7 +268,7 @@ async fn pod_proxy(server: &Server, call: &Call, target: &Target) -> Result<Stri
     } else {
         declared().find(|p| p.name == port).map_or(port.to_owned(), |p| p.container_port.to_string())
     };
-    Ok(url(scheme, ip, &port, &rest(call)))
+    Ok(url(scheme, ip, &port, &rest(call, target)))
 }
 
 fn url(scheme: &str, ip: &str, port: &str, rest: &str) -> String {
@@ -269,12 +307,23 @@ async fn service_proxy(server: &Server, call: &Call, target: &Target) -> Result<
         return Err(none());
     }
     let (ip, port) = addresses[fastrand::usize(..addresses.len())];
-    Ok(url(scheme, ip, &port.to_string(), &rest(call)))
+    Ok(url(scheme, ip, &port.to_string(), &rest(call, &target)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_servers_path_begins_behind_the_subresource() {
+        let path = "/api/v1/namespaces/proxy-1/pods/proxy/proxy/a%20b/proxy/";
+        assert_eq!(
+            split_path(path, "proxy-1"),
+            ("/api/v1/namespaces/proxy-1/pods/proxy/proxy", "/a%20b/proxy/")
+        );
+        assert_eq!(split_path("/api/v1/nodes/n/proxy", ""), ("/api/v1/nodes/n/proxy", ""));
+        assert_eq!(split_path("/api/v1/nodes/n/proxy/", "").1, "/");
+    }
 
     #[test]
     fn names_may_carry_scheme_and_port() {
