@@ -5,7 +5,7 @@
 //! JSON (`--logging-format=json`), with the keys of upstream's JSON format:
 //! `{"ts":"2026-11-21T10:40:25.123456Z","level":"info","caller":"kubelet::pod_worker","msg":"Pod started","pod":"default/web"}`
 //! Verbosity is upstream's number: 0-3 info, 4-5 debug, 6 and up trace; dependencies speak from
-//! warnings up until 8 (debug) and 10 (trace).
+//! warnings up until 8 (debug) and 10 (trace), but for those that warn of the everyday (`CHATTY`).
 
 use std::fmt::{self, Write as _};
 
@@ -45,6 +45,10 @@ const OURS: &[&str] = &[
     "kubeforge",
 ];
 
+/// Dependencies whose warnings repeat what our own lines say once: errors only until 4. openraft warns of
+/// each heartbeat that a member which is down does not answer.
+const CHATTY: &[&str] = &["openraft"];
+
 /// Installs the process's logger. A second call does nothing, so that tests may call it freely.
 pub fn init(format: Format, verbosity: u8) {
     let layer = tracing_subscriber::fmt::layer()
@@ -57,6 +61,9 @@ pub fn init(format: Format, verbosity: u8) {
 
 fn enabled(metadata: &Metadata<'_>, verbosity: u8) -> bool {
     let krate = metadata.target().split("::").next().unwrap_or_default();
+    if CHATTY.contains(&krate) && verbosity < 4 {
+        return *metadata.level() <= Level::ERROR;
+    }
     *metadata.level() <= finest_level(OURS.contains(&krate), verbosity)
 }
 

@@ -52,10 +52,32 @@ pub struct Identity {
 impl Identity {
     /// Derived, as etcd does, from what members agree on at bootstrap.
     pub fn derive(token: &str, peer_urls: &str) -> Self {
-        let member_id = digest(&["member", token, peer_urls]);
-        let cluster_id = digest(&["cluster", token, &member_id.to_string()]);
+        Self::of_cluster(token, peer_urls, &[peer_urls.to_owned()])
+    }
+
+    /// As `derive`, for one of several members: their peer URLs, each with commas between them.
+    pub fn of_cluster(token: &str, own: &str, all: &[String]) -> Self {
+        let mut ids: Vec<u64> = all.iter().map(|urls| digest(&["member", token, urls])).collect();
+        ids.sort_unstable();
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let parts: Vec<&str> = ["cluster", token].into_iter().chain(ids.iter().map(String::as_str)).collect();
+        Self { format: FORMAT, cluster_id: digest(&parts), member_id: digest(&["member", token, own]) }
+    }
+
+    /// Of a member that was told who it is.
+    pub fn given(cluster_id: u64, member_id: u64) -> Self {
         Self { format: FORMAT, cluster_id, member_id }
     }
+
+    /// Who the member is whose data is in a directory; None when there is none.
+    pub fn recorded(path: &Path) -> Result<Option<Self>, DataDirError> {
+        recorded(&path.join("member").join("identity"))
+    }
+}
+
+/// The id of a member with these peer URLs, told apart by a token or a time.
+pub fn member_id(peer_urls: &[String], salt: &str) -> u64 {
+    digest(&["member", salt, &peer_urls.join(",")])
 }
 
 fn digest(parts: &[&str]) -> u64 {
@@ -156,18 +178,23 @@ fn lock(member: &Path) -> Result<File, DataDirError> {
 
 fn identity(path: &Path, new: Identity) -> Result<Identity, DataDirError> {
     let io = |step| move |source| DataDirError::Io { step, path: path.to_owned(), source };
+    if let Some(identity) = recorded(path)? {
+        return Ok(identity);
+    }
+    let json = serde_json::to_vec(&new).map_err(|error| io("encode")(error.into()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    write_synced(folder, "identity", &json)?;
+    Ok(new)
+}
+
+fn recorded(path: &Path) -> Result<Option<Identity>, DataDirError> {
     match std::fs::read(path) {
         Ok(bytes) => match serde_json::from_slice::<Identity>(&bytes) {
-            Ok(identity) if identity.format == FORMAT => Ok(identity),
+            Ok(identity) if identity.format == FORMAT => Ok(Some(identity)),
             _ => Err(DataDirError::Identity(path.to_owned())),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let json = serde_json::to_vec(&new).map_err(|error| io("encode")(error.into()))?;
-            let folder = path.parent().unwrap_or(Path::new("."));
-            write_synced(folder, "identity", &json)?;
-            Ok(new)
-        }
-        Err(error) => Err(io("read")(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataDirError::Io { step: "read", path: path.to_owned(), source }),
     }
 }
 
@@ -212,6 +239,21 @@ mod tests {
         assert_ne!(first.member_id, other.member_id);
         drop(DataDir::open(folder.path(), None, first).unwrap());
         assert_eq!(DataDir::open(folder.path(), None, other).unwrap().identity, first);
+    }
+
+    #[test]
+    fn members_agree_on_who_they_are() {
+        let all = ["http://a:1", "http://b:1", "http://c:1"].map(str::to_owned);
+        let of = |own: &str, all: &[String]| Identity::of_cluster("t", own, all);
+        let (a, b) = (of("http://a:1", &all), of("http://b:1", &all));
+        assert_eq!(a.cluster_id, b.cluster_id);
+        assert_ne!(a.member_id, b.member_id);
+        let mut turned = all.clone();
+        turned.reverse();
+        assert_eq!(of("http://a:1", &turned), a);
+        assert_eq!(a.member_id, member_id(&all[..1], "t"));
+        assert_ne!(of("http://a:1", &all[..2]).cluster_id, a.cluster_id);
+        assert_eq!(of("http://a:1", &all[..1]), Identity::derive("t", "http://a:1"));
     }
 
     #[test]

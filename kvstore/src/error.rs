@@ -42,6 +42,16 @@ pub enum Error {
     MemberNotFound,
     #[error("etcdserver: can only promote a learner member")]
     MemberNotLearner,
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    #[error("etcdserver: too many learner members in cluster")]
+    TooManyLearners,
+    #[error("etcdserver: rpc not supported for learner")]
+    NotSupportedForLearner,
+    #[error("etcdserver: cluster ID mismatch")]
+    ClusterIdMismatch,
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
     #[error("etcdserver: re-configuration failed due to not enough started members")]
     MemberNotEnoughStarted,
     #[error("etcdserver: request is too large")]
@@ -102,6 +112,12 @@ pub enum Error {
     WrongDowngradeVersion,
     #[error("etcdserver: invalid downgrade target version")]
     InvalidDowngradeTarget,
+    #[error("etcdserver: request timed out, possibly due to connection lost")]
+    TimeoutConnectionLost,
+    #[error("etcdserver: request timed out, waiting for the applied index took too long")]
+    TimeoutWaitAppliedIndex,
+    #[error("etcdserver: request timed out, leader transfer took too long")]
+    TimeoutLeaderTransfer,
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
     #[error("etcdserver: bad leader transferee")]
@@ -142,6 +158,10 @@ impl Error {
             | PeerUrlExists
             | MemberNotLearner
             | MemberNotEnoughStarted
+            | LearnerNotReady
+            | TooManyLearners
+            | NotSupportedForLearner
+            | ClusterIdMismatch
             | RootUserNotExist
             | RootRoleNotExist
             | UserExists
@@ -155,7 +175,14 @@ impl Error {
             | BadLeaderTransferee => Code::FailedPrecondition,
             PermissionDenied => Code::PermissionDenied,
             InvalidAuthToken => Code::Unauthenticated,
-            NoLeader | LeaderChanged | Stopped | Timeout => Code::Unavailable,
+            NoLeader
+            | LeaderChanged
+            | Stopped
+            | Timeout
+            | TimeoutConnectionLost
+            | TimeoutWaitAppliedIndex
+            | TimeoutLeaderTransfer
+            | Unhealthy => Code::Unavailable,
             // COMPAT: etcd has no code of its own for these.
             NoPasswordUser | VerifyOnly | PasswordTooLong => Code::Unknown,
             Corrupt => Code::DataLoss,

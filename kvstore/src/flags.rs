@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser};
 use daemon::flags::GoDuration;
 
 use crate::auth::password;
+use crate::bootstrap::InitialCluster;
 
 /// A key-value store that speaks etcd's v3 API.
 #[derive(Parser, Clone, Debug)]
@@ -34,8 +35,28 @@ pub struct Flags {
     /// Time (in milliseconds) without a leader after which an election begins
     #[arg(long, default_value_t = 1000, help_heading = "Member")]
     pub election_timeout: u64,
+    /// Keep a member that returns from standing for election before it has asked whether it would be elected
+    #[arg(
+        long,
+        default_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = daemon::flags::parse_bool,
+        action = clap::ArgAction::Set,
+        help_heading = "Member"
+    )]
+    pub pre_vote: bool,
+    /// Number of log entries that are kept after a snapshot for members that lag behind
+    #[arg(
+        long,
+        alias = "experimental-snapshot-catchup-entries",
+        default_value_t = 5000,
+        help_heading = "Member"
+    )]
+    pub snapshot_catchup_entries: u64,
     /// URLs to listen on for peers
-    #[arg(long, default_value = "http://localhost:2380", help_heading = "Member")]
+    #[arg(long, default_value = DEFAULT_PEER_URL, help_heading = "Member")]
     pub listen_peer_urls: String,
     /// URLs to listen on for clients
     #[arg(long, default_value = "http://localhost:2379", help_heading = "Member")]
@@ -63,6 +84,21 @@ pub struct Flags {
     /// Token that keeps clusters apart
     #[arg(long, default_value = "etcd-cluster", help_heading = "Clustering")]
     pub initial_cluster_token: String,
+    /// Refuse changes of the members that would endanger the quorum
+    #[arg(
+        long,
+        default_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = daemon::flags::parse_bool,
+        action = clap::ArgAction::Set,
+        help_heading = "Clustering"
+    )]
+    pub strict_reconfig_check: bool,
+    /// Most learners at a time
+    #[arg(long, alias = "experimental-max-learners", default_value_t = 1, help_heading = "Clustering")]
+    pub max_learners: usize,
     /// This member's client URLs, as told to clients
     #[arg(long, default_value = "http://localhost:2379", help_heading = "Clustering")]
     pub advertise_client_urls: String,
@@ -138,6 +174,8 @@ pub struct Flags {
     pub logging_format: daemon::logging::Format,
 }
 
+pub const DEFAULT_PEER_URL: &str = "http://localhost:2380";
+
 /// etcd's flags that are refused, with their environment variables.
 const UNSUPPORTED: &[&str] = &[
     "auto-tls",
@@ -178,12 +216,10 @@ const UNSUPPORTED: &[&str] = &[
     "peer-cert-allowed-cn",
     "peer-cert-allowed-hostname",
     "peer-crl-file",
-    "pre-vote",
     "proxy",
     "self-signed-cert-validity",
     "socket-reuse-address",
     "socket-reuse-port",
-    "strict-reconfig-check",
     "tls-max-version",
     "tls-min-version",
     "unsafe-no-fsync",
@@ -364,34 +400,28 @@ impl Flags {
     /// What is checked before anything is opened.
     pub fn check(&self) -> Result<(), FlagError> {
         let invalid = |flag, reason: &str| Err(FlagError::Invalid { flag, reason: reason.to_owned() });
-        let peers = urls("initial-advertise-peer-urls", &self.initial_advertise_peer_urls)?;
-        let members: Vec<_> = self.initial_cluster.split(',').filter(|member| !member.is_empty()).collect();
-        let mut names: Vec<_> = members.iter().map(|m| m.split_once('=').map_or(*m, |(n, _)| n)).collect();
-        names.sort_unstable();
-        names.dedup();
-        if names.len() > 1 {
+        let cluster = InitialCluster::of(self)?;
+        if self.initial_cluster_state == "existing" && cluster.is_alone() {
             return invalid(
-                "initial-cluster",
-                "clusters of several members are not supported yet; name this member alone",
+                "initial-cluster-state",
+                "an existing cluster needs --initial-cluster to name its members",
             );
         }
-        if names.first().is_some_and(|name| *name != self.name) {
-            return invalid("initial-cluster", "it does not name this member (--name)");
+        if self.heartbeat_interval == 0 || self.election_timeout == 0 {
+            return invalid("heartbeat-interval", "must be greater than 0, and so must --election-timeout");
         }
-        for member in &members {
-            let Some((_, url)) = member.split_once('=') else {
-                return invalid("initial-cluster", "members are written as name=URL");
-            };
-            if !peers.contains(
-                &urls("initial-cluster", url)?
-                    .pop()
-                    .unwrap_or(Url { secure: false, authority: String::new() }),
-            ) {
-                return invalid("initial-cluster", "it names another URL than --initial-advertise-peer-urls");
-            }
+        // COMPAT: etcd's bounds.
+        if self.election_timeout < 5 * self.heartbeat_interval {
+            return invalid("election-timeout", "should be at least 5 times --heartbeat-interval");
         }
-        if self.initial_cluster_state == "existing" {
-            return invalid("initial-cluster-state", "joining an existing cluster is not supported yet");
+        if self.election_timeout > 50_000 {
+            return invalid("election-timeout", "is too long, and should be set less than 50000ms");
+        }
+        if self.peer_cert_file.is_empty() != self.peer_key_file.is_empty() {
+            return invalid("peer-cert-file", "needs --peer-key-file, and --peer-key-file needs it");
+        }
+        if self.peer_client_cert_auth && self.peer_trusted_ca_file.is_empty() {
+            return invalid("peer-client-cert-auth", "needs --peer-trusted-ca-file");
         }
         if self.cert_file.is_empty() != self.key_file.is_empty() {
             return invalid("cert-file", "needs --key-file, and --key-file needs it");
@@ -406,7 +436,13 @@ impl Flags {
         if clients.iter().any(|url| url.secure) && self.cert_file.is_empty() {
             return invalid("listen-client-urls", "an https URL needs --cert-file and --key-file");
         }
-        urls("listen-peer-urls", &self.listen_peer_urls)?;
+        let peers = urls("listen-peer-urls", &self.listen_peer_urls)?;
+        if peers.is_empty() {
+            return invalid("listen-peer-urls", "names no URL");
+        }
+        if peers.iter().any(|url| url.secure) && self.peer_cert_file.is_empty() {
+            return invalid("listen-peer-urls", "an https URL needs --peer-cert-file and --peer-key-file");
+        }
         urls("advertise-client-urls", &self.advertise_client_urls)?;
         if urls("listen-metrics-urls", &self.listen_metrics_urls)?.iter().any(|url| url.secure)
             && self.cert_file.is_empty()
@@ -440,6 +476,9 @@ mod tests {
         assert_eq!((flags.name.as_str(), flags.data_dir.as_str()), ("b", "/d"));
         assert_eq!(parse("kvstore --name=c", &environment).unwrap().name, "c");
         assert_eq!(parse("kvstore -name c", &environment).unwrap().name, "c");
+        assert!(parse("kvstore", &[]).unwrap().pre_vote);
+        assert!(!parse("kvstore --pre-vote=false", &[]).unwrap().pre_vote);
+        assert!(!parse("kvstore", &[("ETCD_STRICT_RECONFIG_CHECK", "false")]).unwrap().strict_reconfig_check);
     }
 
     #[test]
@@ -451,9 +490,11 @@ mod tests {
         refused("kvstore --discovery=x", &[], "--discovery");
         refused("kvstore", &[("ETCD_UNSAFE_NO_FSYNC", "true")], "--unsafe-no-fsync");
         refused("kvstore --no-such-flag", &[], "--no-such-flag");
-        let peers = "kvstore --name a --initial-cluster a=http://localhost:2380,b=http://h:2380";
-        refused(peers, &[], "several members are not supported yet");
+        let peers = "kvstore --name a --initial-cluster a=http://h:2380,b=http://h:2381";
+        refused(peers, &[], "--initial-advertise-peer-urls");
         refused("kvstore --initial-cluster-state existing", &[], "initial-cluster-state");
+        refused("kvstore --election-timeout 400", &[], "at least 5 times");
+        refused("kvstore --listen-peer-urls https://h:1", &[], "peer-cert-file");
         refused("kvstore --listen-client-urls https://h:1", &[], "cert-file");
         refused("kvstore --listen-client-urls ftp://h:1", &[], "ftp://h:1");
     }

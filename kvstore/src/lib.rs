@@ -10,6 +10,7 @@
 pub mod api;
 pub mod auth;
 pub mod bolt;
+pub mod bootstrap;
 pub mod data_dir;
 pub mod disk;
 pub mod disk_space;
@@ -18,6 +19,7 @@ pub mod export;
 pub mod flags;
 pub mod import;
 pub mod lease;
+pub mod listeners;
 pub mod metrics;
 pub mod migrate;
 pub mod mvcc;

@@ -1,8 +1,12 @@
 //! Metrics, named as etcd names them, in the process's registry. Each is counted where it happens.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
-use daemon::metrics::{FloatGauge, Histogram, IntCounter, IntGauge, exponential_buckets};
+use daemon::metrics::{
+    FloatGauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    exponential_buckets,
+};
 
 pub struct Metrics {
     pub has_leader: IntGauge,
@@ -32,6 +36,118 @@ pub struct Metrics {
     pub leases_revoked: IntCounter,
     pub leases_renewed: IntCounter,
     pub leases_expired: IntCounter,
+    pub is_learner: IntGauge,
+    pub learner_promotions: IntCounter,
+    pub learner_promotion_failures: IntCounterVec,
+    pub read_indexes_failed: IntCounter,
+    pub peers: Peers,
+}
+
+/// What goes between members, by the other's id.
+pub struct Peers {
+    active: IntGaugeVec,
+    sent_bytes: IntCounterVec,
+    received_bytes: IntCounterVec,
+    sent_failures: IntCounterVec,
+    round_trip_seconds: HistogramVec,
+    snapshots_sent: IntCounterVec,
+    snapshots_failed: IntCounterVec,
+    snapshots_received: IntCounterVec,
+    /// This member's id, once it is known.
+    local: OnceLock<String>,
+}
+
+impl Peers {
+    fn new() -> Self {
+        let registry = daemon::metrics::global();
+        let to = |name, help| registry.counter_vec(name, help, &["To"]);
+        let from = |name, help| registry.counter_vec(name, help, &["From"]);
+        Self {
+            active: registry.int_gauge_vec(
+                "etcd_network_active_peers",
+                "The current number of active peer connections.",
+                &["Local", "Remote"],
+            ),
+            sent_bytes: to("etcd_network_peer_sent_bytes_total", "The total number of bytes sent to peers."),
+            received_bytes: from(
+                "etcd_network_peer_received_bytes_total",
+                "The total number of bytes received from peers.",
+            ),
+            sent_failures: to(
+                "etcd_network_peer_sent_failures_total",
+                "The total number of send failures from peers.",
+            ),
+            round_trip_seconds: registry.histogram_vec(
+                "etcd_network_peer_round_trip_time_seconds",
+                "Round-Trip-Time histogram between peers",
+                &["To"],
+                // 0.1 ms doubling to 3.2 s.
+                &exponential_buckets(0.0001, 2.0, 16).expect("start, factor and count are positive"),
+            ),
+            snapshots_sent: to(
+                "etcd_network_snapshot_send_success",
+                "Total number of successful snapshot sends",
+            ),
+            snapshots_failed: to(
+                "etcd_network_snapshot_send_failures",
+                "Total number of snapshot send failures",
+            ),
+            snapshots_received: from(
+                "etcd_network_snapshot_receive_success",
+                "Total number of successful snapshot receives",
+            ),
+            local: OnceLock::new(),
+        }
+    }
+
+    pub fn set_local(&self, id: u64) {
+        // Said once, when the process starts.
+        self.local.set(format!("{id:x}")).ok();
+    }
+
+    pub fn set_active(&self, peer: &str, active: bool) {
+        if let Some(local) = self.local.get() {
+            self.active.with_label_values(&[local.as_str(), peer]).set(i64::from(active));
+        }
+    }
+
+    pub fn sent(&self, peer: &str, bytes: usize) {
+        self.sent_bytes.with_label_values(&[peer]).inc_by(bytes as u64);
+    }
+
+    pub fn received(&self, peer: &str, bytes: usize) {
+        self.received_bytes.with_label_values(&[peer]).inc_by(bytes as u64);
+    }
+
+    pub fn answered(&self, peer: &str, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.round_trip_seconds.with_label_values(&[peer]).observe(took.as_secs_f64());
+        }
+    }
+
+    pub fn failed(&self, peer: &str) {
+        self.sent_failures.with_label_values(&[peer]).inc();
+    }
+
+    pub fn snapshot_sent(&self, peer: &str) {
+        self.snapshots_sent.with_label_values(&[peer]).inc();
+    }
+
+    pub fn snapshot_failed(&self, peer: &str) {
+        self.snapshots_failed.with_label_values(&[peer]).inc();
+    }
+
+    pub fn snapshot_received(&self, peer: &str) {
+        self.snapshots_received.with_label_values(&[peer]).inc();
+    }
+
+    /// Of a peer that is no member any more.
+    pub fn forget(&self, peer: &str) {
+        if let Some(local) = self.local.get() {
+            // Fails when there was none.
+            self.active.remove_label_values(&[local.as_str(), peer]).ok();
+        }
+    }
 }
 
 impl Metrics {
@@ -119,6 +235,24 @@ impl Metrics {
                 "The number of renewed leases seen by the leader.",
             ),
             leases_expired: counter("etcd_server_lease_expired_total", "The total number of expired leases."),
+            is_learner: gauge(
+                "etcd_server_is_learner",
+                "Whether or not this member is a learner. 1 if is, 0 otherwise.",
+            ),
+            learner_promotions: counter(
+                "etcd_server_learner_promote_successes",
+                "The total number of successful learner promotions while this member is leader.",
+            ),
+            learner_promotion_failures: registry.counter_vec(
+                "etcd_server_learner_promote_failures",
+                "The total number of failed learner promotions (likely learner not ready) while this member is leader.",
+                &["Reason"],
+            ),
+            read_indexes_failed: counter(
+                "etcd_server_read_indexes_failed_total",
+                "The total number of failed read indexes seen.",
+            ),
+            peers: Peers::new(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! log entries:   purged ] ………………… [ last
 //! snapshot:        ……………… ]                   reaches at least to where the log begins
-//! state:               ……………… ]               reaches at least there too, and not beyond the log's end
+//! state:               ……………… ]               reaches at least there too, and not beyond the end of log or snapshot
 //! ```
 
 use std::path::Path;
@@ -44,13 +44,14 @@ pub fn recover(
     };
     let applied = shared.machine.lock().applied;
     let last = log.last_log_id();
+    let snapshot = snapshots.current()?.and_then(|(header, _)| applied_by(&header));
     anyhow::ensure!(
-        applied.is_none_or(|applied| last.is_some_and(|last| applied.index <= last.index)),
+        // A snapshot that came from another member covers what the log does not say yet to be gone.
+        applied <= last.max(snapshot),
         "the log in {} ends before what has been applied ({last:?} and {applied:?}): entries that were \
          acknowledged are missing. Restore this member from a snapshot",
         places.log.display(),
     );
-    let snapshot = snapshots.current()?.and_then(|(header, _)| applied_by(&header));
     let purged = log.purged_log_id();
     anyhow::ensure!(
         purged <= applied.max(snapshot),

@@ -2,21 +2,22 @@
 //! member runs meanwhile. A snapshot is a database of etcd (what `etcdctl snapshot save` gets from kvstore
 //! and from etcd alike, or one out of a data directory of etcd), or one of our own (`snapshot`).
 //!
-//! A restored member is the only one of a new cluster: it has the keys, revisions, leases and alarms of
+//! A restored member belongs to a new cluster (alone, or with the others of `--initial-cluster`, each
+//! restored from the same file): it has the keys, revisions, leases and alarms of
 //! the snapshot, but another identity, so that it can never be taken for a member of the old cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use openraft::BasicNode;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::bolt::Database;
+use crate::bootstrap::InitialCluster;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk::OsDisk;
 use crate::import::{self, ImportError};
@@ -74,7 +75,7 @@ pub struct Target {
     /// Directory of its own for the log
     #[arg(long)]
     pub wal_dir: Option<PathBuf>,
-    /// The new cluster: this member alone
+    /// Members of the new cluster, as name=URL; this member alone when not given
     #[arg(long)]
     pub initial_cluster: Option<String>,
     /// Token of the new cluster
@@ -221,25 +222,24 @@ pub fn restore(flags: &Restore) -> anyhow::Result<Identity> {
 pub fn make(file: &Path, target: &Target) -> anyhow::Result<Identity> {
     let clock = Clock(target);
     clock.check()?;
-    let peers = &target.initial_advertise_peer_urls;
-    if let Some(cluster) = &target.initial_cluster {
-        let alone = format!("{}={peers}", target.name);
-        anyhow::ensure!(
-            *cluster == alone,
-            "--initial-cluster: clusters of several members are not supported yet; it must be {alone}"
-        );
-    }
+    let cluster = InitialCluster::parse(
+        target.initial_cluster.as_deref().unwrap_or_default(),
+        &target.name,
+        &target.initial_advertise_peer_urls,
+        &target.initial_cluster_token,
+    )?;
     let path = target.data_dir.clone().unwrap_or_else(|| format!("{}.etcd", target.name).into());
     anyhow::ensure!(!path.join("member").exists(), "data-dir {} exists", path.display());
     let source = Source::open(file)?;
     let (revision, compacted) = source.revisions()?;
     let (revision, compacted) = clock.moved(revision, compacted);
 
-    let identity = Identity::derive(&target.initial_cluster_token, peers);
+    let identity = cluster.identity();
     let data = DataDir::open(&path, target.wal_dir.clone(), identity)?;
-    let last = source.last(identity.member_id)?;
-    let voters = BTreeSet::from([identity.member_id]);
-    let nodes = BTreeMap::from([(identity.member_id, BasicNode::new(peers))]);
+    // Each member of the new cluster is restored from the same file, and begins at the same point.
+    let nodes = cluster.nodes();
+    let voters: BTreeSet<u64> = nodes.keys().copied().collect();
+    let last = source.last(voters.first().copied().unwrap_or(identity.member_id))?;
     let membership = Membership::new(vec![voters], nodes).context("make the membership")?;
     let applied = AppliedRecord::new(Some(last), &StoredMembership::new(Some(last), membership));
     let header = SnapshotHeader {
@@ -330,7 +330,8 @@ impl<'a> Source<'a> {
                 let mut reader = SnapshotReader::open(file)?;
                 while let Some((key, value)) = reader.next_pair()? {
                     let key: &[u8] = &key;
-                    let of_old_members = key >= schema::MEMBERS.0 && key < schema::MEMBERS.1;
+                    let within = |(from, to): (&[u8], &[u8])| key >= from && key < to;
+                    let of_old_members = within(schema::MEMBERS) || within(schema::REMOVED);
                     if !of_old_members && !own.iter().any(|own| own == key) {
                         writer.pair(key, &value)?;
                     }

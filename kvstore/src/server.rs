@@ -3,40 +3,61 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use daemon::serve;
 use daemon::shutdown::Shutdown;
-use daemon::tls::{ClientAuth, Pem, ServerTls, ServerTlsOptions};
 use etcd_protocol::etcdserverpb as pb;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, Config, SnapshotPolicy};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::api::{self, Context};
+use crate::api::Context;
 use crate::auth::tokens::Provider;
+use crate::bootstrap::InitialCluster;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk_space::DiskSpace;
-use crate::flags::{Flags, Url, urls};
+use crate::error::Error;
+use crate::flags::Flags;
+use crate::listeners::{self, ClientListeners, PeerListeners};
+use crate::metrics;
 use crate::raft::command::Kind;
+use crate::raft::leadership;
 use crate::raft::log::LogStore;
 use crate::raft::network::Network;
-use crate::raft::proposer::Proposer;
+use crate::raft::peer_service::PeerService;
+use crate::raft::peers::{Peers, REMOVED};
+use crate::raft::proposer::{Parts, Proposer};
 use crate::raft::{Applier, Raft, Shared};
 use crate::recovery::{Places, recover};
 use crate::snapshot::SnapshotFolder;
 use crate::tasks;
 
-/// Runs a member until shutdown. Returns an error when it could not start or could not go on.
+/// How long peers' connections may take to end.
+const PEERS_DRAIN: Duration = Duration::from_secs(2);
+/// Longest installation of a snapshot; openraft's own is meant for tests.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Runs a member until shutdown, or until it is removed from its cluster. Returns an error when it could
+/// not start or could not go on.
 pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
     flags.check()?;
     let tokens = Arc::new(Provider::parse(&flags.auth_token).context("--auth-token")?);
+    let cluster = InitialCluster::of(&flags)?;
     // Before anything is opened: a port in use must not cost a recovery.
-    let listeners = Listeners::bind(&flags, &shutdown).await?;
-    let peer_urls = flags.initial_advertise_peer_urls.clone();
-    let new = Identity::derive(&flags.initial_cluster_token, &peer_urls);
+    let listeners = ClientListeners::bind(&flags, &shutdown).await?;
+    // Peers are heard until the very end: what clients still wait for needs them.
+    let peers_shutdown = Shutdown::new();
+    let tls = listeners::peer_tls(&flags, &peers_shutdown)?;
+    let joining = flags.initial_cluster_state == "existing";
+    let new = match Identity::recorded(&flags.data_dir())? {
+        Some(identity) => identity,
+        None if joining => cluster.join(tls.clone()).await?,
+        None => cluster.begin(tls.clone()).await?,
+    };
+    // Not sooner: others that ask who the members are would wait for an answer.
+    let peer_listeners = PeerListeners::bind(&flags, cluster.is_alone(), &peers_shutdown).await?;
     let wal = Some(PathBuf::from(&flags.wal_dir)).filter(|path| !path.as_os_str().is_empty());
     let data = Arc::new(DataDir::open(&flags.data_dir(), wal, new)?);
     let identity = data.identity;
@@ -46,13 +67,26 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || open(&data, count)).await?
     };
     let (log, shared) = opened?;
-    let raft = start_raft(&flags, identity, log, shared.clone()).await?;
+    let election = Duration::from_millis(flags.election_timeout);
+    metrics::get().peers.set_local(identity.member_id);
+    let peers = Peers::new(identity, tls, election);
+    let start = Start { identity, first: (!joining).then(|| cluster.nodes()), peers: peers.clone() };
+    let raft = start_raft(&flags, &start, log, shared.clone()).await?;
     let fatal = Arc::new(Notify::new());
-    let space = Arc::new(DiskSpace::new(vec![data.snapshots(), data.wal().to_owned()]));
     shared.tokens.set_ttl(flags.auth_token_ttl);
-    let proposer = Proposer::new(raft.clone(), fatal.clone(), space, flags.max_request_bytes);
+    let proposer = Proposer::new(Parts {
+        raft: raft.clone(),
+        shared: shared.clone(),
+        peers: peers.clone(),
+        election,
+        fatal: fatal.clone(),
+        space: Arc::new(DiskSpace::new(vec![data.snapshots(), data.wal().to_owned()])),
+        max_request_bytes: flags.max_request_bytes,
+        strict_reconfig_check: flags.strict_reconfig_check,
+        max_learners: flags.max_learners,
+    });
     let context = Context {
-        proposer,
+        proposer: proposer.clone(),
         shared: shared.clone(),
         cluster_id: identity.cluster_id,
         member_id: identity.member_id,
@@ -66,29 +100,67 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
         client_cert_auth: flags.client_cert_auth,
         shutdown: shutdown.clone(),
     };
-    publish(&context, &flags).await?;
-
+    let service = PeerService {
+        identity,
+        raft: raft.clone(),
+        shared: shared.clone(),
+        peers: peers.clone(),
+        members: proposer.members().clone(),
+    };
+    let mut peers_served = peer_listeners.serve(service, &peers_shutdown);
     let mut work: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    work.spawn(leadership::follow(proposer.standing().clone(), shared.clone(), fatal.clone()));
+    work.spawn(proposer.members().clone().settle());
     tasks::spawn(&mut work, &context, flags.auto_compaction()?);
-    let clients = listeners.client_addresses();
-    let serving = listeners.serve(&context, &shutdown);
-    tracing::info!(
-        member = format!("{:x}", identity.member_id),
-        cluster = format!("{:x}", identity.cluster_id),
-        revision = shared.reader.view().revision,
-        clients,
-        "ready to serve client requests"
-    );
 
-    let ended = tokio::select! {
-        () = shutdown.wait() => Ok(()),
-        () = fatal.notified() => Err(stopped(&raft)),
-        Some(ended) = work.join_next() => ended.context("a background task ended").and_then(|result| result),
+    let ended = {
+        let mut ending = std::pin::pin!(async {
+            tokio::select! {
+                () = shutdown.wait() => Ok(()),
+                () = peers.until_removed() => {
+                    // In etcd's words.
+                    tracing::warn!(error = REMOVED, "server error");
+                    tracing::warn!("data-dir used by this member must be removed");
+                    Ok(())
+                }
+                () = fatal.notified() => Err(stopped(&raft)),
+                Some(ended) = work.join_next() => {
+                    ended.context("a background task ended").and_then(|result| result)
+                }
+            }
+        });
+        let published = tokio::select! {
+            ended = &mut ending => Err(ended),
+            result = publish(&context, &flags) => result.map_err(Err),
+        };
+        match published {
+            Err(ended) => ended,
+            Ok(()) => {
+                let clients = listeners.addresses();
+                let serving = listeners.serve(&context, &shutdown);
+                tracing::info!(
+                    member = format!("{:x}", identity.member_id),
+                    cluster = format!("{:x}", identity.cluster_id),
+                    revision = shared.reader.view().revision,
+                    clients,
+                    "ready to serve client requests"
+                );
+                let ended = ending.await;
+                if ended.is_ok() && proposer.is_leader() && !proposer.standing().votes_alone() {
+                    leadership::hand_over(proposer.standing()).await;
+                }
+                shutdown.trigger();
+                serving.join_all().await;
+                ended
+            }
+        }
     };
     shutdown.trigger();
-    serving.join_all().await;
     work.shutdown().await;
     raft.shutdown().await.context("stop raft")?;
+    peers_shutdown.trigger();
+    // Whoever is still connected is not waited for.
+    tokio::time::timeout(PEERS_DRAIN, async { while peers_served.join_next().await.is_some() {} }).await.ok();
     ended?;
     let state = shared.reader.state().clone();
     tokio::task::spawn_blocking(move || data.close_state(state.as_ref())).await??;
@@ -113,43 +185,76 @@ fn open(data: &DataDir, snapshot_count: u64) -> anyhow::Result<(LogStore, Arc<Sh
     Ok((log, shared))
 }
 
+/// What raft starts from.
+struct Start {
+    identity: Identity,
+    /// The first configuration of a new cluster; None: another member will tell.
+    first: Option<BTreeMap<u64, BasicNode>>,
+    peers: Arc<Peers>,
+}
+
+/// openraft's clocks so that a leader is missed between 1.2 and 1.6 election timeouts after it was last
+/// heard: it adds a random time between its two timeouts to the longer one (the lease, in which nobody
+/// votes for another). etcd takes between one and two.
+fn raft_config(flags: &Flags, cluster_id: u64, several: bool) -> anyhow::Result<Config> {
+    let config = Config {
+        cluster_name: format!("{cluster_id:x}"),
+        heartbeat_interval: flags.heartbeat_interval,
+        election_timeout_min: flags.election_timeout * 2 / 5,
+        election_timeout_max: flags.election_timeout * 4 / 5,
+        enable_pre_vote: Some(flags.pre_vote),
+        // A member alone has no one to hear from and no one to tell: it needs no clock.
+        enable_tick: several,
+        // Who led before a restart does not know what was committed: it has to be elected again.
+        enable_leader_restore: Some(false),
+        // By `tasks::snapshots`, which looks at sizes too.
+        snapshot_policy: SnapshotPolicy::Never,
+        install_snapshot_timeout: SNAPSHOT_TIMEOUT.as_millis() as u64,
+        // For members that lag behind; alone there are none.
+        max_in_snapshot_log_to_keep: if several { flags.snapshot_catchup_entries } else { 0 },
+        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
+        ..Default::default()
+    };
+    config.validate().context("--heartbeat-interval and --election-timeout")
+}
+
 async fn start_raft(
     flags: &Flags,
-    identity: Identity,
+    start: &Start,
     log: LogStore,
     shared: Arc<Shared>,
 ) -> anyhow::Result<Raft> {
-    let config = Config {
-        cluster_name: format!("{:x}", identity.cluster_id),
-        heartbeat_interval: flags.heartbeat_interval,
-        election_timeout_min: flags.election_timeout,
-        election_timeout_max: flags.election_timeout * 2,
-        enable_pre_vote: Some(true),
-        // A member alone has no one to hear from and no one to tell: it needs no clock.
-        enable_tick: false,
-        // By `tasks::snapshots`, which looks at sizes too.
-        snapshot_policy: SnapshotPolicy::Never,
-        // Kept for members that lag behind, of which there are none.
-        max_in_snapshot_log_to_keep: 0,
-        ..Default::default()
-    };
-    let config = Arc::new(config.validate().context("--heartbeat-interval and --election-timeout")?);
+    let id = start.identity.member_id;
+    let known = shared.machine.lock().membership.nodes().count();
+    let several = known > 1 || start.first.as_ref().is_none_or(|nodes| nodes.len() > 1);
+    let config = Arc::new(raft_config(flags, start.identity.cluster_id, several)?);
     let applier = Applier::new(shared.clone());
     let last = log.last_log_id();
-    let raft = Raft::new(identity.member_id, config, Network, log, applier).await.context("start raft")?;
+    let network = Network::new(start.peers.clone());
+    let raft = Raft::new(id, config, network, log, applier).await.context("start raft")?;
     if !raft.is_initialized().await? {
-        let node = BasicNode::new(&flags.initial_advertise_peer_urls);
-        raft.initialize(BTreeMap::from([(identity.member_id, node)]))
-            .await
-            .context("bootstrap the cluster")?;
-    } else if !raft.is_leader() {
+        let Some(nodes) = start.first.clone() else { return Ok(raft) };
+        raft.initialize(nodes).await.context("bootstrap the cluster")?;
+    }
+    let alone = {
+        let metrics = raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        membership.get_node(&id).is_some() && membership.nodes().count() == 1
+    };
+    if !alone {
+        // The clock sees to the rest.
+        raft.runtime_config().tick(true);
+        return Ok(raft);
+    }
+    if !raft.is_leader() {
         raft.trigger().elect(false).await.context("become the leader")?;
     }
     let index = last.map_or(0, |last| last.index);
     raft.wait(None)
         .metrics(
             |metrics| {
-                metrics.current_leader == Some(identity.member_id)
+                metrics.current_leader == Some(id)
                     && metrics.last_applied.is_some_and(|applied| applied.index >= index)
             },
             "recovery",
@@ -159,7 +264,8 @@ async fn start_raft(
     Ok(raft)
 }
 
-/// Tells the cluster this member's name and client URLs, when they have changed.
+/// Tells the cluster this member's name and client URLs, when they have changed. Waits for a leader as
+/// long as it takes, unless the cluster knows this member already.
 async fn publish(context: &Context, flags: &Flags) -> anyhow::Result<()> {
     let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     let member = pb::Member {
@@ -168,79 +274,28 @@ async fn publish(context: &Context, flags: &Flags) -> anyhow::Result<()> {
         client_urls: list(&flags.advertise_client_urls),
         ..Default::default()
     };
-    let known = context.shared.machine.lock().members.get(&member.id) == Some(&member);
-    if !known {
-        context.proposer.propose(Kind::Publish(member)).await.context("publish this member")?;
-    }
-    Ok(())
-}
-
-/// Sockets, open before the rest is.
-struct Listeners {
-    clients: Vec<(TcpListener, Option<Arc<ServerTls>>)>,
-    metrics: Vec<(TcpListener, Option<Arc<ServerTls>>)>,
-}
-
-impl Listeners {
-    async fn bind(flags: &Flags, shutdown: &Shutdown) -> anyhow::Result<Self> {
-        let auth = match flags.trusted_ca_file.as_str() {
-            "" => ClientAuth::Off,
-            // COMPAT: naming authorities requires certificates, with or without --client-cert-auth.
-            ca => ClientAuth::Require(Pem::File(ca.into())),
-        };
-        let clients = load_tls(flags, auth, shutdown)?;
-        let metrics = load_tls(flags, ClientAuth::Off, shutdown)?;
-        Ok(Self {
-            clients: bind(&urls("listen-client-urls", &flags.listen_client_urls)?, &clients).await?,
-            metrics: bind(&urls("listen-metrics-urls", &flags.listen_metrics_urls)?, &metrics).await?,
-        })
-    }
-
-    /// Addresses as bound: a port of 0 has become a real one.
-    fn client_addresses(&self) -> String {
-        let addresses = self.clients.iter().filter_map(|(listener, _)| listener.local_addr().ok());
-        addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(",")
-    }
-
-    fn serve(self, context: &Context, shutdown: &Shutdown) -> JoinSet<()> {
-        let mut serving = JoinSet::new();
-        let http = api::http::routes(context.clone());
-        let all = context.routes().into_axum_router().merge(http.clone());
-        for (listener, tls) in self.clients {
-            let options = serve::HttpOptions { max_streams: None, ..Default::default() };
-            serving.spawn(serve::connections_with(listener, tls, all.clone(), options, shutdown.clone()));
+    let known = context
+        .shared
+        .machine
+        .lock()
+        .members
+        .get(&member.id)
+        .is_some_and(|known| (&known.name, &known.client_urls) == (&member.name, &member.client_urls));
+    let standing = context.proposer.standing();
+    if known {
+        let soon = tokio::time::Instant::now() + standing.election * 5;
+        if standing.await_leader(soon).await.is_err() {
+            tracing::warn!("serving clients without a leader: only serializable reads will be answered");
         }
-        for (listener, tls) in self.metrics {
-            serving.spawn(serve::connections(listener, tls, http.clone(), shutdown.clone()));
-        }
-        serving
+        return Ok(());
     }
-}
-
-fn load_tls(flags: &Flags, auth: ClientAuth, shutdown: &Shutdown) -> anyhow::Result<Option<Arc<ServerTls>>> {
-    if flags.cert_file.is_empty() {
-        return Ok(None);
-    }
-    let mut options = ServerTlsOptions::new(
-        Pem::File(flags.cert_file.clone().into()),
-        Pem::File(flags.key_file.clone().into()),
-    );
-    options.client_auth = auth;
-    let tls = ServerTls::load(options)?;
-    tls.watch(shutdown.clone());
-    Ok(Some(tls))
-}
-
-async fn bind(
-    urls: &[Url],
-    tls: &Option<Arc<ServerTls>>,
-) -> anyhow::Result<Vec<(TcpListener, Option<Arc<ServerTls>>)>> {
-    let mut bound = Vec::new();
-    for url in urls {
-        let addresses = url.addresses().with_context(|| format!("look up {url}"))?;
-        for address in addresses {
-            bound.push((serve::bind(address).await?, tls.clone().filter(|_| url.secure)));
+    loop {
+        match context.proposer.propose(Kind::Publish(member.clone())).await {
+            Ok(_) => return Ok(()),
+            Err(error @ (Error::NoSpace | Error::Internal(_) | Error::RequestTooLarge | Error::Stopped)) => {
+                return Err(error).context("publish this member");
+            }
+            Err(error) => tracing::warn!(%error, "failed to publish local member to cluster through raft"),
         }
     }
-    Ok(bound)
 }

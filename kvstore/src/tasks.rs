@@ -51,10 +51,6 @@ async fn expire_leases(context: Context) -> anyhow::Result<()> {
         if expired.is_empty() {
             continue;
         }
-        if !context.proposer.is_leader() {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        }
         let revocations = futures::stream::iter(expired).map(|id| {
             let context = &context;
             async move { context.expire_lease(id).await }

@@ -308,7 +308,7 @@ async fn what_is_not_there_says_so() {
     let member = start(folder.path(), &[]);
     let mut cluster = pb::cluster_client::ClusterClient::new(member.channel());
     let error = cluster.member_add(pb::MemberAddRequest::default()).await.unwrap_err();
-    assert_eq!(error.code(), Code::Unimplemented);
+    check(error, Code::InvalidArgument, "etcdserver: given member URLs are invalid");
     let error = cluster.member_remove(pb::MemberRemoveRequest { id: 1 }).await.unwrap_err();
     check(error, Code::NotFound, "etcdserver: member not found");
 }

@@ -101,7 +101,7 @@ impl Session<'_> {
         line = json
             .replace_all(&line, |found: &Captures<'_>| {
                 let id = found[2].parse::<u64>().unwrap();
-                format!("\"{}\":{}", &found[1], self.number(&format!("{id:x}")))
+                format!("\"{}\":{}", &found[1], self.number(&format!("{id:016x}")))
             })
             .into_owned();
         // Keys of a lease come in no order.

@@ -1,35 +1,26 @@
-//! Members. There is one; what would change that answers that it is not supported.
+//! Members: who they are, and changes of them, which the leader makes (`raft::members`).
 
 use etcd_protocol::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
 use super::Context;
-use crate::error::Error;
+use crate::raft::wire::{Change, ChangeReply};
 
 pub struct Cluster(pub Context);
 
-const ONE_MEMBER: Error = Error::Unsupported("clusters of several members");
-
 impl Cluster {
-    fn members(&self) -> Vec<pb::Member> {
-        let machine = self.0.shared.machine.lock();
-        let membership = machine.membership.membership();
-        let mut members = Vec::new();
-        for (id, node) in membership.nodes() {
-            let published = machine.members.get(id).cloned().unwrap_or_default();
-            members.push(pb::Member {
-                id: *id,
-                peer_urls: node.addr.split(',').map(str::to_owned).collect(),
-                is_learner: membership.learner_ids().any(|learner| learner == *id),
-                ..published
-            });
-        }
-        members
+    async fn change<T>(
+        &self,
+        request: Request<T>,
+        change: impl FnOnce(T) -> Change,
+    ) -> Result<ChangeReply, Status> {
+        self.0.admin(&request).await?;
+        self.0.proposer.members().change(change(request.into_inner())).await
     }
 
-    fn known(&self, id: u64) -> Result<(), Error> {
-        let known = self.members().iter().any(|member| member.id == id);
-        if known { Ok(()) } else { Err(Error::MemberNotFound) }
+    /// COMPAT: answers about members carry no revision.
+    fn header(&self) -> Option<pb::ResponseHeader> {
+        self.0.header(0)
     }
 }
 
@@ -37,26 +28,26 @@ impl Cluster {
 impl pb::cluster_server::Cluster for Cluster {
     async fn member_add(
         &self,
-        _request: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        Err(ONE_MEMBER.into())
+        let ChangeReply { member, members } = self.change(request, Change::Add).await?;
+        Ok(Response::new(pb::MemberAddResponse { header: self.header(), member, members }))
     }
 
     async fn member_remove(
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        self.known(request.into_inner().id)?;
-        // The last member: the cluster would be left without a quorum.
-        Err(Error::MemberNotEnoughStarted.into())
+        let members = self.change(request, Change::Remove).await?.members;
+        Ok(Response::new(pb::MemberRemoveResponse { header: self.header(), members }))
     }
 
     async fn member_update(
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        self.known(request.into_inner().id)?;
-        Err(ONE_MEMBER.into())
+        let members = self.change(request, Change::Update).await?.members;
+        Ok(Response::new(pb::MemberUpdateResponse { header: self.header(), members }))
     }
 
     async fn member_list(
@@ -66,14 +57,15 @@ impl pb::cluster_server::Cluster for Cluster {
         if request.into_inner().linearizable {
             self.0.proposer.read_barrier().await?;
         }
-        Ok(Response::new(pb::MemberListResponse { header: self.0.header(0), members: self.members() }))
+        let members = self.0.proposer.members().list();
+        Ok(Response::new(pb::MemberListResponse { header: self.header(), members }))
     }
 
     async fn member_promote(
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        self.known(request.into_inner().id)?;
-        Err(Error::MemberNotLearner.into())
+        let members = self.change(request, Change::Promote).await?.members;
+        Ok(Response::new(pb::MemberPromoteResponse { header: self.header(), members }))
     }
 }

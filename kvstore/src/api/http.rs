@@ -67,11 +67,12 @@ async fn metrics_text(State(context): State<Context>) -> Response {
 /// Brings the gauges up to date that nobody counts on the way.
 fn observe(context: &Context) {
     let metrics = metrics::get();
-    let (leader, last) = context.proposer.leader_and_last_index();
+    let (leader, _) = context.proposer.leader_and_last_index();
     let view = context.shared.reader.view();
     metrics.has_leader.set(i64::from(leader.is_some()));
     metrics.is_leader.set(i64::from(context.proposer.is_leader()));
-    metrics.proposals_committed.set(last as f64);
+    metrics.is_learner.set(i64::from(context.proposer.standing().is_learner()));
+    metrics.proposals_committed.set(context.proposer.committed_index() as f64);
     metrics.proposals_applied.set(context.shared.applied_index() as f64);
     metrics.db_size.set(context.shared.reader.state().size() as i64);
     metrics.db_size_in_use.set(context.shared.live_bytes() as i64);

@@ -22,6 +22,9 @@ impl pb::kv_server::Kv for Kv {
         metrics::get().ranges.inc();
         mvcc::check_range(request.get_ref())?;
         if !request.get_ref().serializable {
+            if self.0.proposer.standing().is_learner() {
+                return Err(Error::NotSupportedForLearner.into());
+            }
             self.0.proposer.read_barrier().await?;
         }
         let caller = self.0.caller(&request).await?;

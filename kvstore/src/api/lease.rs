@@ -1,4 +1,4 @@
-//! Leases. Granting and revoking go through the log; keeping alive only moves a deadline here.
+//! Leases. Granting and revoking go through the log; keeping alive moves a deadline of the leader's.
 
 use std::pin::Pin;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Context, unexpected};
+use super::{Context, gate, unexpected};
 use crate::error::Error;
 use crate::lease::MAX_TTL;
 use crate::metrics;
@@ -67,19 +67,26 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let require_leader = gate::requires_leader(request.metadata().as_ref());
         let mut requests = request.into_inner();
         let context = self.0.clone();
         let (answers, receiver) = mpsc::channel(16);
         tokio::spawn(async move {
             let shutdown = context.shutdown.clone();
+            let mut leaderless = std::pin::pin!(gate::leaderless(&context, require_leader));
             loop {
                 let request = tokio::select! {
                     request = requests.message() => request,
+                    () = &mut leaderless => {
+                        // Gone, if it cannot be told.
+                        answers.send(Err(Error::NoLeader.into())).await.ok();
+                        return;
+                    }
                     () = answers.closed() => return,
                     () = shutdown.wait() => return,
                 };
                 let Ok(Some(request)) = request else { return };
-                let answer = keep_alive(&context, request.id);
+                let answer = keep_alive(&context, request.id).await;
                 if answers.send(answer).await.is_err() {
                     return;
                 }
@@ -92,33 +99,20 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
-        self.0.proposer.read_barrier().await?;
         let caller = self.0.caller(&request).await?.unwrap_or_default();
         let request = request.into_inner();
-        let remaining = self.0.shared.lessor.remaining(request.id, Instant::now());
-        let machine = self.0.shared.machine.lock();
-        if request.keys && machine.auth.enabled() && caller.name.is_empty() {
-            return Err(Error::UserEmpty.into());
-        }
-        let mut answer = pb::LeaseTimeToLiveResponse {
-            header: self.0.header(machine.keyspace.revision),
-            id: request.id,
-            // COMPAT: an unknown lease is no error here.
-            ttl: -1,
-            ..Default::default()
-        };
-        if let Some(granted) = machine.leases.ttl(request.id) {
-            answer.granted_ttl = granted;
-            answer.ttl = remaining.map_or(granted, |left| left.as_secs() as i64);
-            if request.keys
-                && let Some(keys) = machine.leases.keys(request.id)
-            {
-                for key in keys {
-                    machine.auth.read(&caller, KeyRange::new(key, b""))?;
-                }
-                answer.keys = keys.iter().map(|key| bytes::Bytes::copy_from_slice(key)).collect();
+        {
+            let machine = self.0.shared.machine.lock();
+            if request.keys && machine.auth.enabled() && caller.name.is_empty() {
+                return Err(Error::UserEmpty.into());
             }
         }
+        let mut answer = self.0.proposer.leases().time_to_live(&request).await?;
+        let auth = self.0.shared.auth.load();
+        for key in &answer.keys {
+            auth.read(&caller, KeyRange::new(key, b""))?;
+        }
+        answer.header = self.0.completed(answer.header);
         Ok(Response::new(answer))
     }
 
@@ -138,21 +132,7 @@ impl pb::lease_server::Lease for Lease {
 }
 
 /// COMPAT: a lease that is gone is answered with a time of zero, not with an error.
-fn keep_alive(context: &Context, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
-    if !context.proposer.is_leader() {
-        return Err(Error::NoLeader.into());
-    }
-    let now = Instant::now();
-    let granted = context.shared.machine.lock().leases.ttl(id);
-    let lessor = &context.shared.lessor;
-    let alive = lessor.remaining(id, now).is_none_or(|left| !left.is_zero());
-    let ttl = match granted.filter(|_| alive) {
-        Some(ttl) => {
-            lessor.renew(id, ttl, now);
-            metrics::get().leases_renewed.inc();
-            ttl
-        }
-        None => 0,
-    };
+async fn keep_alive(context: &Context, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+    let ttl = context.proposer.leases().renew(id).await?;
     Ok(pb::LeaseKeepAliveResponse { header: context.header_now(), id, ttl })
 }

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::mvcc;
 use crate::raft::TypeConfig;
 use crate::raft::command::{Answer, Kind};
+use crate::raft::leadership;
 use crate::state::schema;
 
 pub struct Maintenance(pub Context);
@@ -56,13 +57,9 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         if leader.is_none() {
             errors.push(Error::NoLeader.to_string());
         }
-        let is_learner = {
-            let machine = shared.machine.lock();
-            for alarm in machine.alarms.values() {
-                errors.push(format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name()));
-            }
-            machine.membership.membership().learner_ids().any(|id| id == self.0.member_id)
-        };
+        for alarm in shared.machine.lock().alarms.values() {
+            errors.push(format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name()));
+        }
         Ok(Response::new(pb::StatusResponse {
             header: self.0.header_now(),
             version: SERVER_VERSION.to_owned(),
@@ -73,7 +70,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             raft_applied_index: shared.applied_index(),
             errors,
             db_size_in_use: shared.live_bytes() as i64,
-            is_learner,
+            is_learner: self.0.proposer.standing().is_learner(),
             storage_version: format!("{STORAGE_VERSION}.0"),
             db_size_quota: self.0.quota.unwrap_or(0) as i64,
             downgrade_info: Some(pb::DowngradeInfo::default()),
@@ -153,12 +150,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
         self.0.admin(&request).await?;
-        if !self.0.proposer.is_leader() {
-            return Err(Error::NotLeader.into());
-        }
-        if request.into_inner().target_id != self.0.member_id {
-            return Err(Error::BadLeaderTransferee.into());
-        }
+        leadership::transfer(self.0.proposer.standing(), request.into_inner().target_id).await?;
         Ok(Response::new(pb::MoveLeaderResponse { header: self.0.header_now() }))
     }
 

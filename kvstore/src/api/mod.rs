@@ -4,6 +4,7 @@
 mod auth;
 mod caller;
 mod cluster;
+pub mod gate;
 mod health;
 pub mod http;
 mod kv;

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::caller::Credentials;
-use super::{Context, FRAME_OVERHEAD};
+use super::{Context, FRAME_OVERHEAD, gate};
 use crate::error::Error;
 use crate::metrics;
 use crate::mvcc::KeyRange;
@@ -37,16 +37,23 @@ impl pb::watch_server::Watch for Watch {
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let require_leader = gate::requires_leader(request.metadata().as_ref());
         let (answers, receiver) = mpsc::channel(BUFFER);
         let credentials = Credentials::of(&request);
-        let stream =
-            WatchStream { context: self.0.clone(), credentials, watchers: Watchers::default(), answers };
+        let stream = WatchStream {
+            require_leader,
+            context: self.0.clone(),
+            credentials,
+            watchers: Watchers::default(),
+            answers,
+        };
         tokio::spawn(stream.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
 
 struct WatchStream {
+    require_leader: bool,
     context: Context,
     credentials: Credentials,
     watchers: Watchers,
@@ -70,6 +77,8 @@ impl WatchStream {
         let interval = self.context.progress_interval;
         let mut progress: Option<Interval> = None;
         let shutdown = self.context.shutdown.clone();
+        let context = self.context.clone();
+        let mut leaderless = std::pin::pin!(gate::leaderless(&context, self.require_leader));
         loop {
             tokio::select! {
                 request = requests.message() => match request {
@@ -93,6 +102,10 @@ impl WatchStream {
                     }
                 }
                 () = self.answers.closed() => return Err(Ended),
+                () = &mut leaderless => {
+                    self.answers.send(Err(Error::NoLeader.into())).await.map_err(|_| Ended)?;
+                    return Ok(());
+                }
                 () = shutdown.wait() => {
                     self.answers.send(Err(Error::Stopped.into())).await.map_err(|_| Ended)?;
                     return Ok(());

@@ -1,4 +1,6 @@
-//! When leases end, by this member's clock. Only the leader's is asked.
+//! When leases end, by this member's clock. Only the leader's is asked: nothing expires before this member
+//! has been made the one whose clock counts (`promote`), and that gives every lease its full time and an
+//! election's more, for the keep-alives that found no leader.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ pub struct Lessor {
 
 #[derive(Default)]
 struct Deadlines {
+    primary: bool,
     by_lease: HashMap<i64, Instant>,
     by_time: BTreeSet<(Instant, i64)>,
 }
@@ -44,8 +47,34 @@ impl Lessor {
     }
 
     pub fn clear(&self) {
-        *self.deadlines.lock() = Deadlines::default();
+        let mut deadlines = self.deadlines.lock();
+        *deadlines = Deadlines { primary: deadlines.primary, ..Deadlines::default() };
+        drop(deadlines);
         self.changed.notify_one();
+    }
+
+    /// From now on this member's clock counts. `leases`: id and time granted, in seconds.
+    pub fn promote(&self, leases: impl Iterator<Item = (i64, i64)>, extension: Duration, now: Instant) {
+        let mut deadlines = Deadlines { primary: true, ..Deadlines::default() };
+        for (lease, ttl) in leases {
+            let time = Duration::from_secs(ttl.max(0) as u64).saturating_add(extension);
+            if let Some(deadline) = now.checked_add(time) {
+                deadlines.by_lease.insert(lease, deadline);
+                deadlines.by_time.insert((deadline, lease));
+            }
+        }
+        *self.deadlines.lock() = deadlines;
+        self.changed.notify_one();
+    }
+
+    /// Another member's clock counts.
+    pub fn demote(&self) {
+        self.deadlines.lock().primary = false;
+        self.changed.notify_one();
+    }
+
+    pub fn is_primary(&self) -> bool {
+        self.deadlines.lock().primary
     }
 
     /// Time that a lease has left; zero once it has ended.
@@ -56,11 +85,14 @@ impl Lessor {
     /// Leases that have ended, at most `most` of them, longest ago first.
     pub fn expired(&self, now: Instant, most: usize) -> Vec<i64> {
         let deadlines = self.deadlines.lock();
+        let most = if deadlines.primary { most } else { 0 };
         deadlines.by_time.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, id)| *id).collect()
     }
 
+    /// None while there is none, or another member's clock counts.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.lock().by_time.first().map(|(at, _)| *at)
+        let deadlines = self.deadlines.lock();
+        deadlines.by_time.first().filter(|_| deadlines.primary).map(|(at, _)| *at)
     }
 
     /// Waits until the next deadline or until an earlier one was set.
@@ -85,6 +117,7 @@ mod tests {
     fn the_longest_ended_comes_first() {
         let lessor = Lessor::default();
         let start = Instant::now();
+        lessor.promote(std::iter::empty(), Duration::ZERO, start);
         lessor.renew(1, 30, start);
         lessor.renew(2, 10, start);
         lessor.renew(3, 20, start);
@@ -97,5 +130,25 @@ mod tests {
         assert!(lessor.expired(later, 10).is_empty());
         assert_eq!(lessor.remaining(2, later), Some(Duration::from_secs(60)));
         assert_eq!(lessor.remaining(3, later), None);
+    }
+
+    #[test]
+    fn only_the_clock_that_counts_ends_leases() {
+        let lessor = Lessor::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        lessor.renew(1, 10, start);
+        assert!(lessor.expired(at(60), 10).is_empty());
+        assert_eq!(lessor.next_deadline(), None);
+        let granted = [(1, 10), (2, 20)];
+        lessor.promote(granted.into_iter(), Duration::from_secs(1), at(60));
+        assert!(lessor.expired(at(70), 10).is_empty(), "its full time, and an election's");
+        assert_eq!(lessor.expired(at(71), 10), [1]);
+        lessor.clear();
+        lessor.renew(2, 20, at(60));
+        assert_eq!(lessor.expired(at(90), 10), [2], "a snapshot changes nothing of it");
+        lessor.demote();
+        assert!(lessor.expired(at(90), 10).is_empty());
+        assert!(!lessor.is_primary());
     }
 }

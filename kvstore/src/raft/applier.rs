@@ -5,6 +5,7 @@
 //! them), the batch into the state, the view to readers, the bell for watchers, then the answers. A
 //! client that has its answer therefore reads its own write.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use futures::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{AsyncRuntime as _, EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use super::codec::AppliedRecord;
 use super::command::{Answer, Applied};
 use super::runtime::{self, Runtime};
 use super::state_machine::{Effect, Machine};
+use super::waiting::Waiting;
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, io_error};
 use crate::auth::AuthTable;
 use crate::auth::tokens::SimpleTokens;
@@ -53,10 +55,16 @@ pub struct Shared {
     pub auth: ArcSwap<AuthTable>,
     pub tokens: SimpleTokens,
     pub snapshots: SnapshotFolder,
+    /// Commands that other members' leader was asked for.
+    pub waiting: Waiting,
+    /// Members of once: a copy that can be read while entries are applied.
+    pub removed: RwLock<BTreeSet<u64>>,
+    /// The last entry that can be read; told after those who wait for its answer.
+    pub applied: watch::Sender<Option<LogId>>,
     cluster_id: u64,
     /// Of the last applied entry.
     term: AtomicU64,
-    applied: AtomicU64,
+    applied_index: AtomicU64,
     live_bytes: AtomicU64,
     /// Snapshots being written; they need every record that was there when they began.
     holds: AtomicUsize,
@@ -90,9 +98,12 @@ impl Shared {
             auth: ArcSwap::default(),
             tokens: SimpleTokens::default(),
             snapshots,
+            waiting: Waiting::default(),
+            removed: RwLock::default(),
+            applied: watch::Sender::new(None),
             cluster_id,
             term: AtomicU64::new(0),
-            applied: AtomicU64::new(0),
+            applied_index: AtomicU64::new(0),
             live_bytes: AtomicU64::new(0),
             holds: AtomicUsize::new(0),
             released: Notify::new(),
@@ -111,6 +122,8 @@ impl Shared {
         let mut current = self.machine.lock();
         *current = machine;
         self.note(&current);
+        *self.removed.write() = current.removed.clone();
+        self.waiting.forsake();
         self.reader.publish(current.keyspace.view());
         self.events.reset(current.keyspace.revision);
         self.auth.store(current.auth.clone());
@@ -122,11 +135,26 @@ impl Shared {
         if current.keyspace.compacted > 0 {
             self.compacted.notify_one();
         }
+        self.applied.send_replace(current.applied);
+    }
+
+    /// Waits until an entry can be read here.
+    pub async fn await_applied(&self, index: u64, deadline: tokio::time::Instant) -> Result<(), Error> {
+        if self.applied.borrow().is_some_and(|id| id.index >= index) {
+            return Ok(());
+        }
+        let mut applied = self.applied.subscribe();
+        let reached = applied.wait_for(|applied| applied.is_some_and(|id| id.index >= index));
+        match tokio::time::timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) => Err(Error::TimeoutWaitAppliedIndex),
+        }
     }
 
     fn note(&self, machine: &Machine) {
         if let Some(applied) = machine.applied {
-            self.applied.store(applied.index, Ordering::Relaxed);
+            self.applied_index.store(applied.index, Ordering::Relaxed);
             self.term.store(applied.leader_id.term, Ordering::Relaxed);
         }
         self.live_bytes.store(machine.keyspace.live_bytes, Ordering::Relaxed);
@@ -158,7 +186,7 @@ impl Shared {
     }
 
     pub fn applied_index(&self) -> u64 {
-        self.applied.load(Ordering::Relaxed)
+        self.applied_index.load(Ordering::Relaxed)
     }
 
     /// Bytes of all records: what the quota measures.
@@ -281,17 +309,32 @@ impl Shared {
         Ok((header, pairs, hold))
     }
 
-    /// Replaces the state by a snapshot's.
-    fn install(&self, path: &std::path::Path) -> Result<(), SnapshotWriteError> {
-        // Once through before anything is touched: a damaged file must not cost the state.
+    /// Whether a file holds a whole snapshot, of this cluster.
+    fn examine(&self, path: &std::path::Path) -> Result<(), SnapshotWriteError> {
         let mut reader = SnapshotReader::open(path)?;
+        if reader.header.cluster_id != self.cluster_id {
+            let reason = "it is of another cluster";
+            return Err(SnapshotError::Damaged { path: path.to_owned(), reason }.into());
+        }
         while reader.next_pair()?.is_some() {}
+        Ok(())
+    }
+
+    /// Replaces the state by a snapshot's, which has been examined. How far the log is applied is written
+    /// last: after a crash in between, the state counts for nothing and is made anew.
+    fn install(&self, path: &std::path::Path) -> Result<(), SnapshotWriteError> {
         let state = self.reader.state();
         state.clear()?;
         let mut reader = SnapshotReader::open(path)?;
         let mut batch = Batch::default();
         let mut bytes = 0;
+        let applied_key = schema::meta(schema::APPLIED);
+        let mut applied = None;
         while let Some((key, value)) = reader.next_pair()? {
+            if *key == *applied_key {
+                applied = Some(value);
+                continue;
+            }
             bytes += key.len() + value.len();
             batch.put(key.to_vec(), value);
             if bytes > GROUP_BYTES {
@@ -300,6 +343,11 @@ impl Shared {
             }
         }
         state.write(batch)?;
+        let mut last = Batch::default();
+        if let Some(applied) = applied {
+            last.put(applied_key, applied);
+        }
+        state.write(last)?;
         self.adopt(Machine::load(state.as_ref())?);
         Ok(())
     }
@@ -343,7 +391,7 @@ impl Applier {
                 EntryPayload::Blank => Ok(Answer::None),
                 EntryPayload::Normal(proposal) => {
                     // A command of a newer version must not be skipped: members would part ways.
-                    let (kind, caller) = proposal.decode().ok_or_else(|| {
+                    let (kind, caller, number) = proposal.decode().ok_or_else(|| {
                         io::Error::other(format!(
                             "log entry {} holds a command that is not known",
                             entry.log_id
@@ -358,10 +406,16 @@ impl Applier {
                         shared.events.append(machine.keyspace.revision, outcome.changes);
                     }
                     pending.effects.extend(outcome.effect);
+                    // Whoever is answered here as the leader carries no number.
+                    if number != 0 {
+                        pending.numbered.push((number, outcome.answer.clone()));
+                    }
                     outcome.answer
                 }
                 EntryPayload::Membership(membership) => {
-                    machine.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    let membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    machine.configure(membership, &mut pending.batch);
+                    *shared.removed.write() = machine.removed.clone();
                     Ok(Answer::None)
                 }
             };
@@ -400,6 +454,10 @@ impl Applier {
         for (responder, applied) in pending.answers {
             responder.send(applied);
         }
+        for (number, answer) in pending.numbered {
+            shared.waiting.answer(number, answer);
+        }
+        shared.applied.send_replace(machine.applied);
         Ok(())
     }
 }
@@ -412,6 +470,7 @@ struct Pending {
     bytes: usize,
     effects: Vec<Effect>,
     answers: Vec<(ApplyResponder<TypeConfig>, Applied)>,
+    numbered: Vec<(u64, Result<Answer, Error>)>,
 }
 
 impl RaftStateMachine<TypeConfig> for Applier {
@@ -447,11 +506,14 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = snapshot.path;
         Runtime::spawn_blocking(move || {
-            shared.install(&path).map_err(io_error)?;
-            if path != shared.snapshots.path_for(index) {
+            // A damaged file must cost neither the state nor the snapshot that there is.
+            shared.examine(&path).map_err(io_error)?;
+            let stored = shared.snapshots.path_for(index);
+            if path != stored {
+                // Before the state: the log goes on after it, whatever happens next.
                 shared.snapshots.adopt(&path, index).map_err(io_error)?;
             }
-            Ok(())
+            shared.install(&stored).map_err(io_error)
         })
         .await
         .map_err(io_error)?

@@ -4,15 +4,30 @@
 //! ```text
 //! propose -> log append + fdatasync (shared by all writes waiting then) -> committed -> applied -> answered
 //! ```
+//! Members reach each other over `peers` in the messages of `wire`; `peer_service` is the receiving end.
+//! Any member takes any request: writes go to the leader (`proposer`), reads ask it how far the log is
+//! committed (`reads`), leases ask its clock (`leases`), changes of the members are made by it (`members`).
+//!
+//! A member that returns does not disturb: it asks whether it would be voted for before it stands for
+//! election (pre-vote), and nobody votes while the leader is heard, whatever the term of who asks.
 
 mod applier;
 pub mod codec;
 pub mod command;
+pub mod leadership;
+pub mod leases;
 pub mod log;
+pub mod members;
 pub mod network;
+pub mod peer_service;
+pub mod peers;
 pub mod proposer;
+pub mod reads;
 pub mod runtime;
+pub mod standing;
 pub mod state_machine;
+mod waiting;
+pub mod wire;
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Applies commands to the replicated state. Pure: no clock, no network, no file; what it changes beside
 //! memory it puts into a batch, and every member that applies the same log arrives at the same state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct Machine {
     pub alarms: BTreeMap<(u64, i32), AlarmMember>,
     /// Names and client URLs, as members published them.
     pub members: BTreeMap<u64, Member>,
+    /// Members of once. They never come back: who replaces one has an id of its own.
+    pub removed: BTreeSet<u64>,
     pub applied: Option<LogId>,
     pub membership: StoredMembership,
 }
@@ -65,7 +67,12 @@ impl Effect {
             Kind::Compact(_) => Some(Effect::Compacted),
             Kind::LeaseGrant(request) => Some(Effect::Granted { lease: request.id, ttl: request.ttl }),
             Kind::LeaseRevoke(request) => Some(Effect::Revoked { lease: request.id }),
-            Kind::Put(_) | Kind::DeleteRange(_) | Kind::Txn(_) | Kind::Alarm(_) | Kind::Publish(_) => None,
+            Kind::Put(_)
+            | Kind::DeleteRange(_)
+            | Kind::Txn(_)
+            | Kind::Alarm(_)
+            | Kind::Publish(_)
+            | Kind::Admit(_) => None,
             Kind::Auth(command) => {
                 Some(Effect::Auth(command.change.as_ref().map_or(TokenEffect::None, tokens_of)))
             }
@@ -86,6 +93,10 @@ impl Machine {
         })?;
         each(state, schema::MEMBERS, |member: Member| {
             machine.members.insert(member.id, member);
+        })?;
+        state.scan(schema::REMOVED.0, schema::REMOVED.1, &mut |key, _| {
+            machine.removed.extend(schema::removed_id(key));
+            ControlFlow::Continue(())
         })?;
         let (mut users, mut roles): (Vec<User>, Vec<Role>) = Default::default();
         each(state, schema::USERS, |user| users.push(user))?;
@@ -147,8 +158,13 @@ impl Machine {
             Kind::LeaseRevoke(request) => self.revoke(request, records, &mut changes, batch),
             Kind::Alarm(request) => Ok(self.alarm(request, batch)),
             Kind::Publish(member) => {
-                batch.put(schema::member(member.id), member.encode_to_vec());
-                self.members.insert(member.id, member.clone());
+                // What it was admitted as is not for it to say.
+                let is_learner = self.members.get(&member.id).is_some_and(|known| known.is_learner);
+                self.record_member(Member { is_learner, ..member.clone() }, batch);
+                Ok(Answer::None)
+            }
+            Kind::Admit(member) => {
+                self.record_member(member.clone(), batch);
                 Ok(Answer::None)
             }
             Kind::Auth(command) => self.change_auth(command, batch),
@@ -174,6 +190,24 @@ impl Machine {
             }
             _ => Ok(Answer::Revision(self.keyspace.revision)),
         }
+    }
+
+    fn record_member(&mut self, member: Member, batch: &mut Batch) {
+        batch.put(schema::member(member.id), member.encode_to_vec());
+        self.members.insert(member.id, member);
+    }
+
+    /// Takes over the members that an entry of the log names.
+    pub fn configure(&mut self, membership: StoredMembership, batch: &mut Batch) {
+        let ids = |of: &StoredMembership| of.nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>();
+        let (before, after) = (ids(&self.membership), ids(&membership));
+        for id in before.difference(&after) {
+            self.removed.insert(*id);
+            batch.put(schema::removed(*id), Vec::new());
+            self.members.remove(id);
+            batch.delete(schema::member(*id));
+        }
+        self.membership = membership;
     }
 
     fn transact<T>(
@@ -286,6 +320,7 @@ pub fn grows(kind: &Kind) -> bool {
         | Kind::LeaseRevoke(_)
         | Kind::Alarm(_)
         | Kind::Publish(_)
+        | Kind::Admit(_)
         | Kind::Auth(_) => false,
     }
 }

@@ -4,7 +4,8 @@
 //! 'r' main u64 BE, sub u32 BE  -> mvccpb.KeyValue; version 0 is a tombstone (key and mod_revision only)
 //! 'l' lease id u64 BE          -> LeaseRecord
 //! 'a' alarm                    -> etcdserverpb.AlarmMember
-//! 'm' name                     -> one value each: applied, membership, revision, compacted, swept, member/…, auth
+//! 'm' name                     -> one value each: applied, membership, revision, compacted, swept, auth,
+//!                                 removed/…, member/…
 //! 'o' name                     -> authpb.Role
 //! 'u' name                     -> authpb.User
 //! ```
@@ -66,6 +67,17 @@ pub fn role(name: &str) -> Vec<u8> {
     [&[ROLE], name.as_bytes()].concat()
 }
 
+/// That a member was removed; there is no value.
+pub fn removed(id: u64) -> Vec<u8> {
+    let mut key = meta("removed/");
+    key.extend_from_slice(&id.to_be_bytes());
+    key
+}
+
+pub fn removed_id(key: &[u8]) -> Option<u64> {
+    key.strip_prefix(REMOVED.0)?.try_into().ok().map(u64::from_be_bytes)
+}
+
 pub fn meta(name: &str) -> Vec<u8> {
     let mut key = vec![META];
     key.extend_from_slice(name.as_bytes());
@@ -79,4 +91,5 @@ pub const ALARMS: (&[u8], &[u8]) = (b"a", b"b");
 pub const MEMBERS: (&[u8], &[u8]) = (b"mmember/", b"mmember0");
 pub const USERS: (&[u8], &[u8]) = (b"u", b"v");
 pub const ROLES: (&[u8], &[u8]) = (b"o", b"p");
+pub const REMOVED: (&[u8], &[u8]) = (b"mremoved/", b"mremoved0");
 pub const ALL: (&[u8], &[u8]) = (b"", b"\xff");

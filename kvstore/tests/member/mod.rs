@@ -3,6 +3,8 @@
 // Each test binary uses a part of it; clippy does not see that all of it is test code.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by test binaries that each use a part")]
 
+pub mod cluster;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +17,9 @@ use etcd_protocol::etcdserverpb::lease_client::LeaseClient;
 use etcd_protocol::etcdserverpb::maintenance_client::MaintenanceClient;
 use etcd_protocol::etcdserverpb::watch_client::WatchClient;
 use tonic::transport::{Channel, Endpoint};
+
+const ANY_PORTS: [&str; 4] =
+    ["--listen-client-urls", "http://127.0.0.1:0", "--listen-peer-urls", "http://127.0.0.1:0"];
 
 pub struct Member {
     process: Child,
@@ -32,7 +37,7 @@ pub fn try_start(data: &Path, flags: &[&str]) -> Result<Member, String> {
     let mut process = Command::new(env!("CARGO_BIN_EXE_kvstore"))
         .arg("--data-dir")
         .arg(data)
-        .args(["--listen-client-urls", "http://127.0.0.1:0"])
+        .args(if flags.contains(&"--listen-peer-urls") { &[][..] } else { &ANY_PORTS })
         .args(flags)
         .stderr(Stdio::piped())
         .spawn()

@@ -33,6 +33,8 @@ use writer::{Job, Writer};
 
 /// Bytes of recent entries kept in memory.
 const CACHE_BYTES: usize = 2 << 20;
+/// Bytes of entries sent to a peer together.
+const SENT_BYTES: usize = 1 << 20;
 /// What an entry costs in the cache beside its command.
 const ENTRY_OVERHEAD: usize = 128;
 
@@ -341,6 +343,21 @@ impl RaftLogReader<TypeConfig> for LogStore {
                 // Before the first entry of a log that begins later, as after a snapshot came in.
                 None if entries.is_empty() => {}
                 None => break,
+            }
+        }
+        Ok(entries)
+    }
+
+    /// For sending: entries of about `SENT_BYTES`, and at least one.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for index in start..end {
+            let Some(entry) = self.shared.read(index)? else { break };
+            bytes += cost(&entry);
+            entries.push(entry);
+            if bytes > SENT_BYTES {
+                break;
             }
         }
         Ok(entries)
