@@ -1,10 +1,11 @@
-//! `scale` of Deployments and ReplicaSets: autoscaling/v1 Scale in and out, `spec.replicas` beneath.
+//! `scale` of what has replicas: autoscaling/v1 Scale in and out, `spec.replicas` beneath.
 
 use std::sync::LazyLock;
 
-use api_types::apps::v1::{Deployment, ReplicaSet};
+use api_types::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use api_types::autoscaling::v1::Scale;
 use api_types::codec::json;
+use api_types::core::v1::ReplicationController;
 use api_types::field::{Errors, Path};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::{LabelSelector, ObjectMeta};
@@ -103,6 +104,10 @@ fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn
         deployment.spec.replicas = Some(scale.spec.replicas);
     } else if let Some(set) = any.downcast_mut::<ReplicaSet>() {
         set.spec.replicas = Some(scale.spec.replicas);
+    } else if let Some(set) = any.downcast_mut::<StatefulSet>() {
+        set.spec.replicas = Some(scale.spec.replicas);
+    } else if let Some(controller) = any.downcast_mut::<ReplicationController>() {
+        controller.spec.replicas = Some(scale.spec.replicas);
     }
     Ok(new)
 }
@@ -115,6 +120,14 @@ fn scale_of(object: &dyn Object) -> Result<Scale, ApiError> {
     }
     if let Some(set) = any.downcast_ref::<ReplicaSet>() {
         return scale(&set.metadata, set.spec.replicas, set.status.replicas, set.spec.selector.as_deref());
+    }
+    if let Some(set) = any.downcast_ref::<StatefulSet>() {
+        return scale(&set.metadata, set.spec.replicas, set.status.replicas, set.spec.selector.as_deref());
+    }
+    if let Some(controller) = any.downcast_ref::<ReplicationController>() {
+        let (spec, status) = (&controller.spec, &controller.status);
+        let selector = LabelSelector { match_labels: spec.selector.clone(), ..LabelSelector::default() };
+        return scale(&controller.metadata, spec.replicas, status.replicas, Some(&selector));
     }
     Err(ApiError::NoSuchPath)
 }
