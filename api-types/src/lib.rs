@@ -31,6 +31,7 @@ pub mod networking;
 pub mod node;
 mod open_enum;
 pub mod policy;
+pub mod quota;
 pub mod rbac;
 pub mod schedule;
 pub mod scheduling;

@@ -35,6 +35,11 @@ impl Chain {
         Self { plugins, views, fresh, authorizer, clock }
     }
 
+    /// Whether a plugin is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.plugins.iter().any(|(own, _)| *own == name)
+    }
+
     /// Lets the plugins change the object. The object has its defaults and is not validated yet.
     ///
     /// # Errors

@@ -10,22 +10,27 @@ mod certificate_approval;
 mod certificate_signing;
 mod certificate_subject_restriction;
 mod chain;
+mod claim_resize;
 mod default_class;
 mod default_toleration_seconds;
 mod escalation;
+mod limit_ranger;
 mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
 mod priority;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage_protection;
 mod table;
 mod taint_nodes_by_condition;
 #[cfg(test)]
 mod tests;
 
 pub use chain::Chain;
+pub use resource_quota::NAME as RESOURCE_QUOTA;
 pub use table::chosen;
 
 use crate::authz::Authorizer;

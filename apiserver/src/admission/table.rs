@@ -1,9 +1,10 @@
 //! All plugins of upstream, in upstream's order, and the flags that choose among them.
 
 use super::{
-    Plugin, always, certificate_approval, certificate_signing, certificate_subject_restriction,
-    default_class, default_toleration_seconds, namespace_lifecycle, node_restriction, pod_security, priority,
-    runtime_class, service_account, taint_nodes_by_condition,
+    Plugin, always, certificate_approval, certificate_signing, certificate_subject_restriction, claim_resize,
+    default_class, default_toleration_seconds, limit_ranger, namespace_lifecycle, node_restriction,
+    pod_security, priority, resource_quota, runtime_class, service_account, storage_protection,
+    taint_nodes_by_condition,
 };
 
 /// What this server knows of a plugin.
@@ -27,8 +28,7 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("NamespaceLifecycle", ON, Here(|| Box::new(namespace_lifecycle::NamespaceLifecycle))),
     ("NamespaceExists", OFF, Unsupported),
     ("LimitPodHardAntiAffinityTopology", OFF, Unsupported),
-    // LimitRange
-    ("LimitRanger", ON, Idle),
+    ("LimitRanger", ON, Here(|| Box::new(limit_ranger::LimitRanger))),
     ("ServiceAccount", ON, Here(|| Box::new(service_account::ServiceAccountPlugin))),
     ("NodeRestriction", OFF, Here(|| Box::new(node_restriction::NodeRestriction))),
     ("TaintNodesByCondition", ON, Here(|| Box::new(taint_nodes_by_condition::TaintNodesByCondition))),
@@ -46,12 +46,16 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("EventRateLimit", OFF, Unsupported),
     ("ExtendedResourceToleration", OFF, Unsupported),
     ("DefaultStorageClass", ON, Here(|| Box::new(default_class::DefaultStorageClass))),
-    // The controllers that would take the finalizers off again are not there.
-    ("StorageObjectInUseProtection", ON, Idle),
+    // On by default upstream. The controllers that take the finalizers off again are not there.
+    (
+        "StorageObjectInUseProtection",
+        OFF,
+        Here(|| Box::new(storage_protection::StorageObjectInUseProtection)),
+    ),
     // PodGroup, which is alpha
     ("PodGroupProtection", ON, Idle),
     ("OwnerReferencesPermissionEnforcement", OFF, Unsupported),
-    ("PersistentVolumeClaimResize", ON, Idle),
+    ("PersistentVolumeClaimResize", ON, Here(|| Box::new(claim_resize::PersistentVolumeClaimResize))),
     ("RuntimeClass", ON, Here(|| Box::new(runtime_class::RuntimeClass))),
     ("CertificateApproval", ON, Here(|| Box::new(certificate_approval::CertificateApproval))),
     ("CertificateSigning", ON, Here(|| Box::new(certificate_signing::CertificateSigning))),
@@ -75,8 +79,7 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("MutatingAdmissionWebhook", ON, Idle),
     ("ValidatingAdmissionPolicy", ON, Idle),
     ("ValidatingAdmissionWebhook", ON, Idle),
-    // ResourceQuota
-    ("ResourceQuota", ON, Idle),
+    (resource_quota::NAME, ON, Here(|| Box::new(resource_quota::ResourceQuota))),
     ("AlwaysDeny", OFF, Here(|| Box::new(always::AlwaysDeny))),
 ];
 

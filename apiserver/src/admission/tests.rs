@@ -10,7 +10,10 @@ use api_types::authentication::v1::{BoundObjectReference, TokenRequest};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::coordination::v1::Lease;
 use api_types::core::v1::{Container, Namespace, Node, Pod, PreemptionPolicy, Taint};
-use api_types::core::v1::{PersistentVolumeClaim, TaintEffect, Toleration, TolerationOperator};
+use api_types::core::v1::{
+    LimitRange, LimitRangeItem, LimitType, PersistentVolumeClaim, ResourceList, TaintEffect, Toleration,
+    TolerationOperator,
+};
 use api_types::meta::v1::OwnerReference;
 use api_types::networking::v1::Ingress;
 use api_types::node::v1::{Overhead, RuntimeClass, Scheduling};
@@ -518,7 +521,11 @@ async fn an_ingress_gets_the_newest_default_class() {
     let cluster = cluster();
     let class = |name: &str, is_default: bool, created: i64| {
         let created = jiff::Timestamp::from_second(created).ok();
-        cluster.views.ingress_classes.put("", name, DefaultClassView { is_default, created });
+        cluster.views.ingress_classes.put(
+            "",
+            name,
+            DefaultClassView { is_default, created, expandable: false },
+        );
     };
     let mut ingress = Ingress::default();
     ingress.metadata.namespace = "web".into();
@@ -594,7 +601,11 @@ async fn a_pod_gets_what_its_runtime_class_says() {
 #[tokio::test]
 async fn a_claim_gets_the_default_storage_class() {
     let cluster = cluster();
-    cluster.views.storage_classes.put("", "fast", DefaultClassView { is_default: true, created: None });
+    cluster.views.storage_classes.put(
+        "",
+        "fast",
+        DefaultClassView { is_default: true, ..Default::default() },
+    );
     let mut claim = PersistentVolumeClaim::default();
     claim.metadata.namespace = "web".into();
     claim.metadata.name = "a".into();
@@ -605,4 +616,112 @@ async fn a_claim_gets_the_default_storage_class() {
     own.spec.storage_class_name = Some(String::new());
     cluster.write(Operation::Create, "persistentvolumeclaims", &mut own, None).await.unwrap();
     assert_eq!(own.spec.storage_class_name.as_deref(), Some(""), "none is an answer, too");
+}
+
+fn amounts(items: &[(&str, &str)]) -> ResourceList {
+    items.iter().map(|(name, text)| ((*name).to_owned(), text.parse().expect("an amount"))).collect()
+}
+
+fn limited(item: LimitRangeItem) -> Cluster {
+    let cluster = cluster();
+    let mut range = LimitRange::default();
+    range.spec.limits = vec![item];
+    cluster.views.limit_ranges.put("web", "bounds", range);
+    cluster
+}
+
+#[tokio::test]
+async fn containers_get_limits_and_keep_to_them() {
+    let cluster = limited(LimitRangeItem {
+        type_: LimitType::Container,
+        default: amounts(&[("cpu", "500m")]),
+        default_request: amounts(&[("cpu", "100m")]),
+        max: amounts(&[("cpu", "1")]),
+        max_limit_request_ratio: amounts(&[("cpu", "5")]),
+        ..LimitRangeItem::default()
+    });
+    let mut own = pod("p", "web");
+    cluster.create("pods", &mut own).await.expect("within bounds");
+    let resources = &own.spec.containers[0].resources;
+    assert_eq!(
+        (&resources.requests, &resources.limits),
+        (&amounts(&[("cpu", "100m")]), &amounts(&[("cpu", "500m")]))
+    );
+    assert_eq!(
+        own.metadata.annotations["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container a; cpu limit for container a"
+    );
+    let mut own = pod("p", "web");
+    own.spec.containers[0].resources.limits = amounts(&[("cpu", "2")]);
+    assert_eq!(
+        cluster.create("pods", &mut own).await,
+        refused(
+            "pods \"p\" is forbidden: [maximum cpu usage per Container is 1, but limit is 2, cpu max limit to request ratio per Container is 5, but provided ratio is 20.000000]"
+        )
+    );
+    let mut elsewhere = pod("p", "other");
+    elsewhere.spec.service_account_name = "default".into();
+    cluster.views.namespaces.put("", "other", NamespaceView::default());
+    cluster.views.service_accounts.put("other", "default", ServiceAccountView::default());
+    cluster.create("pods", &mut elsewhere).await.expect("nothing bounds it");
+    assert!(elsewhere.spec.containers[0].resources.limits.is_empty());
+}
+
+#[tokio::test]
+async fn claims_keep_to_bounds_and_grow_where_they_may() {
+    let cluster = limited(LimitRangeItem {
+        type_: LimitType::PersistentVolumeClaim,
+        min: amounts(&[("storage", "2Gi")]),
+        ..LimitRangeItem::default()
+    });
+    let claim = |size| {
+        let mut own = PersistentVolumeClaim::default();
+        own.metadata.namespace = "web".into();
+        own.metadata.name = "data".into();
+        own.spec.storage_class_name = Some("slow".into());
+        own.spec.resources.requests = amounts(&[("storage", size)]);
+        own
+    };
+    assert_eq!(
+        cluster.create("persistentvolumeclaims", &mut claim("1Gi")).await,
+        refused(
+            "persistentvolumeclaims \"data\" is forbidden: minimum storage usage per PersistentVolumeClaim is 2Gi, but request is 1Gi"
+        )
+    );
+    let grow = async |phase: &str| {
+        let (mut new, mut old) = (claim("3Gi"), claim("2Gi"));
+        old.status.phase = phase.into();
+        new.status.phase = phase.into();
+        cluster.write(Operation::Update, "persistentvolumeclaims", &mut new, Some(&old)).await
+    };
+    assert_eq!(
+        grow("Pending").await,
+        refused(
+            "persistentvolumeclaims \"data\" is forbidden: Only bound persistent volume claims can be expanded"
+        )
+    );
+    assert_eq!(
+        grow("Bound").await,
+        refused(
+            "persistentvolumeclaims \"data\" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"
+        )
+    );
+    cluster.views.storage_classes.put(
+        "",
+        "slow",
+        DefaultClassView { expandable: true, ..Default::default() },
+    );
+    assert_eq!(grow("Bound").await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn storage_is_kept_while_it_is_in_use() {
+    let plugins = chosen(&["StorageObjectInUseProtection".to_owned()], &[]).expect("a plugin");
+    let Cluster { views, fresh, user, info, .. } = cluster();
+    let chain = Chain::new(plugins, views.clone(), fresh.clone(), Arc::new(Signers("")), System::shared());
+    let cluster = Cluster { chain, views, fresh, user, info };
+    let mut claim = PersistentVolumeClaim::default();
+    claim.metadata.namespace = "web".into();
+    cluster.create("persistentvolumeclaims", &mut claim).await.expect("a claim");
+    assert_eq!(claim.metadata.finalizers, ["kubernetes.io/pvc-protection"]);
 }

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::admit::{self, Operation, Write};
 use super::manage::{self, Manager};
-use super::{OBJECT, collection, decode, names, relative_key, store_error, stored_bytes, written_entry};
+use super::{
+    OBJECT, collection, decode, names, quota, relative_key, store_error, stored_bytes, written_entry,
+};
 use crate::answer::{Answer, Served};
 use crate::authz;
 use crate::call::{Call, Target};
@@ -167,7 +169,9 @@ async fn attempt_create(
     for _ in 0..RACE_ATTEMPTS {
         let mut object = object.clone_boxed();
         let companions = kinds::companions(server, None, Some(&mut *object), write.dry_run).await?;
-        admit::validate(server, Write { name: &name, ..write }, Some(&*object), None).await?;
+        let write = Write { name: &name, ..write };
+        admit::validate(server, write, Some(&*object), None).await?;
+        let charge = quota::charge(server, write, &*object, None).await?;
         if write.dry_run {
             if collection.get(&relative).is_some() {
                 return Err(already_exists(row.kind.into(), &name, collection.get(&relative).as_deref()));
@@ -179,9 +183,10 @@ async fn attempt_create(
             Some(ttl) => collection.kv.lease(ttl).await.map_err(|e| store_error(row, "create", e))?,
             None => 0,
         };
-        let raced = !companions.is_empty();
+        let raced = !companions.is_empty() || !charge.ops.is_empty();
         let mut ops = vec![Op::put(&key, stored_bytes(served, &mut *object)?, 0).with_lease(lease)];
         ops.extend(companions);
+        ops.extend(charge.ops.iter().cloned());
         match collection.kv.commit(ops).await.map_err(|e| store_error(row, "create", e))? {
             Guarded::Done(revision) => {
                 let entry = written_entry(served, relative, &mut *object, revision)?;

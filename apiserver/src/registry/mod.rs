@@ -13,6 +13,7 @@ pub mod list;
 pub mod manage;
 pub mod names;
 pub mod patch;
+pub mod quota;
 pub mod update;
 pub mod watch;
 

@@ -10,6 +10,7 @@ use api_types::value::Time;
 
 use super::admit::{self, Operation, Write};
 use super::manage::{self, Manager};
+use super::quota::{self, Charge};
 use super::{
     Aspect, collection, create, decode, entry_of, fresh, relative_key, store_error, stored_bytes,
     written_entry,
@@ -215,6 +216,10 @@ async fn attempt(
     } else {
         Vec::new()
     };
+    let charge = match aspect.internal {
+        true => Charge::default(),
+        false => quota::charge(server, write, &*new, Some(&*old)).await?,
+    };
     if dry_run {
         return Ok(Outcome::Done(written_entry(served, relative, &mut *new, old_entry.revision)?));
     }
@@ -231,6 +236,7 @@ async fn attempt(
     };
     let mut ops = vec![Op::put(&key, value, old_entry.revision).with_lease(lease)];
     ops.extend(companions);
+    ops.extend(charge.ops.iter().cloned());
     match collection.kv.commit(ops).await.map_err(|e| store_error(row, "update", e))? {
         Guarded::Done(revision) => Ok(Outcome::Done(written_entry(served, relative, &mut *new, revision)?)),
         Guarded::Lost(present) => lost(collection, present),

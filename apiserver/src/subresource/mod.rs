@@ -3,6 +3,7 @@
 mod aspects;
 mod binding;
 mod connect;
+mod disruption;
 mod eviction;
 mod scale;
 mod token;

@@ -5,7 +5,7 @@ use crate::storage::cache::Collection;
 use crate::storage::log::Batch;
 use crate::storage::{Entry, Kv, Storage};
 use api_types::Resource;
-use api_types::core::v1::{Namespace, Node, Pod, Secret, ServiceAccount};
+use api_types::core::v1::{LimitRange, Namespace, Node, Pod, Secret, ServiceAccount};
 use api_types::networking::v1::IngressClass;
 use api_types::node::v1::RuntimeClass;
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -117,6 +117,7 @@ impl Feed {
         follow(storage.of::<IngressClass>(), into::<IngressClass, _>(views, |v| &v.ingress_classes));
         follow(storage.of::<StorageClass>(), into::<StorageClass, _>(views, |v| &v.storage_classes));
         follow(storage.of::<RuntimeClass>(), into::<RuntimeClass, _>(views, |v| &v.runtime_classes));
+        follow(storage.of::<LimitRange>(), into::<LimitRange, _>(views, |v| &v.limit_ranges));
         follow(storage.of::<Pod>(), Box::new(IntoPods(views.clone())));
         Arc::new(feed)
     }

@@ -20,6 +20,7 @@ pub use project::{
 };
 
 use crate::authz::rbac::Policy;
+use api_types::core::v1::LimitRange;
 use api_types::node::v1::RuntimeClass;
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub struct Views {
     pub ingress_classes: Lister<DefaultClassView>,
     pub storage_classes: Lister<DefaultClassView>,
     pub runtime_classes: Lister<RuntimeClass>,
+    pub limit_ranges: Lister<LimitRange>,
 }
 
 /// Lets the views reach the state that the store has now.

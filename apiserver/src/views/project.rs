@@ -107,17 +107,27 @@ impl From<PriorityClass> for PriorityClassView {
 pub struct DefaultClassView {
     pub is_default: bool,
     pub created: Option<Timestamp>,
+    /// Whether claims of the class may grow.
+    pub expandable: bool,
 }
 
 impl From<IngressClass> for DefaultClassView {
     fn from(class: IngressClass) -> Self {
-        Self { is_default: class.is_default(), created: class.metadata.creation_timestamp.map(|at| at.0) }
+        Self {
+            is_default: class.is_default(),
+            created: class.metadata.creation_timestamp.map(|at| at.0),
+            expandable: false,
+        }
     }
 }
 
 impl From<StorageClass> for DefaultClassView {
     fn from(class: StorageClass) -> Self {
-        Self { is_default: class.is_default(), created: class.metadata.creation_timestamp.map(|at| at.0) }
+        Self {
+            is_default: class.is_default(),
+            created: class.metadata.creation_timestamp.map(|at| at.0),
+            expandable: class.allow_volume_expansion == Some(true),
+        }
     }
 }
 

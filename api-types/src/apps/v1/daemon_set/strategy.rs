@@ -8,6 +8,21 @@ use crate::core::v1::pod::warnings::template as template_warnings;
 use crate::field::{Errors, Path};
 use crate::kind::{Column, Strategy, set_generation};
 
+// COMPAT: a field of the first versions, which counts changes of the template, lives on as an
+// annotation of every DaemonSet.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+impl DaemonSet {
+    fn template_generation(&self) -> i64 {
+        let annotation = self.metadata.annotations.get(TEMPLATE_GENERATION);
+        annotation.and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    fn set_template_generation(&mut self, generation: i64) {
+        self.metadata.annotations.insert(TEMPLATE_GENERATION.to_owned(), generation.to_string());
+    }
+}
+
 impl Strategy for DaemonSet {
     fn set_defaults(&mut self) {
         let spec = &mut self.spec;
@@ -26,18 +41,22 @@ impl Strategy for DaemonSet {
     fn prepare_for_create(&mut self) {
         self.status = DaemonSetStatus::default();
         self.metadata.generation = 1;
+        self.set_template_generation(self.template_generation().max(1));
         drop_disabled(&mut self.spec.template.spec);
     }
 
     fn prepare_for_update(&mut self, old: &Self) {
         self.status = old.status.clone();
         drop_disabled(&mut self.spec.template.spec);
+        let changed = self.spec.template != old.spec.template;
+        self.set_template_generation(old.template_generation() + i64::from(changed));
         set_generation(&mut self.metadata, &old.metadata, self.spec != old.spec);
     }
 
     fn prepare_for_status_update(&mut self, old: &Self) {
         self.spec = old.spec.clone();
         self.metadata.generation = old.metadata.generation;
+        self.set_template_generation(old.template_generation());
     }
 
     fn validate(&self, errors: &mut Errors) {

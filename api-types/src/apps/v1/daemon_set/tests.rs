@@ -83,3 +83,20 @@ fn the_selector_stays_and_collisions_only_grow() {
         "[status.numberReady: Invalid value: -1: must be greater than or equal to 0, status.collisionCount: Invalid value: 1: cannot be decremented]"
     );
 }
+
+#[test]
+fn changes_of_the_template_are_counted_in_an_annotation() {
+    let mut old = set(|_| {});
+    old.prepare_for_create();
+    let counted =
+        |set: &DaemonSet| set.metadata.annotations["deprecated.daemonset.template.generation"].clone();
+    assert_eq!(counted(&old), "1");
+    let mut new = old.clone();
+    new.metadata.annotations.clear();
+    new.spec.min_ready_seconds = 5;
+    new.prepare_for_update(&old);
+    assert_eq!(counted(&new), "1");
+    new.spec.template.spec.containers[0].image = "agent:2".into();
+    new.prepare_for_update(&old);
+    assert_eq!(counted(&new), "2");
+}

@@ -50,6 +50,49 @@ pub fn of_containers(spec: &PodSpec, part: fn(&ResourceRequirements) -> &Resourc
     running
 }
 
+/// Which side of a container's resources is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodResources {
+    Requests,
+    Limits,
+}
+
+/// What a pod as a whole asks for or may use: its containers together, or what is said of the pod
+/// itself, and its overhead.
+pub fn of_pod(spec: &PodSpec, side: PodResources) -> ResourceList {
+    let mut total = of_workload(spec, side);
+    for (name, amount) in &spec.overhead {
+        match side {
+            PodResources::Requests => *total.entry(name.clone()).or_default() += *amount,
+            // Where nothing is limited, overhead limits nothing.
+            PodResources::Limits => {
+                if let Some(limit) = total.get_mut(name).filter(|limit| !limit.is_zero()) {
+                    *limit += *amount;
+                }
+            }
+        }
+    }
+    total
+}
+
+/// As `of_pod`, without overhead.
+pub fn of_workload(spec: &PodSpec, side: PodResources) -> ResourceList {
+    let part: fn(&ResourceRequirements) -> &ResourceList = match side {
+        PodResources::Requests => |r| &r.requests,
+        PodResources::Limits => |r| &r.limits,
+    };
+    let mut total = of_containers(spec, part);
+    if let Some(own) = &spec.resources {
+        total.extend(part(own).iter().filter(|(name, _)| is_pod_level(name)).map(|(n, a)| (n.clone(), *a)));
+    }
+    total
+}
+
+/// Whether a pod neither asks for nor limits anything that counts.
+pub fn is_best_effort(spec: &PodSpec) -> bool {
+    qos_class(spec) == PodQOSClass::BestEffort
+}
+
 pub(super) fn is_huge_page(name: &str) -> bool {
     name.starts_with(resource::HUGE_PAGES_PREFIX)
 }

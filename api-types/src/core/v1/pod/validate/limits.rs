@@ -125,7 +125,7 @@ pub(crate) fn is_native(name: &str) -> bool {
 }
 
 /// A resource of a device plugin, such as `example.com/gpu`.
-fn is_extended(name: &str) -> bool {
+pub(crate) fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::qualified_name(&format!("requests.{name}")).is_empty()

@@ -19,7 +19,9 @@ mod update;
 pub(crate) mod volume;
 
 pub(crate) use affinity::node_selector;
-pub(crate) use limits::{container_resource, is_native, may_overcommit, overhead, quantity, resource_name};
+pub(crate) use limits::{
+    container_resource, is_extended, is_native, may_overcommit, overhead, quantity, resource_name,
+};
 pub(crate) use probe::port as port_number_or_name;
 pub(super) use status::status_update;
 pub(crate) use toleration::{taint_effect, tolerations};
