@@ -497,7 +497,7 @@ fn flags_choose_among_known_plugins() {
     let default = count(&[], &[]).unwrap();
     assert_eq!(count(&["NodeRestriction"], &[]), Ok(default + 1));
     assert_eq!(count(&["Priority"], &[]), Ok(default));
-    assert_eq!(count(&[], &["Priority", "ResourceQuota"]), Ok(default - 1));
+    assert_eq!(count(&[], &["Priority", "ResourceQuota"]), Ok(default - 2));
     for (enable, disable, text) in [
         (vec!["Nodes"], vec![], r#"enable-admission-plugins plugin "Nodes" is unknown"#),
         (vec![], vec!["X"], r#"disable-admission-plugins plugin "X" is unknown"#),
