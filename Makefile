@@ -112,6 +112,10 @@ test-cluster: ## Run the tests that need a running cluster
 	$(TEST_FORGE) cluster purge --dir $(TEST_DIR) || status=1; \
 	exit $$status
 
+.PHONY: bench-store
+bench-store: toolchain ## Measure kvstore beside etcd (BENCH_FLAGS="--small 100000" …; --help says more)
+	$(CARGO) bench --locked --package kvstore --bench store -- $(BENCH_FLAGS)
+
 .PHONY: verify
 verify: toolchain ## Check format, lints, dependencies and structure; writes nothing
 	$(CARGO) fmt --all --check

@@ -107,6 +107,7 @@ impl DataDir {
             return Err(DataDirError::Etcd(path.to_owned()));
         }
         make_private(&member)?;
+        sync_names(path)?;
         let lock = lock(&member)?;
         let identity = identity(&member.join("identity"), new)?;
         let wal = wal.unwrap_or_else(|| member.join("wal"));
@@ -163,6 +164,22 @@ fn make_private(path: &Path) -> Result<(), DataDirError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(path).map_err(|source| DataDirError::Io { step: "create", path: path.to_owned(), source })
+}
+
+/// Makes the names on the way to the member's folder survive a crash of the machine.
+fn sync_names(path: &Path) -> Result<(), DataDirError> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for folder in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        match synced {
+            // A parent that we may not read was there before us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => {
+                other.map_err(|source| DataDirError::Io { step: "sync", path: folder.to_owned(), source })?
+            }
+        }
+    }
+    Ok(())
 }
 
 fn lock(member: &Path) -> Result<File, DataDirError> {

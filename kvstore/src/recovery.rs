@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! log entries:   purged ] ………………… [ last
-//! snapshot:        ……………… ]                   reaches at least to where the log begins
-//! state:               ……………… ]               reaches at least there too, and not beyond the end of log or snapshot
+//! snapshot:        ……………… ]                   this or the state reaches to where the log begins
+//! state:               ……………… ]               never reaches beyond both the log's end and the snapshot
 //! ```
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::raft::codec::AppliedRecord;
 use crate::raft::log::LogStore;
 use crate::raft::{LogId, Shared};
 use crate::snapshot::{SnapshotFolder, SnapshotHeader};
-use crate::state::StateStore;
+use crate::state::{self, StateStore};
 
 /// Where things are, for messages.
 pub struct Places<'a> {
@@ -38,10 +38,11 @@ pub fn recover(
         failed => {
             let error = failed.ok().and_then(Result::err).map(|error| error.to_string());
             tracing::warn!(error, "the state does not load: rebuilding it from snapshot and log");
-            state.clear()?;
+            state::reset(state.as_ref())?;
             load()?
         }
     };
+    shared.follow(log.durable());
     let applied = shared.machine.lock().applied;
     let last = log.last_log_id();
     let snapshot = snapshots.current()?.and_then(|(header, _)| applied_by(&header));

@@ -106,11 +106,13 @@ fn last_record(segment: &std::path::Path) -> u64 {
 async fn a_torn_tail_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let segment = prepared(folder.path(), false).await;
-    // A write that was under way: a header that promises more than is there.
+    // A write that was under way: a header that promises more than the sectors that were written.
     let bytes = std::fs::read(&segment).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    let end = end.next_multiple_of(8) as u64;
-    let torn = [&0x5245_434f_u32.to_le_bytes()[..], &500_u32.to_le_bytes()[..], &[7; 100][..]].concat();
+    let end = end.next_multiple_of(8);
+    let mut torn = [0x5245_434f_u32.to_le_bytes(), 5000_u32.to_le_bytes()].concat();
+    torn.resize((end + 520).next_multiple_of(512) - end, 7);
+    let end = end as u64;
     let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
     file.write_all_at(&torn, end).unwrap();
     let (count, log) = keys(folder.path()).await;

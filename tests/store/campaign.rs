@@ -22,6 +22,7 @@ use crate::recorder::{Connection, Recorder};
 use crate::traffic::{self, Shared};
 use crate::validators;
 use crate::watching::watch;
+use crate::wires::{Wires, on_loopback};
 
 /// Until watches and leases must have come to their end after the last fault.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -35,6 +36,8 @@ pub struct Campaign {
     pub flags: Vec<&'static str>,
     /// Where data directories are made; a temporary folder when `None`.
     pub folder: Option<PathBuf>,
+    /// What members are joined by, if they are to be parted.
+    pub wires: Option<Wires>,
 }
 
 /// What happened in a run that violated nothing.
@@ -61,6 +64,7 @@ impl Campaign {
             // Small snapshots and often, so that faults meet them as well.
             flags: vec!["--snapshot-count=500"],
             folder: None,
+            wires: None,
         }
     }
 
@@ -78,10 +82,12 @@ impl Campaign {
 
     async fn run_in(self, folder: &std::path::Path) -> Result<Report> {
         let (program, ours) = server()?;
-        let mut members = Vec::new();
-        for n in 0..self.members {
-            members.push(Member::new(&program, folder, &format!("m{n}"), &self.flags)?);
-        }
+        let places = match &self.wires {
+            Some(wires) => wires.places(),
+            None => on_loopback(self.members)?,
+        };
+        let member = |n| Member::new(&program, folder, &places, n, &self.flags);
+        let mut members: Vec<Member> = (0..places.len()).map(member).collect();
         for member in &mut members {
             member.start()?;
         }
@@ -114,7 +120,7 @@ impl Campaign {
         let mut nemesis = Nemesis::new(self.faults.clone(), Rng::with_seed(self.seed), ours);
         let deadline = Instant::now() + Duration::from_secs(self.seconds);
         while Instant::now() < deadline {
-            nemesis.strike(&mut members).await?;
+            nemesis.strike(&mut members, self.wires.as_ref()).await?;
         }
         shared.stop.store(true, Ordering::Relaxed);
         for client in clients {
@@ -139,7 +145,7 @@ impl Campaign {
 }
 
 /// What is watched: everything, from the start; a range; one key without its puts; in small fragments.
-fn watches() -> Vec<pb::WatchCreateRequest> {
+pub fn watches() -> Vec<pb::WatchCreateRequest> {
     let from_start = pb::WatchCreateRequest { start_revision: 2, prev_kv: true, ..Default::default() };
     let range = |key: &'static str, end: &'static str| pb::WatchCreateRequest {
         key: key.into(),

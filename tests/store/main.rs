@@ -1,5 +1,5 @@
 //! What etcd guarantees, held against kvstore: a reference model, a validator for each guarantee, real
-//! processes with a nemesis.
+//! processes with a nemesis, and a deterministic simulation.
 //!
 //! ```text
 //! traffic + watching -> recorder -> history -> validators (with the model)
@@ -13,13 +13,16 @@ mod members;
 mod model;
 mod nemesis;
 mod recorder;
+mod simulation;
 mod traffic;
 mod validators;
 mod watching;
+mod wires;
 
 use anyhow::Result;
 use campaign::Campaign;
-use nemesis::Fault;
+use nemesis::{Fault, SmallDisk};
+use wires::Wires;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guarantees_hold_while_a_member_is_killed_and_paused() -> Result<()> {
@@ -28,5 +31,33 @@ async fn guarantees_hold_while_a_member_is_killed_and_paused() -> Result<()> {
     let faults: usize = report.faults.values().sum();
     let little = report.answered < 100 || report.revisions < 50 || faults < 2;
     anyhow::ensure!(!little, "hardly anything was done: {report:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guarantees_hold_while_the_disk_fills_up() -> Result<()> {
+    let Some(disk) = SmallDisk::mounted(400)? else { return Ok(()) };
+    let mut campaign = Campaign::new(vec![Fault::FillDisk, Fault::FillDisk, Fault::Kill]);
+    campaign.folder = Some(disk.path().to_owned());
+    let report = campaign.run().await?;
+    anyhow::ensure!(report.refused > 0 && report.revisions > 50, "hardly anything was done: {report:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guarantees_hold_while_members_are_killed_and_parted() -> Result<()> {
+    let Some(wires) = Wires::laid(3)? else { return Ok(()) };
+    let mut campaign = Campaign::new(vec![
+        Fault::Part,
+        Fault::Part,
+        Fault::Kill,
+        Fault::Pause,
+        Fault::Restart,
+        Fault::KillMachine,
+    ]);
+    campaign.wires = Some(wires);
+    let report = campaign.run().await?;
+    let faults: usize = report.faults.values().sum();
+    anyhow::ensure!(report.revisions > 50 && faults > 1, "hardly anything was done: {report:?}");
     Ok(())
 }

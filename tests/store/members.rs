@@ -4,7 +4,6 @@
 //! `/usr/bin/etcd`: it takes the same flags, and what is tested is what etcd promises.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use etcd_protocol::etcdserverpb as pb;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::wires::Place;
 
 /// How long a member may take to answer after its start.
 const START: Duration = Duration::from_secs(60);
@@ -38,40 +39,51 @@ pub struct Member {
     pub data: PathBuf,
     log: PathBuf,
     pub client: String,
+    namespace: Option<String>,
     flags: Vec<String>,
     process: Option<Child>,
 }
 
 impl Member {
-    /// A member that is not started yet. Its data and its log go into `folder`.
-    pub fn new(program: &Path, folder: &Path, name: &str, flags: &[&str]) -> Result<Self> {
-        let (client, peer) = (free_port()?, free_port()?);
-        let address = |port| format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
-        let data = folder.join(name);
+    /// The n-th of the members in these places; not started yet. Its data and its log go into `folder`.
+    pub fn new(program: &Path, folder: &Path, places: &[Place], n: usize, flags: &[&str]) -> Self {
+        let (name, place) = (format!("m{n}"), &places[n]);
+        let data = folder.join(&name);
+        let members = places.iter().enumerate().map(|(n, place)| format!("m{n}={}", place.peer));
         let mut words = vec![
             format!("--name={name}"),
             format!("--data-dir={}", data.display()),
-            format!("--listen-client-urls={}", address(client)),
-            format!("--advertise-client-urls={}", address(client)),
-            format!("--listen-peer-urls={}", address(peer)),
-            format!("--initial-advertise-peer-urls={}", address(peer)),
-            format!("--initial-cluster={name}={}", address(peer)),
+            format!("--listen-client-urls={}", place.client),
+            format!("--advertise-client-urls={}", place.client),
+            format!("--listen-peer-urls={}", place.peer),
+            format!("--initial-advertise-peer-urls={}", place.peer),
+            format!("--initial-cluster={}", members.collect::<Vec<_>>().join(",")),
         ];
         words.extend(flags.iter().map(|flag| flag.to_string()));
-        Ok(Self {
-            name: name.to_owned(),
+        Self {
+            log: folder.join(format!("{name}.log")),
+            name,
             program: program.to_owned(),
             data,
-            log: folder.join(format!("{name}.log")),
-            client: address(client),
+            client: place.client.clone(),
+            namespace: place.namespace.clone(),
             flags: words,
             process: None,
-        })
+        }
     }
 
     pub fn start(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let process = Command::new(&self.program)
+        let mut command = match &self.namespace {
+            // It becomes the program: signals reach that.
+            Some(namespace) => {
+                let mut enter = Command::new("nsenter");
+                enter.arg(format!("--net=/run/netns/{namespace}")).arg(&self.program);
+                enter
+            }
+            None => Command::new(&self.program),
+        };
+        let process = command
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -107,6 +119,11 @@ impl Member {
             Some(process) => process.try_wait()?,
             None => None,
         })
+    }
+
+    /// Where its data directory and its log are.
+    pub fn folder(&self) -> &Path {
+        self.data.parent().unwrap_or(&self.data)
     }
 
     pub fn last_words(&self) -> String {
@@ -168,8 +185,4 @@ impl Drop for Member {
         // A paused process ends by this as well.
         self.kill().ok();
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

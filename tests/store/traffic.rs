@@ -108,6 +108,12 @@ impl Dice {
         })
     }
 
+    /// Hangs a key on a lease.
+    pub fn leased(&mut self, lease: i64) -> Request {
+        let key = key(self.rng.usize(..KEYS));
+        Request::Put(pb::PutRequest { key, value: self.value(), lease, ..Default::default() })
+    }
+
     /// Takes note of what an answer says about revisions.
     pub fn learn(&mut self, outcome: &Outcome) {
         let Outcome::Answered { revision, answer, .. } = outcome else { return };

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
@@ -17,6 +17,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{AsyncRuntime as _, EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
+use prost::Message;
 use tokio::sync::{Notify, watch};
 
 use super::codec::AppliedRecord;
@@ -77,6 +78,8 @@ pub struct Shared {
     pub snapshot_due: Notify,
     /// Revision up to which the sweep is done.
     pub swept: watch::Sender<i64>,
+    /// The log that is applied: the index after the last entry that is on this member's own disk.
+    durable: OnceLock<watch::Receiver<u64>>,
 }
 
 impl Shared {
@@ -112,9 +115,24 @@ impl Shared {
             snapshot_count,
             snapshot_due: Notify::new(),
             swept: watch::Sender::new(0),
+            durable: OnceLock::new(),
         });
         shared.adopt(machine);
         Ok(shared)
+    }
+
+    /// Applies no entry before the log has it on disk. A majority may have agreed on an entry while this
+    /// member still writes it: a state that is ahead of its log could not be told from a log that has
+    /// lost something.
+    pub fn follow(&self, durable: watch::Receiver<u64>) {
+        // Set once, by whoever opens log and state.
+        self.durable.set(durable).ok();
+    }
+
+    async fn durable(&self, index: u64) -> io::Result<()> {
+        let Some(durable) = self.durable.get() else { return Ok(()) };
+        let reached = durable.clone().wait_for(|next| *next > index).await.map(drop);
+        reached.map_err(|_| io::Error::other("the log is not written any more"))
     }
 
     /// Makes a loaded state the current one.
@@ -300,8 +318,17 @@ impl Shared {
                 ControlFlow::Continue(())
             })?;
         }
+        let applied = AppliedRecord::new(machine.applied, &machine.membership);
+        // A write of the state failed, and the end is near: what memory has must not pass for what is
+        // stored, or entries would be purged that are in neither.
+        let key = schema::meta(schema::APPLIED);
+        let stored = pairs.iter().find(|(stored, _)| *stored == key);
+        let stored = stored.and_then(|(_, record)| AppliedRecord::decode(record.clone()).ok());
+        if stored.map_or(machine.applied.is_some(), |stored| stored != applied) {
+            return Err(StateError::Broken(key));
+        }
         let header = SnapshotHeader {
-            applied: Some(AppliedRecord::new(machine.applied, &machine.membership)),
+            applied: Some(applied),
             cluster_id: self.cluster_id,
             revision: machine.keyspace.revision,
             writer: env!("CARGO_PKG_VERSION").to_owned(),
@@ -324,7 +351,7 @@ impl Shared {
     /// last: after a crash in between, the state counts for nothing and is made anew.
     fn install(&self, path: &std::path::Path) -> Result<(), SnapshotWriteError> {
         let state = self.reader.state();
-        state.clear()?;
+        crate::state::reset(state.as_ref())?;
         let mut reader = SnapshotReader::open(path)?;
         let mut batch = Batch::default();
         let mut bytes = 0;
@@ -488,7 +515,11 @@ impl RaftStateMachine<TypeConfig> for Applier {
     {
         let mut groups = entries.ready_chunks(GROUP_ENTRIES);
         while let Some(group) = groups.next().await {
-            self.apply_group(group.into_iter().collect::<Result<_, _>>()?)?;
+            let group: Vec<EntryResponder<TypeConfig>> = group.into_iter().collect::<Result<_, _>>()?;
+            if let Some((last, _)) = group.last() {
+                self.shared.durable(last.log_id().index).await?;
+            }
+            self.apply_group(group)?;
         }
         Ok(())
     }

@@ -37,8 +37,8 @@ pub struct MembershipRecord {
     #[prost(message, repeated, tag = "1")]
     pub configs: Vec<VotersRecord>,
     /// Members and how to reach them, learners too.
-    #[prost(map = "uint64, string", tag = "2")]
-    pub nodes: std::collections::HashMap<u64, String>,
+    #[prost(btree_map = "uint64, string", tag = "2")]
+    pub nodes: BTreeMap<u64, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

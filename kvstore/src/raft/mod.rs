@@ -27,6 +27,7 @@ pub mod runtime;
 pub mod standing;
 pub mod state_machine;
 mod waiting;
+mod watched;
 pub mod wire;
 
 use std::io;

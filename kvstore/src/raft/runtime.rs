@@ -1,5 +1,5 @@
 //! The runtime that openraft runs on: tokio, with dice and blocking work that a simulation can take
-//! over. There, all members run in one thread under a paused clock; with dice that are seeded and work
+//! over, and watch channels that repeat themselves. There, all members run in one thread under a paused clock; with dice that are seeded and work
 //! that is done on the spot, a run follows from its seed.
 
 use std::cell::Cell;
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use openraft::impls::TokioRuntime;
 use openraft::{AsyncRuntime, OptionalSend};
+
+use super::watched::Watched;
 
 thread_local! {
     static SIMULATED: Cell<bool> = const { Cell::new(false) };
@@ -39,7 +41,7 @@ impl AsyncRuntime for Runtime {
     type Timeout<R, T: Future<Output = R> + OptionalSend> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = Dice;
     type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
-    type Watch = <TokioRuntime as AsyncRuntime>::Watch;
+    type Watch = Watched;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
     type Mutex<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
 

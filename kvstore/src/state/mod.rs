@@ -61,6 +61,15 @@ impl Batch {
     }
 }
 
+/// Empties a store so that a crash in between leaves none that passes for a state: what says how far it
+/// reaches goes first.
+pub fn reset(state: &dyn StateStore) -> Result<(), StateError> {
+    let mut batch = Batch::default();
+    batch.delete(schema::meta(schema::APPLIED));
+    state.write(batch)?;
+    state.clear()
+}
+
 /// Called for each pair of a scan, ascending; may end it.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], Bytes) -> ControlFlow<()>;
 
@@ -74,7 +83,7 @@ pub trait StateStore: Send + Sync + 'static {
     /// Visits the pairs with `from <= key < to`, ascending. Sees writes made meanwhile or not.
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StateError>;
 
-    /// Removes everything.
+    /// Removes everything, in no order and not at once: see `reset`.
     fn clear(&self) -> Result<(), StateError>;
 
     /// Bytes taken on disk (in memory for a store without one).

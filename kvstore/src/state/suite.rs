@@ -103,3 +103,43 @@ fn a_reopened_store_has_what_was_synced() {
     let store = DiskState::open(folder.path()).unwrap();
     assert_eq!(store.get(b"long").unwrap().unwrap(), vec![7; 200_000]);
 }
+
+#[test]
+fn what_a_batch_replaces_leaves_nothing_behind() {
+    on_every_store(|store| {
+        // Long and short by turns, under one key and under its neighbours.
+        for round in 0..4_usize {
+            for key in ["a", "aa", "b"] {
+                let length = if (round + key.len()) % 2 == 0 { 200_000 } else { 3 };
+                put(store, key.as_bytes(), vec![round as u8; length]);
+            }
+        }
+        let lengths: Vec<_> = pairs(store, b"", b"\xff").iter().map(|(_, value)| value.len()).collect();
+        assert_eq!(lengths, [200_000, 3, 200_000]);
+        let mut batch = Batch::default();
+        ["a", "aa", "b"].into_iter().for_each(|key| batch.delete(key.into()));
+        store.write(batch).unwrap();
+        assert!(pairs(store, b"", b"\xff").is_empty());
+    });
+}
+
+#[test]
+fn a_crash_keeps_the_first_batches_and_a_failure_changes_nothing() {
+    let store = MemoryState::default();
+    put(&store, b"a", "1");
+    store.sync().unwrap();
+    put(&store, b"b", "2");
+    put(&store, b"a", "3");
+    let keys =
+        |store: &MemoryState| pairs(store, b"", b"\xff").into_iter().map(|(_, v)| v).collect::<Vec<_>>();
+    assert_eq!(keys(&store.after_crash(|_| 0)), ["1"]);
+    assert_eq!(keys(&store.after_crash(|batches| batches - 1)), ["1", "2"]);
+    assert_eq!(keys(&store.after_crash(|batches| batches)), ["3", "2"]);
+    store.fail_after(1);
+    put(&store, b"c", "4");
+    let mut batch = Batch::default();
+    batch.put(b"d".to_vec(), "5");
+    batch.delete(b"a".to_vec());
+    assert!(matches!(store.write(batch), Err(super::StateError::Write(_))));
+    assert_eq!(keys(&store), ["3", "2", "4"]);
+}

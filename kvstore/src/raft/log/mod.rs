@@ -22,7 +22,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use prost::Message;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::codec::EntryRecord;
 use super::{Entry, LogId, TypeConfig, Vote};
@@ -63,6 +63,8 @@ struct Inner {
 #[derive(Default)]
 pub struct Shared {
     inner: Mutex<Inner>,
+    /// As `Inner::synced`.
+    durable: watch::Sender<u64>,
 }
 
 /// The log as openraft uses it. Clones read the same log.
@@ -90,6 +92,8 @@ impl LogStore {
     ) -> Result<(Self, Writer), LogError> {
         let io = |step| move |source| LogError::Io { step, path: folder.to_owned(), source };
         disk.create_folder(folder).map_err(io("create"))?;
+        // The process before may have ended between giving a file its name and syncing that.
+        disk.sync_folder(folder).map_err(io("sync"))?;
         let hard =
             hard_state::load(disk.as_ref(), folder).map_err(io("read hard state in"))?.unwrap_or_default();
         let mut inner = Inner { last: hard.purged.map(LogId::from), hard, ..Inner::default() };
@@ -97,7 +101,7 @@ impl LogStore {
         let open = inner.segments.back().map(|last| last.file.clone()).zip(end);
         let next = after(inner.last);
         (inner.synced, inner.written) = (next, next);
-        let shared = Arc::new(Shared { inner: Mutex::new(inner) });
+        let shared = Arc::new(Shared { inner: Mutex::new(inner), durable: watch::Sender::new(next) });
         let (jobs, receiver) = mpsc::unbounded_channel();
         let writer = Writer::new(disk, folder, segment_bytes, shared.clone(), open, receiver);
         Ok((Self { shared, jobs }, writer))
@@ -106,6 +110,11 @@ impl LogStore {
     /// Bytes of the records in the log's files.
     pub fn bytes_on_disk(&self) -> u64 {
         self.shared.inner.lock().segments.iter().map(StoredSegment::end).sum()
+    }
+
+    /// The index after the last entry that is on disk, as it moves.
+    pub fn durable(&self) -> watch::Receiver<u64> {
+        self.shared.durable.subscribe()
     }
 
     /// Last entry that was dropped because a snapshot holds it.
@@ -148,6 +157,14 @@ fn read_segments(
     let names = disk.list(folder).map_err(io("read"))?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::first_index(name)).collect();
     firsts.sort_unstable();
+    let kept = after(inner.hard.purged.map(LogId::from));
+    // A purge that did not come to its end: what it was to remove need not even be whole.
+    while let [first, second, ..] = firsts[..]
+        && second <= kept
+    {
+        disk.remove(&folder.join(segment::file_name(first))).map_err(io("remove purged log segment"))?;
+        firsts.remove(0);
+    }
     let mut end = None;
     for (n, first) in firsts.iter().enumerate() {
         let path = folder.join(segment::file_name(*first));
@@ -169,7 +186,6 @@ fn read_segments(
         if contents.first != *first {
             return Err(damaged(format!("it is named {first:x} but begins at {:x}", contents.first)));
         }
-        let kept = after(inner.hard.purged.map(LogId::from));
         let expected = inner.segments.back().map(|last| last.first + last.positions.len() as u64);
         match expected {
             Some(expected) if *first != expected => {
@@ -179,6 +195,12 @@ fn read_segments(
                 return Err(damaged(format!("entries {kept} to {first} are missing before it")));
             }
             _ => {}
+        }
+        let next = *first + contents.positions.len() as u64;
+        if is_last && *first < kept && next < kept {
+            // The last one as well: the log goes on after a snapshot that reaches further.
+            disk.remove(&path).map_err(io("remove purged log segment"))?;
+            break;
         }
         let file = disk.open(&path).map_err(io("open log segment"))?;
         if is_last {
@@ -234,6 +256,7 @@ impl Shared {
     fn synced(&self) {
         let mut inner = self.inner.lock();
         inner.synced = inner.written;
+        self.durable.send_replace(inner.synced);
         while inner.cache_bytes > CACHE_BYTES
             && inner.cache.front().is_some_and(|oldest| oldest.log_id.index < inner.synced)
         {
@@ -257,6 +280,7 @@ impl Shared {
         let mut inner = self.inner.lock();
         inner.written = next;
         inner.synced = next;
+        self.durable.send_replace(next);
         let last = inner.segments.back_mut()?;
         last.positions.truncate(next.saturating_sub(last.first) as usize);
         Some((last.file.clone(), last.end()))

@@ -11,8 +11,10 @@
 //!
 //! `synced` is the length of the file that was known to be on disk when the record was written. It tells
 //! a torn tail from damage: where a record does not check out but a later one says that this part had
-//! been synced, acknowledged data is lost, and reading stops with an error. Else everything from there
-//! was never acknowledged, and is cut off.
+//! been synced, acknowledged data is lost, and reading stops with an error. So it does where every sector
+//! of the record was written (a disk writes whole sectors; those that it did not write are zero): then
+//! the write was not torn, and may have been acknowledged. Else everything from there was never
+//! acknowledged, and is cut off.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,8 @@ const FORMAT: u32 = 1;
 const RECORD_MAGIC: u32 = 0x5245_434f;
 pub const RECORD_HEADER: usize = 16;
 const ALIGN: usize = 8;
+/// What a disk writes whole or not at all, at least.
+const SECTOR: usize = 512;
 
 /// The log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -176,8 +180,38 @@ pub fn read(path: &Path, bytes: &Bytes, is_last: bool) -> Result<Contents, LogEr
         if synced_past(bytes, contents.end) {
             return Err(damaged(contents.end, "a record that had reached the disk does not check out"));
         }
+        if !is_torn(bytes, contents.end) {
+            return Err(damaged(contents.end, "a record does not check out although all of it was written"));
+        }
     }
     Ok(contents)
+}
+
+/// Whether a part of the record at `at` was never written.
+fn is_torn(bytes: &[u8], at: usize) -> bool {
+    let word = |n: usize| {
+        let word = bytes.get(at + 4 * n..at + 4 * n + 4);
+        word.map_or(0, |word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+    };
+    // Magic and length are in one sector.
+    let length = match word(0) {
+        0 => return true,
+        RECORD_MAGIC => word(1) as usize,
+        _ => return false,
+    };
+    let end = at.saturating_add(RECORD_HEADER).saturating_add(length);
+    if end > bytes.len() {
+        return true;
+    }
+    let mut start = at;
+    while start < end {
+        let next = (start + 1).next_multiple_of(SECTOR).min(end);
+        if bytes[start..next].iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        start = next;
+    }
+    false
 }
 
 /// Whether any intact record after `end` says that more than `end` had been synced.

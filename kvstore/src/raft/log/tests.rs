@@ -101,6 +101,23 @@ async fn purging_frees_whole_segments() {
     assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(entry(500, 0).log_id));
 }
 
+#[tokio::test]
+async fn a_purge_that_was_cut_short_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(&folder).unwrap();
+    append(&mut log, (0..100).map(|index| entry(index, 300_000)).collect()).await;
+    let paths: Vec<_> = log.shared.inner.lock().segments.iter().map(|s| s.path.clone()).collect();
+    let hard = HardState { purged: Some(LogIdRecord { term: 1, node: 1, index: 500 }), ..Default::default() };
+    drop(log);
+    // Noted that a snapshot holds everything up to 500, and no more than that.
+    hard_state::save(&OsDisk, folder.path(), &hard).unwrap();
+    let mut log = open(&folder).unwrap();
+    assert!(paths.iter().all(|path| !path.exists()));
+    append(&mut log, vec![entry(501, 1), entry(502, 1)]).await;
+    drop(log);
+    assert_eq!(indexes(&mut open(&folder).unwrap()).await, [501, 502]);
+}
+
 /// A segment with three records: the first synced before the second was written, the second not before
 /// the third.
 fn sample() -> (Vec<u8>, [usize; 4]) {
@@ -114,7 +131,7 @@ fn sample() -> (Vec<u8>, [usize; 4]) {
     for (n, start) in starts.iter_mut().enumerate().take(3) {
         *start = at;
         let mut record = Vec::new();
-        frame(&mut record, &EntryRecord::from(&entry(5 + n as u64, 100)).encode_to_vec(), synced as u32);
+        frame(&mut record, &EntryRecord::from(&entry(5 + n as u64, 1500)).encode_to_vec(), synced as u32);
         bytes[at..at + record.len()].copy_from_slice(&record);
         at += record.len();
         if n == 0 {
@@ -146,9 +163,21 @@ fn only_what_was_never_synced_is_cut_off() {
         bytes[at + RECORD_HEADER + 3] ^= 1;
         bytes
     };
-    // The last two were one write: torn wherever it broke.
-    assert_eq!(read(broken(starts[2]), true), Ok((2, starts[2])));
-    assert_eq!(read(broken(starts[1]), true), Ok((1, starts[1])));
+    // The last two were one write: torn where a sector is missing.
+    let torn = |at: usize, sectors: usize| {
+        let mut bytes = bytes.clone();
+        let missing = at.next_multiple_of(512);
+        bytes[missing..missing + 512 * sectors].fill(0);
+        bytes
+    };
+    assert_eq!(read(torn(starts[2], 4), true), Ok((2, starts[2])));
+    assert_eq!(read(torn(starts[1], 1), true), Ok((1, starts[1])));
+    assert_eq!(read(torn(starts[1], 8), true), Ok((1, starts[1])));
+    // Written as a whole and yet wrong: it may have been acknowledged.
+    for at in [starts[1], starts[2]] {
+        let error = read(broken(at), true).unwrap_err();
+        assert!(error.contains("although all of it was written"), "{error}");
+    }
     // The first was on disk before the second was written.
     let error = read(broken(starts[0]), true).unwrap_err();
     assert!(error.contains("is damaged at byte 24: a record that had reached the disk"), "{error}");

@@ -1,5 +1,8 @@
 //! The thread that writes the log. Everything that waits when it comes round is written together and
 //! made durable by one fdatasync: that is the group commit. It alone touches the files' ends.
+//!
+//! What needs more of the disk than is reserved (a new segment, the hard state) waits while the disk is
+//! full: nothing is lost by it, and nothing is acknowledged meanwhile. Any other error is final.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
 use super::hard_state::{self, HardState};
-use super::segment::{self, HEADER, Position, RECORD_HEADER};
+use super::segment::{self, HEADER, LogError, Position, RECORD_HEADER};
 use super::{Shared, StoredSegment};
 use crate::disk::{Disk, DiskFile};
 use crate::metrics;
@@ -21,6 +24,8 @@ use crate::raft::TypeConfig;
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Bytes of entries written together at most.
 const GROUP_BYTES: usize = 4 << 20;
+/// Between two tries on a full disk.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 pub enum Job {
     Append {
@@ -61,6 +66,8 @@ pub struct Writer {
     jobs: mpsc::UnboundedReceiver<Job>,
     /// Taken from `jobs` while a group was gathered, but to be done after it.
     held: Option<Job>,
+    /// Whether to wait while the disk is full: a simulation must not.
+    patient: bool,
 }
 
 impl Writer {
@@ -74,11 +81,22 @@ impl Writer {
     ) -> Self {
         let open = open.map(|(file, end)| Open { file, offset: end, synced: end });
         let folder = folder.to_owned();
-        Self { disk, folder, segment_bytes, shared, open, buffer: Vec::new(), jobs, held: None }
+        Self {
+            disk,
+            folder,
+            segment_bytes,
+            shared,
+            open,
+            buffer: Vec::new(),
+            jobs,
+            held: None,
+            patient: false,
+        }
     }
 
     /// Writes until the log is dropped. For a thread of its own.
     pub fn run(mut self) {
+        self.patient = true;
         while let Some(job) = self.held.take().or_else(|| self.jobs.blocking_recv()) {
             self.turn(job);
         }
@@ -105,7 +123,8 @@ impl Writer {
             Job::Truncate { next, done } => drop(done.send(self.truncate(next))),
             Job::Purge { upto, done } => drop(done.send(self.purge(upto))),
             Job::Save { state, done } => {
-                drop(done.send(hard_state::save(self.disk.as_ref(), &self.folder, &state)));
+                let save = || hard_state::save(self.disk.as_ref(), &self.folder, &state);
+                drop(done.send(self.with_room(save)));
             }
         }
     }
@@ -164,12 +183,40 @@ impl Writer {
 
     fn begin(&mut self, first: u64) -> io::Result<()> {
         let path = self.folder.join(segment::file_name(first));
-        let file = segment::create(self.disk.as_ref(), &path, first, self.segment_bytes)
-            .map_err(io::Error::other)?;
-        self.disk.sync_folder(&self.folder)?;
+        let file = self.with_room(|| {
+            let file = segment::create(self.disk.as_ref(), &path, first, self.segment_bytes);
+            let file = file.map_err(|error| match error {
+                LogError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => source,
+                other => io::Error::other(other),
+            })?;
+            self.disk.sync_folder(&self.folder)?;
+            Ok(file)
+        })?;
         self.shared.begun(StoredSegment { first, path, file: file.clone(), positions: Vec::new() });
         self.open = Some(Open { file, offset: HEADER as u64, synced: HEADER as u64 });
         Ok(())
+    }
+
+    /// Does what may need room, again and again while there is none.
+    fn with_room<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let mut told = false;
+        loop {
+            match work() {
+                Err(error) if self.patient && error.kind() == io::ErrorKind::StorageFull => {
+                    if !told {
+                        tracing::error!(folder = %self.folder.display(), "the disk is full: the log waits for room");
+                        told = true;
+                    }
+                    std::thread::sleep(PATIENCE);
+                }
+                done => {
+                    if told {
+                        tracing::info!("there is room again: the log goes on");
+                    }
+                    return done;
+                }
+            }
+        }
     }
 
     /// Writes what is buffered and waits for the disk.

@@ -1,0 +1,96 @@
+//! The store under a deterministic simulation: kvstore's own log, recovery, state machine, watches and
+//! snapshots and openraft, one to five members in one thread and virtual time, on disks and a network
+//! that are as bad as they may be (`disk`, `network`). A run follows from its seed.
+//!
+//! Real in it: snapshots are files, and what was finished counts as synced. Not in it: gRPC, TLS, sled,
+//! the clock that ends leases. Those are for the processes of `campaign`.
+//!
+//! `STORE_SIMULATIONS` sets how many seeds are run, from `STORE_SEED` (or 1) on.
+
+mod disk;
+mod member;
+mod network;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use world::Count;
+
+/// Runs a seed in a thread of its own.
+fn simulate(seed: u64) -> Result<Count> {
+    let work = move || {
+        kvstore::raft::runtime::simulate(seed);
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+        runtime.block_on(world::run(seed, folder.path()))
+    };
+    let ended = std::thread::Builder::new().name(format!("seed {seed}")).spawn(work)?.join();
+    ended
+        .map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            anyhow!("panicked: {}", text.unwrap_or_default())
+        })
+        .flatten()
+        .with_context(|| format!("STORE_SEED={seed} STORE_SIMULATIONS=1 fails"))
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// One seed, to be looked at: it tells what it does.
+pub fn alone() -> bool {
+    number("STORE_SIMULATIONS") == Some(1)
+}
+
+#[test]
+fn guarantees_hold_in_simulated_runs() -> Result<()> {
+    let first = number("STORE_SEED").unwrap_or(1);
+    // Unasked, as many as there is time for.
+    let wanted = number("STORE_SIMULATIONS");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let next = AtomicU64::new(first);
+    let more = |seed: u64| match wanted {
+        Some(wanted) => seed < first + wanted,
+        None => Instant::now() < deadline,
+    };
+    let runs = || -> Result<(usize, Count)> {
+        let (mut runs, mut sum) = (0, Count::default());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !more(seed) {
+                return Ok((runs, sum));
+            }
+            let count = simulate(seed)?;
+            runs += 1;
+            sum.operations += count.operations;
+            sum.unknown += count.unknown;
+            sum.revisions += count.revisions;
+            sum.disk_calls += count.disk_calls;
+            sum.crashes += count.crashes;
+            sum.faults += count.faults;
+        }
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(runs)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it catches panics")).collect()
+    });
+    for result in results {
+        let (runs, sum) = result?;
+        eprintln!("{runs} runs from seed {first}: {sum:?}, no violation");
+        assert!(runs > 0 && sum.revisions > 10 * runs, "hardly anything happened: {runs} runs, {sum:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_seed_tells_the_whole_run() -> Result<()> {
+    for seed in [3, 4, 5, 6] {
+        assert_eq!(simulate(seed)?.fingerprint, simulate(seed)?.fingerprint, "seed {seed}");
+    }
+    Ok(())
+}
