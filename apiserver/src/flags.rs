@@ -244,6 +244,17 @@ pub struct Misc {
     /// A port range to reserve for services with NodePort visibility
     #[arg(long, value_name = "portRange", default_value = "30000-32767")]
     pub service_node_port_range: String,
+    /// Client certificate used to prove the identity of the aggregator or kube-apiserver when it must call out during a
+    /// request. It is expected that this cert includes a signature from the CA in the --requestheader-client-ca-file
+    #[arg(long, value_name = "file", requires = "proxy_client_key_file")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    /// Private key for the client certificate used to prove the identity of the aggregator or kube-apiserver when it
+    /// must call out during a request
+    #[arg(long, value_name = "file", requires = "proxy_client_cert_file")]
+    pub proxy_client_key_file: Option<PathBuf>,
+    /// Turns on aggregator routing requests to endpoints IP rather than cluster IP
+    #[arg(long, default_value_t = false)]
+    pub enable_aggregator_routing: bool,
     /// Path to a cert file for the certificate authority of kubelets
     #[arg(long, value_name = "file")]
     pub kubelet_certificate_authority: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod aggregator;
 mod answer;
 mod audit;
 mod authn;

@@ -9,6 +9,7 @@ use http::{Extensions, HeaderValue, Method, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::aggregator;
 use crate::answer::Answer;
 use crate::authn::service_account::discovery as open_id;
 use crate::body::{self, Body};
@@ -32,6 +33,12 @@ pub async fn route(
     extensions: &mut Extensions,
     body: Incoming,
 ) -> Result<Response<Body>, ApiError> {
+    if let Some(remote) = server.aggregator.find(&call.info.path) {
+        return Ok(aggregator::answer(server, call, &remote, extensions, body).await);
+    }
+    if let Some(remote) = call.info.path.strip_prefix("/openapi/v3").and_then(|p| server.aggregator.find(p)) {
+        return Ok(aggregator::answer(server, call, &remote, extensions, body).await);
+    }
     if !call.info.is_resource {
         return plain(server, call).await;
     }
@@ -164,11 +171,13 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
     if let Some(answer) = server.health.answer(path, call.uri.query()).await {
         return Ok(body::text(answer.status.as_u16(), answer.body));
     }
-    if let Some(document) = discovery::answer(path, &call.headers, &call.query, &server.address) {
+    if let Some(document) =
+        discovery::answer(path, &call.headers, &call.query, &server.address, &server.aggregator.remotes())
+    {
         only_get(call)?;
         return document;
     }
-    if let Some(document) = openapi::answer(call) {
+    if let Some(document) = openapi::answer(call, &server.aggregator.remotes()) {
         only_get(call)?;
         return document;
     }

@@ -8,6 +8,7 @@ use daemon::shutdown::Shutdown;
 use tokio::sync::Semaphore;
 
 use crate::admission::Chain;
+use crate::aggregator::Aggregator;
 use crate::audit::Audit;
 use crate::authn::Authenticator;
 use crate::authn::service_account::{Issuer, OpenIdDocuments};
@@ -27,6 +28,8 @@ pub struct Server {
     /// Lets what access is decided from reach the store's state.
     pub fresh: Arc<dyn CatchUp>,
     pub admission: Chain,
+    /// Groups that other servers answer for.
+    pub aggregator: Aggregator,
     /// `None` without --audit-policy-file and --audit-log-path.
     pub audit: Option<Arc<Audit>>,
     /// /.well-known/openid-configuration and its keys; `None` where the issuer is no URL.

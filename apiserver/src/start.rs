@@ -11,6 +11,7 @@ use daemon::tls::{ClientAuth, Pem, ServerTls, ServerTlsOptions};
 use tokio::sync::Semaphore;
 
 use crate::access;
+use crate::aggregator::{self, Aggregator};
 use crate::audit::{Audit, LogOptions};
 use crate::bootstrap::{self, ObjectsError};
 use crate::flags::{AuditFlags, Etcd, Flags, Generic};
@@ -69,6 +70,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         authorizer: access.authorizer,
         fresh: access.feed.clone(),
         admission: access.admission,
+        aggregator: Aggregator::new(aggregator_options(&flags)),
         audit: audit(&flags.audit)?,
         open_id: access.open_id,
         issuer: access.issuer,
@@ -91,6 +93,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         watches_end: watches_end.clone(),
     });
     tls.watch(background.clone());
+    tokio::spawn(aggregator::run(server.clone(), told(&flags)?, background.clone()));
     tokio::spawn(flow_control::objects::follow(server.clone(), background.clone()));
     let closing = Shutdown::new();
     let serving = tokio::spawn(listener::serve(server.clone(), listener, tls, closing.clone()));
@@ -196,6 +199,44 @@ fn audit(flags: &AuditFlags) -> anyhow::Result<Option<Arc<Audit>>> {
         compress: flags.audit_log_compress,
     };
     Ok(Some(Arc::new(Audit::new(policy, options).context("loading audit policy file")?)))
+}
+
+fn aggregator_options(flags: &Flags) -> aggregator::Options {
+    let files = (&flags.misc.proxy_client_cert_file, &flags.misc.proxy_client_key_file);
+    aggregator::Options {
+        certificate: match files {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            _ => None,
+        },
+        to_endpoints: flags.misc.enable_aggregator_routing,
+    }
+}
+
+/// What extension servers are told of authentication.
+fn told(flags: &Flags) -> anyhow::Result<aggregator::Told> {
+    let own = &flags.authentication;
+    let mut told = aggregator::Told::default();
+    let mut file = |key: &str, path: &Option<std::path::PathBuf>| -> anyhow::Result<()> {
+        let Some(path) = path else { return Ok(()) };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        told.0.insert(key.to_owned(), text);
+        Ok(())
+    };
+    file("client-ca-file", &own.client_ca_file)?;
+    file("requestheader-client-ca-file", &own.requestheader_client_ca_file)?;
+    if own.requestheader_client_ca_file.is_some() {
+        for (key, list) in [
+            ("requestheader-allowed-names", &own.requestheader_allowed_names),
+            ("requestheader-username-headers", &own.requestheader_username_headers),
+            ("requestheader-uid-headers", &own.requestheader_uid_headers),
+            ("requestheader-group-headers", &own.requestheader_group_headers),
+            ("requestheader-extra-headers-prefix", &own.requestheader_extra_headers_prefix),
+        ] {
+            told.0.insert(key.to_owned(), serde_json::json!(list).to_string());
+        }
+    }
+    Ok(told)
 }
 
 fn goaway_chance(chance: f64) -> anyhow::Result<f64> {

@@ -122,6 +122,8 @@ fn apiserver_args(layout: &Layout, s: &Settings) -> Vec<String> {
         flag("kubelet-client-certificate", show(&layout.cert("apiserver-kubelet-client"))),
         flag("kubelet-client-key", show(&layout.key("apiserver-kubelet-client"))),
         flag("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname"),
+        flag("proxy-client-cert-file", show(&layout.cert("front-proxy-client"))),
+        flag("proxy-client-key-file", show(&layout.key("front-proxy-client"))),
         flag("requestheader-allowed-names", "front-proxy-client"),
         flag("requestheader-client-ca-file", show(&layout.cert("front-proxy-ca"))),
         flag("requestheader-extra-headers-prefix", "X-Remote-Extra-"),

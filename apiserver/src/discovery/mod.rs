@@ -3,7 +3,7 @@
 //! table of kinds; each document is made once.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use api_types::kind::{Kind, Row, Subresource};
 use api_types::kinds;
@@ -12,6 +12,7 @@ use http::{HeaderMap, Response, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
+use crate::aggregator::{Remote, discovery as remote};
 use crate::answer;
 use crate::body::{self, Body};
 use crate::negotiate::{self, Encoding};
@@ -85,16 +86,17 @@ pub fn answer(
     headers: &HeaderMap,
     query: &Query,
     address: &str,
+    remotes: &[Arc<Remote>],
 ) -> Option<Result<Response<Body>, ApiError>> {
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let document = match parts.as_slice() {
         ["api"] | ["apis"] if wants_aggregated(headers) => {
-            return Some(Ok(aggregated(parts[0] == "api", headers)));
+            return Some(Ok(aggregated(parts[0] == "api", headers, remotes)));
         }
         ["api"] => versions(address),
-        ["apis"] => group_list(),
+        ["apis"] => group_list(remotes),
         ["api", version] => resource_list("", version)?,
-        ["apis", group] => self::group(group)?,
+        ["apis", group] => self::group(group).or_else(|| remote::group(remotes, group))?,
         ["apis", group, version] => resource_list(group, version)?,
         _ => return None,
     };
@@ -139,8 +141,9 @@ fn versions(address: &str) -> Value {
     })
 }
 
-fn group_list() -> Value {
-    let groups: Vec<Value> = GROUPS.0.iter().map(|(group, versions)| group_entry(group, versions)).collect();
+fn group_list(remotes: &[Arc<Remote>]) -> Value {
+    let own = GROUPS.0.iter().map(|(group, versions)| group_entry(group, versions));
+    let groups: Vec<Value> = own.chain(remote::entries(remotes)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
@@ -231,12 +234,20 @@ fn storage_version_hash(kind: &Kind) -> String {
     base64::engine::general_purpose::STANDARD.encode(&Sha512::digest(text)[..8])
 }
 
-fn aggregated(core: bool, headers: &HeaderMap) -> Response<Body> {
-    static CORE: LazyLock<(Bytes, String)> = LazyLock::new(|| aggregated_document(true));
-    static NAMED: LazyLock<(Bytes, String)> = LazyLock::new(|| aggregated_document(false));
-    let (bytes, etag) = if core { &*CORE } else { &*NAMED };
+fn aggregated(core: bool, headers: &HeaderMap, remotes: &[Arc<Remote>]) -> Response<Body> {
+    static CORE: LazyLock<(Bytes, String)> = LazyLock::new(|| aggregated_document(true, &[]));
+    static NAMED: LazyLock<(Bytes, String)> = LazyLock::new(|| aggregated_document(false, &[]));
+    let made;
+    let (bytes, etag) = match (core, remotes) {
+        (true, _) => &*CORE,
+        (false, []) => &*NAMED,
+        (false, remotes) => {
+            made = aggregated_document(false, remotes);
+            &made
+        }
+    };
     let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
-    let mut response = if known == Some(etag) {
+    let mut response = if known == Some(etag.as_str()) {
         body::response(304, AGGREGATED, body::empty())
     } else {
         body::response(200, AGGREGATED, body::full(bytes.clone()))
@@ -248,7 +259,7 @@ fn aggregated(core: bool, headers: &HeaderMap) -> Response<Body> {
     response
 }
 
-fn aggregated_document(core: bool) -> (Bytes, String) {
+fn aggregated_document(core: bool, remotes: &[Arc<Remote>]) -> (Bytes, String) {
     let items: Vec<Value> = if core {
         vec![json!({"metadata": {"creationTimestamp": null}, "versions": [aggregated_version("", "v1")]})]
     } else {
@@ -259,6 +270,7 @@ fn aggregated_document(core: bool) -> (Bytes, String) {
                 let versions: Vec<Value> = versions.iter().map(|v| aggregated_version(group, v)).collect();
                 json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
             })
+            .chain(remote::aggregated(remotes))
             .collect()
     };
     let text = json!({

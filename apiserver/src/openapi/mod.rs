@@ -5,7 +5,7 @@
 mod gnostic;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api_types::schema::openapi;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest, Sha512};
 
+use crate::aggregator::Remote;
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::negotiate::{self, JSON, MediaRange, media_ranges};
@@ -42,11 +43,11 @@ static V3: Mutex<BTreeMap<String, Document>> = Mutex::new(BTreeMap::new());
 ///
 /// # Errors
 /// 406 for forms that are not served; 404 for versions that are not.
-pub fn answer(call: &Call) -> Option<Result<Response<Body>, ApiError>> {
+pub fn answer(call: &Call, remotes: &[Arc<Remote>]) -> Option<Result<Response<Body>, ApiError>> {
     let path = call.info.path.trim_end_matches('/');
     match path {
         "/openapi/v2" => Some(v2(call)),
-        "/openapi/v3" => Some(Ok(json_response(call, &root()))),
+        "/openapi/v3" => Some(Ok(json_response(call, &with_remotes(remotes)))),
         _ => path.strip_prefix("/openapi/v3/").map(|group_version| v3(call, group_version)),
     }
 }
@@ -129,6 +130,20 @@ fn root() -> Document {
         Document::new(&json!({ "paths": paths }))
     })
     .clone()
+}
+
+/// The list, and beside the own documents those of remote groups; their servers keep them.
+fn with_remotes(remotes: &[Arc<Remote>]) -> Document {
+    let own = root();
+    if remotes.is_empty() {
+        return own;
+    }
+    let Ok(mut list) = serde_json::from_slice::<serde_json::Value>(&own.bytes) else { return own };
+    for remote in remotes {
+        let path = path_of(&remote.group, &remote.version);
+        list["paths"][&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
+    }
+    Document::new(&list)
 }
 
 fn v3(call: &Call, group_version: &str) -> Result<Response<Body>, ApiError> {

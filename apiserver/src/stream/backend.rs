@@ -23,11 +23,18 @@ pub type Trust = Arc<dyn Fn() -> Arc<rustls::ClientConfig> + Send + Sync>;
 #[derive(Clone)]
 pub struct Backend {
     trust: Trust,
+    name: Option<String>,
 }
 
 impl Backend {
     pub fn new(trust: Trust) -> Self {
-        Self { trust }
+        Self { trust, name: None }
+    }
+
+    /// The backend's certificate is for this name rather than for the URL's host.
+    #[must_use]
+    pub fn named(self, name: Option<String>) -> Self {
+        Self { name, ..self }
     }
 
     /// Sends one request on a connection of its own.
@@ -48,7 +55,7 @@ impl Backend {
         if !tls {
             return exchange(TokioIo::new(stream), request).await;
         }
-        let name = ServerName::try_from(host)
+        let name = ServerName::try_from(self.name.clone().unwrap_or(host))
             .map_err(|error| Error::Tls(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
         let stream = TlsConnector::from((self.trust)()).connect(name, stream).await.map_err(Error::Tls)?;
         exchange(TokioIo::new(stream), request).await

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use tokio_tungstenite::tungstenite::Message;
@@ -30,7 +30,7 @@ where
     let protocol = [BINARY, BASE64].into_iter().find(|p| offered.iter().any(|o| o == p));
     let mut asked = Request::new(super::empty());
     *asked.method_mut() = http::Method::GET;
-    let answer = plain(asked, uri, backend).await?;
+    let answer = plain(asked, uri, backend, &HeaderMap::new()).await?;
     if answer.status() != StatusCode::OK {
         return Ok(answer);
     }

@@ -85,14 +85,41 @@ where
         return log::serve(request, uri, backend).await;
     }
     match upgrade_of(request.headers()) {
-        Some(_) => raw(request, uri, backend).await,
-        None => plain(request, uri, backend).await,
+        Some(_) => raw(request, uri, backend, &HeaderMap::new()).await,
+        None => plain(request, uri, backend, &HeaderMap::new()).await,
     }
 }
 
 /// Whether a request asks for another protocol.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     upgrade_of(headers).is_some()
+}
+
+/// Carries a request to `uri` and its answer back as they are, with further headers.
+///
+/// # Errors
+/// As [`proxy`].
+pub async fn pass<B>(
+    request: Request<B>,
+    uri: Uri,
+    backend: &Backend,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Error>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    match upgrade_of(request.headers()) {
+        Some(_) => raw(request, uri, backend, headers).await,
+        None => plain(request, uri, backend, headers).await,
+    }
+}
+
+fn with(mut builder: http::request::Builder, headers: &HeaderMap) -> http::request::Builder {
+    for (name, value) in headers {
+        builder = builder.header(name, value);
+    }
+    builder
 }
 
 /// The protocol that a request asks to upgrade to.
@@ -120,13 +147,18 @@ fn outward(method: &http::Method, uri: Uri, headers: &HeaderMap) -> Result<http:
     Ok(builder)
 }
 
-async fn plain<B>(request: Request<B>, uri: Uri, backend: &Backend) -> Result<Response<Body>, Error>
+async fn plain<B>(
+    request: Request<B>,
+    uri: Uri,
+    backend: &Backend,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Error>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let (head, body) = request.into_parts();
-    let outward = outward(&head.method, uri.clone(), &head.headers)?;
+    let outward = with(outward(&head.method, uri.clone(), &head.headers)?, headers);
     let outward = outward.body(body.map_err(Into::into).boxed_unsync()).map_err(Error::Request)?;
     let mut answer = backend.send(&uri, outward).await?;
     for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
@@ -136,7 +168,12 @@ where
 }
 
 /// Passes an upgrade on and copies bytes both ways once both sides have switched.
-async fn raw<B>(mut request: Request<B>, uri: Uri, backend: &Backend) -> Result<Response<Body>, Error>
+async fn raw<B>(
+    mut request: Request<B>,
+    uri: Uri,
+    backend: &Backend,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Error>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -144,7 +181,7 @@ where
     let upgrade = upgrade_of(request.headers()).cloned().expect("only upgrades come here");
     let client = hyper::upgrade::on(&mut request);
     let (head, _) = request.into_parts();
-    let outward = outward(&head.method, uri.clone(), &head.headers)?
+    let outward = with(outward(&head.method, uri.clone(), &head.headers)?, headers)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, upgrade)
         .body(empty())

@@ -172,6 +172,44 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// An HTTPS server of the test's own on localhost, which answers each request with what `answer`
+    /// makes of its path and headers; its port.
+    pub async fn serve(
+        &self,
+        answer: impl Fn(&str, &hyper::HeaderMap) -> Value + Clone + Send + 'static,
+    ) -> u16 {
+        let pair = self.authority.sign("extension", "", true);
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.key.clone()));
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![pair.cert.clone()], key)
+            .expect("a certificate");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, answer) = (acceptor.clone(), answer.clone());
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service =
+                        hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                            let text = answer(request.uri().path(), request.headers()).to_string();
+                            async move {
+                                let response =
+                                    hyper::Response::builder().header("content-type", "application/json");
+                                response.body(Full::<Bytes>::from(text))
+                            }
+                        });
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        port
+    }
+
     /// A file of the cluster's folder.
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.path().join(name)).expect("a file")

@@ -525,3 +525,93 @@ async fn a_client_can_give_a_request_less_time() {
         "{message}"
     );
 }
+
+const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+
+#[tokio::test]
+async fn a_group_of_another_server_is_served_as_if_it_were_ours() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let port = cluster
+        .serve(|path, headers| {
+            if path == "/apis/wardle.example.com/v1alpha1" {
+                return json!({"kind": "APIResourceList", "apiVersion": "v1",
+                    "groupVersion": "wardle.example.com/v1alpha1",
+                    "resources": [{"name": "flunders", "singularName": "flunder", "namespaced": true,
+                        "kind": "Flunder", "verbs": ["get", "list"]}]});
+            }
+            let text = |name: &str| {
+                let all = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+                all.map(str::to_owned).collect::<Vec<_>>()
+            };
+            json!({"kind": "Flunder", "path": path, "user": text("x-remote-user"), "groups": text("x-remote-group"),
+                "secret": text("authorization")})
+        })
+        .await;
+    let service = json!({"metadata": {"name": "sample"},
+        "spec": {"type": "ExternalName", "externalName": "localhost"}});
+    assert_eq!(cluster.post("/api/v1/namespaces/default/services", service).await.code, 201);
+    let registered = json!({"metadata": {"name": "v1alpha1.wardle.example.com"}, "spec": {
+        "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
+        "insecureSkipTLSVerify": true,
+        "service": {"namespace": "default", "name": "sample", "port": port}}});
+    assert_eq!(cluster.post(SERVICES, registered).await.code, 201);
+    let path = "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders/f";
+    let mut answer = cluster.get(path).await;
+    while answer.code != 200 {
+        answer = cluster.get(path).await;
+    }
+    let shown = answer.json();
+    assert_eq!(shown["path"], path);
+    assert_eq!(shown["user"], json!(["admin"]));
+    assert_eq!(shown["groups"], json!(["system:masters", "system:authenticated"]));
+    assert_eq!(shown["secret"], json!([]));
+
+    let own = async || cluster.get(&format!("{SERVICES}/v1alpha1.wardle.example.com")).await.json();
+    while own().await["status"]["conditions"][0]["reason"] != "Passed" {}
+    let groups = cluster.get("/apis").await.json();
+    let names: Vec<&str> =
+        groups["groups"].as_array().expect("groups").iter().filter_map(|g| g["name"].as_str()).collect();
+    assert!(names.contains(&"apps") && names.contains(&"wardle.example.com"), "{names:?}");
+    let aggregated = ("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    let all = cluster.send_with("GET", "/apis", aggregated, "").await.json();
+    let wardle = all["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .find(|g| g["metadata"]["name"] == "wardle.example.com");
+    let wardle = wardle.expect("the group");
+    assert_eq!(wardle["versions"][0]["resources"][0]["resource"], "flunders");
+    assert_eq!(wardle["versions"][0]["freshness"], "Current");
+
+    // Who may not is refused before anything is passed on.
+    assert_eq!(cluster.send(As::User("eve"), "GET", path, "", "").await.code, 403);
+    assert_eq!(
+        cluster
+            .send(As::Admin, "DELETE", &format!("{SERVICES}/v1alpha1.wardle.example.com"), "", "")
+            .await
+            .code,
+        200
+    );
+    while cluster.get(path).await.code != 404 {}
+}
+
+#[tokio::test]
+async fn the_servers_own_groups_are_registered_and_extension_servers_told_whom_to_believe() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let path = format!("{SERVICES}/v1.apps");
+    let mut local = cluster.get(&path).await;
+    while local.code != 200 {
+        local = cluster.get(&path).await;
+    }
+    let local = local.json();
+    assert_eq!(local["status"]["conditions"][0]["reason"], "Local");
+    assert_eq!(local["spec"]["groupPriorityMinimum"], 17800);
+    let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    let mut map = cluster.get(path).await;
+    while map.code != 200 {
+        map = cluster.get(path).await;
+    }
+    assert!(
+        map.json()["data"]["client-ca-file"].as_str().is_some_and(|text| text.contains("BEGIN CERTIFICATE"))
+    );
+}

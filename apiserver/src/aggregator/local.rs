@@ -1,0 +1,133 @@
+//! APIServices of the groups that this server answers for itself. What should be written says `plan`,
+//! which is pure.
+
+use api_types::apiregistration::v1::APIService;
+use api_types::kind::Resource;
+use api_types::kinds;
+
+use crate::bootstrap::{Objects, ObjectsError};
+
+/// Marks those that the server keeps.
+const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+
+/// Groups with their places among groups, and their versions with theirs.
+const PRIORITIES: [(&str, i32, &[(&str, i32)]); 21] = [
+    ("", 18000, &[("v1", 1)]),
+    ("apps", 17800, &[("v1", 15)]),
+    ("events.k8s.io", 17750, &[("v1", 15)]),
+    ("authentication.k8s.io", 17700, &[("v1", 15)]),
+    ("authorization.k8s.io", 17600, &[("v1", 15)]),
+    ("autoscaling", 17500, &[("v2", 30), ("v1", 15)]),
+    ("batch", 17400, &[("v1", 15)]),
+    ("certificates.k8s.io", 17300, &[("v1", 15)]),
+    ("networking.k8s.io", 17200, &[("v1", 15)]),
+    ("policy", 17100, &[("v1", 15)]),
+    ("rbac.authorization.k8s.io", 17000, &[("v1", 15)]),
+    ("storage.k8s.io", 16800, &[("v1", 15)]),
+    ("apiextensions.k8s.io", 16700, &[("v1", 15)]),
+    ("admissionregistration.k8s.io", 16700, &[("v1", 15)]),
+    ("scheduling.k8s.io", 16600, &[("v1", 15)]),
+    ("coordination.k8s.io", 16500, &[("v1", 15)]),
+    ("node.k8s.io", 16300, &[("v1", 15)]),
+    ("discovery.k8s.io", 16200, &[("v1", 15)]),
+    ("resource.k8s.io", 16200, &[("v1", 21)]),
+    ("flowcontrol.apiserver.k8s.io", 16100, &[("v1", 21)]),
+    // Has no APIService of its own: it is served by the aggregator itself.
+    ("apiregistration.k8s.io", 0, &[]),
+];
+
+/// What a group and version get that is not listed.
+const UNLISTED: (i32, i32) = (1000, 100);
+
+/// The APIServices that should be there.
+fn wanted() -> Vec<APIService> {
+    let mut found: Vec<APIService> = Vec::new();
+    for row in kinds::all() {
+        let (group, version) = (row.kind.group, row.kind.version);
+        let listed = PRIORITIES.iter().find(|(own, ..)| *own == group);
+        if listed.is_some_and(|(_, _, versions)| versions.is_empty()) {
+            continue;
+        }
+        let name = format!("{version}.{group}");
+        if found.iter().any(|own| own.metadata.name == name) {
+            continue;
+        }
+        let mut own = APIService::default();
+        own.metadata.name = name;
+        own.metadata.labels.insert(MANAGED.to_owned(), "onstart".to_owned());
+        own.spec.group = group.to_owned();
+        own.spec.version = version.to_owned();
+        own.spec.group_priority_minimum = listed.map_or(UNLISTED.0, |(_, place, _)| *place);
+        let place = listed.and_then(|(_, _, versions)| versions.iter().find(|(own, _)| *own == version));
+        own.spec.version_priority = place.map_or(UNLISTED.1, |(_, place)| *place);
+        found.push(own);
+    }
+    found
+}
+
+/// What to do about one of them.
+#[derive(Debug, PartialEq)]
+enum Step {
+    Keep,
+    Create(APIService),
+    Update(APIService),
+}
+
+fn plan(wanted: APIService, existing: Option<&APIService>) -> Step {
+    let Some(existing) = existing else { return Step::Create(wanted) };
+    // One that an administrator has made or taken over is theirs.
+    if !existing.metadata.labels.contains_key(MANAGED) || existing.spec == wanted.spec {
+        return Step::Keep;
+    }
+    Step::Update(APIService { spec: wanted.spec, ..existing.clone() })
+}
+
+/// Writes them, at each start.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn ensure(objects: &dyn Objects) -> Result<(), ObjectsError> {
+    for wanted in wanted() {
+        let existing = objects.get(APIService::facts(), "", &wanted.metadata.name).await?;
+        let existing = existing.as_ref().and_then(|object| object.as_any().downcast_ref::<APIService>());
+        let written = match plan(wanted, existing) {
+            Step::Keep => Ok(()),
+            Step::Create(object) => objects.create(Box::new(object)).await,
+            Step::Update(object) => objects.update(Box::new(object)).await,
+        };
+        match written {
+            Ok(()) | Err(ObjectsError::Changed { .. }) => {}
+            other => return other,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_served_version_has_one() {
+        let all = wanted();
+        let place = |name: &str| {
+            let own = all.iter().find(|own| own.metadata.name == name);
+            own.map(|own| (own.spec.group_priority_minimum, own.spec.version_priority))
+        };
+        assert_eq!(place("v1."), Some((18000, 1)));
+        assert_eq!(place("v1.apps"), Some((17800, 15)));
+        assert_eq!(place("v1.apiregistration.k8s.io"), None);
+    }
+
+    #[test]
+    fn an_administrators_own_stays() {
+        let own = wanted().remove(0);
+        assert_eq!(plan(own.clone(), None), Step::Create(own.clone()));
+        assert_eq!(plan(own.clone(), Some(&own)), Step::Keep);
+        let mut other = own.clone();
+        other.spec.version_priority = 7;
+        assert_eq!(plan(own.clone(), Some(&other)), Step::Update(own.clone()));
+        other.metadata.labels.clear();
+        assert_eq!(plan(own, Some(&other)), Step::Keep);
+    }
+}
