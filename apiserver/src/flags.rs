@@ -84,6 +84,10 @@ pub struct Etcd {
     /// The prefix to prepend to all resource paths in etcd
     #[arg(long, value_name = "string", default_value = "/registry")]
     pub etcd_prefix: String,
+    /// The file containing configuration for encryption providers to be used for storing secrets in etcd. Providers of
+    /// the kind kms are not supported, and the file is read once, at start
+    #[arg(long, value_name = "file")]
+    pub encryption_provider_config: Option<PathBuf>,
     /// The interval of compaction requests. If 0, the compaction request from apiserver is disabled
     #[arg(long, value_name = "duration", default_value = "5m0s")]
     pub etcd_compaction_interval: GoDuration,

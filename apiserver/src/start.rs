@@ -21,6 +21,7 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::objects::Registry;
 use crate::server::Server;
+use crate::storage::encryption::Encryption;
 use crate::storage::kv::{Kv, KvOptions};
 use crate::storage::{Storage, compactor};
 use crate::subresource::Kubelets;
@@ -37,7 +38,11 @@ const RETRY: Duration = Duration::from_secs(1);
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     tracing::info!(version = daemon::version::GIT_VERSION, "Starting kube-apiserver");
-    let kv = Arc::new(Kv::connect(&store(&flags.etcd)?)?);
+    let encryption = match &flags.etcd.encryption_provider_config {
+        Some(path) => Some(Encryption::load(path, &flags.etcd.etcd_prefix)?),
+        None => None,
+    };
+    let kv = Arc::new(Kv::connect(&store(&flags.etcd)?)?.encrypting(encryption));
     let tls = serving_tls(&flags)?;
     let address = (flags.serving.bind_address, flags.serving.secure_port);
     let listener = daemon::serve::bind(address.into()).await?;

@@ -199,7 +199,9 @@ pub async fn read(collection: &Arc<Collection>, target: &Target, options: Option
                     return Err(ApiError::TooLargeRevision { asked: revision, current: now });
                 }
             }
-            match collection.at(revision) {
+            // What is compacted is gone for all clients alike, also where the cache still has it.
+            let remembered = collection.at(revision).filter(|_| revision >= collection.kv.compacted());
+            match remembered {
                 Some(snapshot) => (snapshot, revision),
                 None => return from_store(collection, target, options, &prefix, revision).await,
             }

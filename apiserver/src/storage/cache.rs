@@ -428,7 +428,7 @@ async fn watch_from(collection: &Collection, revision: i64) -> Result<std::conve
         for event in response.events {
             let deleted = event.r#type() == EventType::Delete;
             let Some(kv) = event.kv else { continue };
-            let stored = Versioned::from(kv);
+            let stored = collection.kv.opened(kv);
             let revision = stored.revision;
             // A response is complete up to its own events; the header may be ahead of them.
             newest = revision;

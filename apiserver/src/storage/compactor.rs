@@ -66,10 +66,14 @@ async fn round(kv: &Kv, version: i64, revision: i64) -> Result<(i64, i64), KvErr
             Some(response_op::Response::ResponseRange(range)) => range.kvs.into_iter().next(),
             _ => None,
         });
-        return Ok((found.map_or(0, |kv| kv.version), present));
+        let Some(found) = found else { return Ok((0, present)) };
+        let text = String::from_utf8_lossy(&found.value);
+        kv.note_compacted(text.parse().unwrap_or_default());
+        return Ok((found.version, present));
     }
     if revision > 0 {
         client.compact(CompactionRequest { revision, physical: false }).await?;
+        kv.note_compacted(revision);
         tracing::info!(revision, "Compacted the store");
     }
     Ok((version + 1, present))

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use super::encryption::Encryption;
 
 /// How the store is reached.
 #[derive(Debug, Clone)]
@@ -79,12 +81,6 @@ pub struct Versioned {
     pub key: Bytes,
     pub value: Bytes,
     pub revision: i64,
-}
-
-impl From<KeyValue> for Versioned {
-    fn from(kv: KeyValue) -> Self {
-        Self { key: kv.key, value: kv.value, revision: kv.mod_revision }
-    }
 }
 
 /// The outcome of a guarded write.
@@ -185,9 +181,13 @@ pub struct Kv {
     lease: LeaseClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
     prefix: String,
+    /// `None` stores values as they are.
+    encryption: Option<Encryption>,
     waiting: Arc<Mutex<Revisions>>,
     /// Set once the store's version is known; see [`progress_is_reliable`].
     reliable_progress: AtomicBool,
+    /// The revision up to which the store is known to be compacted.
+    compacted: AtomicI64,
     latency: metrics::HistogramVec,
     /// Leases of recent making by time to live, shared by keys of about the same end, as upstream does.
     recent_leases: tokio::sync::Mutex<HashMap<i64, SharedLease>>,
@@ -252,8 +252,10 @@ impl Kv {
             lease: LeaseClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel),
             prefix: options.prefix.trim_end_matches('/').to_owned(),
+            encryption: None,
             waiting: Arc::default(),
             reliable_progress: AtomicBool::new(false),
+            compacted: AtomicI64::new(0),
             latency: metrics::global().histogram_vec(
                 "etcd_request_duration_seconds",
                 "[BETA] Etcd request latency in seconds for each operation and object type.",
@@ -286,12 +288,48 @@ impl Kv {
         let answer = self.kv.clone().range(request).await?.into_inner();
         self.observe("get", key.as_bytes(), since);
         let revision = answer.header.map_or(0, |h| h.revision);
-        Ok((answer.kvs.into_iter().next().map(Versioned::from), revision))
+        Ok((answer.kvs.into_iter().next().map(|kv| self.opened(kv)), revision))
     }
 
     /// Writes a value that must have been last written at `expected` (0: must not be there).
     pub async fn put(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<Guarded, KvError> {
         self.commit(vec![Op::put(key, value, expected).with_lease(lease)]).await
+    }
+
+    /// Older revisions than this are gone.
+    pub fn compacted(&self) -> i64 {
+        self.compacted.load(Ordering::Relaxed)
+    }
+
+    /// Takes in that the store is compacted up to `revision`.
+    pub fn note_compacted(&self, revision: i64) {
+        self.compacted.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// Seals and opens values from now on.
+    #[must_use]
+    pub fn encrypting(self, encryption: Option<Encryption>) -> Self {
+        Self { encryption, ..self }
+    }
+
+    /// A value as it was before it was stored. One that cannot be opened is told here and passed on as
+    /// it is: its reader then finds no object in it.
+    pub fn opened(&self, kv: KeyValue) -> Versioned {
+        let value = match self.encryption.as_ref().map(|own| own.open(&kv.key, &kv.value)) {
+            None => kv.value,
+            Some(Ok(value)) => value.into(),
+            Some(Err(error)) => {
+                tracing::error!(key = %String::from_utf8_lossy(&kv.key), %error, "Cannot decrypt a stored value");
+                kv.value
+            }
+        };
+        Versioned { key: kv.key, value, revision: kv.mod_revision }
+    }
+
+    fn sealed(&self, op: Op) -> Result<Op, KvError> {
+        let (Some(encryption), Some(value)) = (&self.encryption, &op.value) else { return Ok(op) };
+        let value = encryption.seal(&op.key, value).map_err(|error| KvError::Store(error.to_string()))?;
+        Ok(Op { value: Some(value.into()), ..op })
     }
 
     /// Does all of `ops`, or none if a guard does not hold. The first one is the object written and
@@ -301,6 +339,7 @@ impl Kv {
         let Some(first) = ops.first() else { return Ok(Guarded::Done(0)) };
         let (key, operation) = (first.key.clone(), first.name());
         let compare = ops.iter().filter_map(Op::compare).collect();
+        let ops: Vec<Op> = ops.into_iter().map(|op| self.sealed(op)).collect::<Result<_, _>>()?;
         let read = RangeRequest { key: key.clone(), ..RangeRequest::default() };
         let request = TxnRequest {
             compare,
@@ -316,7 +355,7 @@ impl Kv {
             Some(response_op::Response::ResponseRange(range)) => range.kvs.into_iter().next(),
             _ => None,
         });
-        Ok(Guarded::Lost(present.map(Versioned::from)))
+        Ok(Guarded::Lost(present.map(|kv| self.opened(kv))))
     }
 
     /// A page of `prefix`, from key `start` on, at `revision` (0: the present one).
@@ -332,7 +371,7 @@ impl Kv {
         let answer = self.kv.clone().range(request).await?.into_inner();
         self.observe("list", prefix.as_bytes(), since);
         Ok(Page {
-            items: answer.kvs.into_iter().map(Versioned::from).collect(),
+            items: answer.kvs.into_iter().map(|kv| self.opened(kv)).collect(),
             revision: answer.header.map_or(0, |h| h.revision),
             more: answer.more,
         })

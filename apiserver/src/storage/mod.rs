@@ -8,6 +8,7 @@
 pub mod cache;
 pub mod compactor;
 pub mod continue_token;
+pub mod encryption;
 pub mod entry;
 pub mod kv;
 pub mod log;

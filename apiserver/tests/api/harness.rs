@@ -210,6 +210,18 @@ impl Cluster {
         port
     }
 
+    /// Whether any of the store's files holds these bytes.
+    pub fn store_holds(&self, bytes: &[u8]) -> bool {
+        fn holds(path: &Path, bytes: &[u8]) -> bool {
+            if path.is_dir() {
+                let entries = std::fs::read_dir(path).expect("a folder");
+                return entries.filter_map(Result::ok).any(|entry| holds(&entry.path(), bytes));
+            }
+            std::fs::read(path).is_ok_and(|all| all.windows(bytes.len()).any(|part| part == bytes))
+        }
+        holds(&self.dir.path().join("store"), bytes)
+    }
+
     /// A file of the cluster's folder.
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.path().join(name)).expect("a file")

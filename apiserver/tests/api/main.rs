@@ -615,3 +615,31 @@ async fn the_servers_own_groups_are_registered_and_extension_servers_told_whom_t
         map.json()["data"]["client-ca-file"].as_str().is_some_and(|text| text.contains("BEGIN CERTIFICATE"))
     );
 }
+
+#[tokio::test]
+async fn secrets_are_sealed_in_the_store() {
+    let started = Cluster::start_with(|folder| {
+        let file = folder.join("encryption.yaml");
+        let text = "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: \
+                    [secrets]\n  providers:\n  - secretbox: {keys: [{name: k, secret: \
+                    MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=}]}\n  - identity: {}\n";
+        std::fs::write(&file, text).expect("a file");
+        vec![format!("--encryption-provider-config={}", file.display())]
+    });
+    let Some(cluster) = started.await else { return };
+    const PATH: &str = "/api/v1/namespaces/default/secrets";
+    // Of letters only, so that base64 and the cipher cannot hide it by chance of encoding.
+    let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "correct-horse-battery"}});
+    assert_eq!(cluster.post(PATH, secret).await.code, 201);
+    let events = cluster.watch(&format!("{PATH}?watch=1&timeoutSeconds=5"), |seen| !seen.is_empty()).await;
+    assert_eq!(events[0]["object"]["data"]["password"], "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5");
+    let patch = r#"{"metadata":{"labels":{"a":"b"}}}"#;
+    let patched =
+        cluster.send(As::Admin, "PATCH", &format!("{PATH}/s"), "application/merge-patch+json", patch).await;
+    assert_eq!(
+        (patched.code, &patched.json()["data"]["password"]),
+        (200, &json!("Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5"))
+    );
+    assert!(!cluster.store_holds(b"Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5"));
+    assert!(cluster.store_holds(b"k8s:enc:secretbox:v1:k:"));
+}

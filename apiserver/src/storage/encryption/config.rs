@@ -120,12 +120,16 @@ pub fn parse(text: &str) -> Result<Vec<Rule>, ConfigError> {
 
 fn wrong_resource(resource: &str) -> Option<&'static str> {
     match resource {
-        "*" => Some("use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources"),
-        "events.events.k8s.io" | "events.events" => {
-            Some("'*.events.k8s.io' objects are stored using the 'events' API group in etcd. Use 'events' instead in the config file")
+        "*" => {
+            Some("use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources")
         }
+        "events.events.k8s.io" | "events.events" => Some(
+            "'*.events.k8s.io' objects are stored using the 'events' API group in etcd. Use 'events' instead in the config file",
+        ),
         "" => Some("empty resource"),
-        _ if resource.chars().any(char::is_uppercase) => Some("resource name should not contain capital letters"),
+        _ if resource.chars().any(char::is_uppercase) => {
+            Some("resource name should not contain capital letters")
+        }
         _ => None,
     }
 }
@@ -144,7 +148,11 @@ fn read(provider: Providers, path: &str) -> Result<Provider, String> {
                  AESCBC, Secretbox, Identity"
             ));
         }
-        _ => return Err(format!("{path}: Invalid value: more than one provider specified in a single element")),
+        _ => {
+            return Err(format!(
+                "{path}: Invalid value: more than one provider specified in a single element"
+            ));
+        }
     }
     if identity.is_some() {
         return Ok(Provider::Identity);
@@ -168,9 +176,9 @@ fn read(provider: Providers, path: &str) -> Result<Provider, String> {
             if read.iter().any(|own| own.name == key.name) {
                 return Err(format!("{path}.name: Duplicate value: {:?}", key.name));
             }
-            let secret = STANDARD
-                .decode(key.secret.trim())
-                .map_err(|_| format!("{path}.secret: Invalid value: \"REDACTED\": secrets must be base64 encoded"))?;
+            let secret = STANDARD.decode(key.secret.trim()).map_err(|_| {
+                format!("{path}.secret: Invalid value: \"REDACTED\": secrets must be base64 encoded")
+            })?;
             if !cipher.sizes().contains(&secret.len()) {
                 return Err(format!(
                     "{path}.secret: Invalid value: \"REDACTED\": secret is not of the expected length, got {}, \

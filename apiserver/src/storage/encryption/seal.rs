@@ -8,8 +8,8 @@ use aws_lc_rs::cipher::{
 };
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand;
-use crypto_secretbox::aead::{Aead, KeyInit};
 use crypto_secretbox::XSalsa20Poly1305;
+use crypto_secretbox::aead::{Aead, KeyInit};
 
 use super::SealError;
 
@@ -86,7 +86,8 @@ impl Cipher {
             }
             Self::Secretbox => {
                 let nonce: [u8; 24] = random()?;
-                let sealed = secretbox(secret)?.encrypt(&nonce.into(), value).map_err(|_| SealError::Broken)?;
+                let sealed =
+                    secretbox(secret)?.encrypt(&nonce.into(), value).map_err(|_| SealError::Broken)?;
                 Ok([&nonce[..], &sealed].concat())
             }
         }

@@ -58,9 +58,8 @@ fn authenticated_values_cannot_be_changed_nor_gcms_moved() {
 fn keys_are_rotated_by_putting_the_new_one_first() {
     let old = encryption(&keys("secretbox", "old", SECRET));
     let sealed = old.seal(KEY, b"hello").expect("sealed");
-    let both = format!(
-        "{{secretbox: {{keys: [{{name: new, secret: {OTHER}}}, {{name: old, secret: {SECRET}}}]}}}}"
-    );
+    let both =
+        format!("{{secretbox: {{keys: [{{name: new, secret: {OTHER}}}, {{name: old, secret: {SECRET}}}]}}}}");
     let both = encryption(&both);
     assert_eq!(both.open(KEY, &sealed).as_deref(), Ok(&b"hello"[..]));
     assert!(both.seal(KEY, b"").expect("sealed").starts_with(b"k8s:enc:secretbox:v1:new:"));
