@@ -10,8 +10,9 @@ use crate::bootstrap::{Objects, ObjectsError};
 /// Marks those that the server keeps.
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
-/// Groups with their places among groups, and their versions with theirs.
-const PRIORITIES: [(&str, i32, &[(&str, i32)]); 21] = [
+/// A group, its place among groups, and its versions with theirs.
+type Place = (&'static str, i32, &'static [(&'static str, i32)]);
+const PRIORITIES: [Place; 21] = [
     ("", 18000, &[("v1", 1)]),
     ("apps", 17800, &[("v1", 15)]),
     ("events.k8s.io", 17750, &[("v1", 15)]),

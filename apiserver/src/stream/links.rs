@@ -108,7 +108,8 @@ impl Mount {
     }
 }
 
-type Rewriter = HtmlRewriter<'static, Box<dyn FnMut(&[u8]) + Send>>;
+type Sink = Box<dyn FnMut(&[u8]) + Send>;
+type Rewriter = HtmlRewriter<'static, Sink>;
 
 /// Takes a page in, as text or compressed.
 enum Intake {
@@ -149,7 +150,7 @@ impl std::io::Write for Page {
 fn rewrite_page(mount: Mount, compressed: bool, body: Body) -> Body {
     let ready: Arc<Mutex<Vec<u8>>> = Arc::default();
     let sink = ready.clone();
-    let sink: Box<dyn FnMut(&[u8]) + Send> = Box::new(move |chunk| sink.lock().extend_from_slice(chunk));
+    let sink: Sink = Box::new(move |chunk| sink.lock().extend_from_slice(chunk));
     let page = Page(HtmlRewriter::new(settings(mount), sink));
     let intake = if compressed { Intake::Compressed(GzDecoder::new(page)) } else { Intake::Plain(page) };
     let frames = BodyStream::new(body).map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()));
