@@ -1,7 +1,6 @@
 //! A priority level at work: lets requests run, wait and go. What to do says `queues`.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
