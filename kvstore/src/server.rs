@@ -284,7 +284,7 @@ async fn publish(context: &Context, flags: &Flags) -> anyhow::Result<()> {
     let standing = context.proposer.standing();
     if known {
         let soon = tokio::time::Instant::now() + standing.election * 5;
-        if standing.await_leader(soon).await.is_err() {
+        if !standing.await_living_leader(soon).await {
             tracing::warn!("serving clients without a leader: only serializable reads will be answered");
         }
         return Ok(());

@@ -97,6 +97,17 @@ impl Standing {
         }
     }
 
+    /// Waits until a leader shows signs of life: the vote of before a restart names one as well.
+    pub async fn await_living_leader(&self, deadline: Instant) -> bool {
+        while self.leader().is_none() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        true
+    }
+
     /// After a leader has refused: waits for another one, or a moment. False: the time is up.
     pub async fn pause(&self, before: Seat, deadline: Instant) -> bool {
         let mut metrics = self.raft.server_metrics();

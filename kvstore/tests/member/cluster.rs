@@ -20,6 +20,7 @@ pub struct Cluster {
     pub members: BTreeMap<String, Member>,
     flags: Vec<String>,
     state: &'static str,
+    peer_scheme: &'static str,
 }
 
 /// Ports that were free a moment ago.
@@ -31,7 +32,13 @@ fn free_ports<const N: usize>() -> [u16; N] {
 impl Cluster {
     /// A new cluster of so many members: m1, m2 …
     pub fn start(size: usize, flags: &[&str]) -> Self {
+        Self::start_over("http", size, flags)
+    }
+
+    /// As `start`, with peer URLs of this scheme.
+    pub fn start_over(peer_scheme: &'static str, size: usize, flags: &[&str]) -> Self {
         let mut cluster = Self {
+            peer_scheme,
             folder: tempfile::tempdir().unwrap(),
             names: Vec::new(),
             ports: BTreeMap::new(),
@@ -61,7 +68,7 @@ impl Cluster {
     }
 
     pub fn peer_url(&self, name: &str) -> String {
-        format!("http://127.0.0.1:{}", self.ports[name][0])
+        format!("{}://127.0.0.1:{}", self.peer_scheme, self.ports[name][0])
     }
 
     pub fn client_url(&self, name: &str) -> String {

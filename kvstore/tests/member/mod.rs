@@ -79,6 +79,11 @@ impl Member {
         self.process.wait().unwrap().success()
     }
 
+    /// Waits until it ends by itself; returns whether it ended well.
+    pub fn ended_well(mut self) -> bool {
+        self.process.wait().unwrap().success()
+    }
+
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
