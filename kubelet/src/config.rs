@@ -43,7 +43,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("eventRecordQPS", &["50"]),
     ("failCgroupV1", &["true"]),
     ("featureGates", &[]),
-    ("fileCheckFrequency", &["\"20s\""]),
     ("hairpinMode", &["\"promiscuous-bridge\""]),
     ("httpCheckFrequency", &["\"20s\""]),
     ("imagePullCredentialsVerificationPolicy", &["\"NeverVerifyPreloadedImages\""]),
@@ -80,7 +79,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("shutdownGracePeriodByPodPriority", &[]),
     ("shutdownGracePeriodCriticalPods", &[]),
     ("singleProcessOOMKill", &[]),
-    ("staticPodPath", &[]),
     ("staticPodURL", &[]),
     ("staticPodURLHeader", &[]),
     ("streamingConnectionIdleTimeout", &["\"4h0m0s\"", "\"4h\""]),
@@ -230,6 +228,9 @@ pub struct KubeletConfiguration {
     pub seccomp_default: Option<bool>,
     pub serialize_image_pulls: Option<bool>,
     pub register_node: Option<bool>,
+    pub static_pod_path: String,
+    #[serde(deserialize_with = "duration")]
+    pub file_check_frequency: Option<Duration>,
     pub register_with_taints: Vec<Taint>,
     #[serde(rename = "providerID")]
     pub provider_id: String,
@@ -297,6 +298,8 @@ impl Default for KubeletConfiguration {
             seccomp_default: None,
             serialize_image_pulls: None,
             register_node: None,
+            static_pod_path: String::new(),
+            file_check_frequency: None,
             register_with_taints: Vec::new(),
             provider_id: String::new(),
             node_status_update_frequency: None,
@@ -470,7 +473,7 @@ mod tests {
              containerRuntimeEndpoint: \"\"\ncpuManagerReconcilePeriod: 0s\ncrashLoopBackOff: {}\n\
              healthzPort: 10248\nimageMinimumGCAge: 0s\nlogging: {flushFrequency: 0, options: {json: \
              {infoBufferSize: \"0\"}}, verbosity: 0}\nmemorySwap: {}\nnodeStatusReportFrequency: 0s\n\
-             shutdownGracePeriod: 0s\nsyncFrequency: 0s\n",
+             shutdownGracePeriod: 0s\nstaticPodPath: /etc/kubernetes/manifests\nsyncFrequency: 0s\n",
         )
         .unwrap();
         assert_eq!(config.cluster_dns, ["10.96.0.10"]);
@@ -487,8 +490,8 @@ mod tests {
             "KubeletConfiguration: cpuManagerPolicy: \"static\" is not supported by this kubelet",
         );
         check(
-            "staticPodPath: /etc/kubernetes/manifests\n",
-            "KubeletConfiguration: staticPodPath: \"/etc/kubernetes/manifests\" is not supported by this kubelet",
+            "staticPodURL: http://x/\n",
+            "KubeletConfiguration: staticPodURL: \"http://x/\" is not supported by this kubelet",
         );
         check(
             "cgroupDriver: systemd\n",

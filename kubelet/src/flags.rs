@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use daemon::flags::{KeyValues, LoggingFlags};
+use daemon::flags::{GoDuration, KeyValues, LoggingFlags};
 
 use crate::config::{ConfigError, KubeletConfiguration, Taint};
 
@@ -73,6 +73,12 @@ pub struct Flags {
     /// The CIDR to use for pod IP addresses, when the node has none from the cluster
     #[arg(long, value_name = "string")]
     pub pod_cidr: Option<String>,
+    /// Path to the directory containing static pod files to run, or the path to a single static pod file. Files starting with dots will be ignored
+    #[arg(long, value_name = "string")]
+    pub pod_manifest_path: Option<String>,
+    /// Duration between checking config files for new data
+    #[arg(long, value_name = "duration")]
+    pub file_check_frequency: Option<GoDuration>,
     /// Makes the kubelet fail to start if swap is enabled on the node
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
     pub fail_swap_on: Option<bool>,
@@ -107,6 +113,10 @@ impl Flags {
         set(&mut config.cgroup_root, &self.cgroup_root);
         set(&mut config.cluster_domain, &self.cluster_domain);
         set(&mut config.pod_cidr, &self.pod_cidr);
+        set(&mut config.static_pod_path, &self.pod_manifest_path);
+        if let Some(every) = &self.file_check_frequency {
+            config.file_check_frequency = Some(every.0).filter(|every| !every.is_zero());
+        }
         set(&mut config.tls_cert_file, &self.tls_cert_file);
         set(&mut config.tls_private_key_file, &self.tls_private_key_file);
         set(&mut config.authentication.x509.client_ca_file, &self.client_ca_file);

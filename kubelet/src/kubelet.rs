@@ -19,6 +19,8 @@ use crate::machine::Machine;
 use crate::pod_worker::Workers;
 use crate::probe::schedule::Probes;
 use crate::resize::Resizes;
+use crate::sources::manifests::Manifests;
+use crate::sources::mirrors::Mirrors;
 use crate::sources::references::References;
 use crate::sources::services::Services;
 use crate::sources::tokens::Tokens;
@@ -94,6 +96,10 @@ pub struct Kubelet {
     pub services: Arc<Services>,
     /// Service account tokens.
     pub tokens: Tokens,
+    /// Static pods.
+    pub manifests: Manifests,
+    /// Their mirrors in the API.
+    pub mirrors: Arc<Mirrors>,
     /// Pods.
     pub workers: Arc<Workers>,
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 
 use crate::kubelet::Kubelet;
+use crate::sources::static_pods::is_static;
 use crate::status::Eviction;
 use crate::sync_pod::act;
 
@@ -220,7 +221,43 @@ impl Workers {
     /// The uids of the pods that came from the API and were not said to be gone.
     pub fn sourced(&self) -> Vec<String> {
         let pods = self.pods.lock();
-        pods.iter().filter(|(_, worker)| !worker.turn.gone).map(|(uid, _)| uid.clone()).collect()
+        let ours = |worker: &&Worker| !worker.turn.gone && !is_static(&worker.turn.pod);
+        pods.iter().filter(|(_, worker)| ours(worker)).map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// A static pod of that name is known, running or ending.
+    pub fn has_static(&self, namespace: &str, name: &str) -> bool {
+        let pods = self.pods.lock();
+        pods.values().any(|worker| {
+            let meta = &worker.turn.pod.metadata;
+            is_static(&worker.turn.pod) && meta.name == name && meta.namespace == namespace
+        })
+    }
+
+    /// Another static pod has the name of this one and is not gone yet.
+    pub fn has_predecessor(&self, pod: &Pod) -> bool {
+        let pods = self.pods.lock();
+        pods.iter().any(|(uid, worker)| {
+            let (other, own) = (&worker.turn.pod.metadata, &pod.metadata);
+            *uid != own.uid
+                && worker.turn.gone
+                && is_static(&worker.turn.pod)
+                && (&other.name, &other.namespace) == (&own.name, &own.namespace)
+        })
+    }
+
+    /// Look at the static pods: all, or the one that this is the mirror of.
+    pub fn wake_static(&self, mirror: Option<&Pod>) {
+        let pods = self.pods.lock();
+        for (uid, worker) in pods.iter() {
+            let (pod, shown) = (&worker.turn.pod, mirror.map(|mirror| &mirror.metadata));
+            let fits = shown.is_none_or(|shown| {
+                (&shown.name, &shown.namespace) == (&pod.metadata.name, &pod.metadata.namespace)
+            });
+            if fits && is_static(pod) {
+                self.wake(uid);
+            }
+        }
     }
 
     /// The pod's uid is known.
@@ -322,6 +359,7 @@ impl Workers {
                     pods.remove(uid);
                     drop(pods);
                     kubelet.statuses.forget(uid);
+                    kubelet.mirrors.delete_orphans(kubelet);
                     return;
                 }
             }

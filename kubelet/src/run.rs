@@ -28,6 +28,8 @@ use crate::pod_worker::Workers;
 use crate::probe::schedule::{Probes, Surroundings};
 use crate::resize::Resizes;
 use crate::resources::{self, PodLimits};
+use crate::sources::manifests::Manifests;
+use crate::sources::mirrors::Mirrors;
 use crate::sources::references::References;
 use crate::sources::services::Services;
 use crate::sources::tokens::Tokens;
@@ -142,7 +144,8 @@ fn assemble(
         shutdown,
     ));
     let started = Timestamp::now();
-    let (workers, statuses) = (Workers::new(), Statuses::new(client.clone()));
+    let mirrors = Arc::new(Mirrors::default());
+    let (workers, statuses) = (Workers::new(), Statuses::new(client.clone(), Arc::clone(&mirrors)));
     let wake = {
         let workers = Arc::clone(&workers);
         move |uid: &str| workers.wake(uid)
@@ -168,6 +171,8 @@ fn assemble(
         // COMPAT: upstream's for volumes: half a second to two minutes.
         volume_failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(122)),
         reasons: Reasons::default(),
+        manifests: Manifests::new(&config.static_pod_path),
+        mirrors,
         resizes: Resizes::load(&flags.root_dir)?,
         pressures: Pressures::default(),
         image_records: Records::default(),
@@ -217,6 +222,8 @@ fn prepare_node(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
 }
 
 fn spawn_loops(kubelet: &Arc<Kubelet>) {
+    // Before the API's pods: what is static is not to be taken for an orphan.
+    kubelet.manifests.load(kubelet);
     let (sender, receiver) = mpsc::channel(1024);
     tokio::spawn(changes::follow(kubelet.runtime.clone(), kubelet.pulse.clone(), sender));
     tokio::spawn(tell_workers(Arc::clone(kubelet), receiver));
@@ -226,6 +233,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(Arc::clone(&kubelet.services).run(kubelet.client.clone()));
     tokio::spawn(runtime_watch::run(Arc::clone(kubelet)));
     tokio::spawn(sources::pods::run(Arc::clone(kubelet)));
+    tokio::spawn(sources::manifests::run(Arc::clone(kubelet)));
     tokio::spawn(housekeeping::run(Arc::clone(kubelet)));
     tokio::spawn(image_gc::run(Arc::clone(kubelet)));
     tokio::spawn(eviction::run(Arc::clone(kubelet)));

@@ -202,7 +202,7 @@ impl Tree {
             for path in crate::volume::actual::entries(&dir).unwrap_or_default() {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 // `podUID`: burstable and besteffort stand beside the guaranteed pods.
-                if let Some(uid) = name.strip_prefix("pod").filter(|uid| uid.contains('-') && path.is_dir()) {
+                if let Some(uid) = name.strip_prefix("pod").filter(|uid| uid.len() >= 32 && path.is_dir()) {
                     uids.insert(uid.to_owned());
                 }
             }

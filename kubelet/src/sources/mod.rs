@@ -2,10 +2,14 @@
 //!
 //! [`pods`] feeds the pods of this node to their workers; [`references`] keeps the ConfigMaps and
 //! Secrets that those pods refer to; [`services`] the Services that their environments name. Static
-//! pods from files and HTTP are not there yet, and their settings are refused.
+//! pods come from a folder of [`manifests`] and are shown in the API by [`mirrors`]; those from HTTP are
+//! not there yet, and their settings are refused.
 
 pub mod follow;
+pub mod manifests;
+pub mod mirrors;
 pub mod pods;
 pub mod references;
 pub mod services;
+pub mod static_pods;
 pub mod tokens;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api_types::core::v1::Pod;
 
 use super::follow::{Event, follow};
+use super::static_pods::is_mirror;
 use crate::kubelet::Kubelet;
 
 /// Feeds the workers; never ends.
@@ -15,6 +16,10 @@ pub async fn run(kubelet: Arc<Kubelet>) {
     follow(api, selector, |event| {
         match event {
             Event::All(pods) => {
+                let (mirrors, pods): (Vec<Pod>, Vec<Pod>) = pods.into_iter().partition(is_mirror);
+                kubelet.mirrors.replace(mirrors.into_iter().map(Arc::new).collect());
+                kubelet.workers.wake_static(None);
+                kubelet.mirrors.delete_orphans(&kubelet);
                 let there: HashSet<String> = pods.iter().map(|pod| pod.metadata.uid.clone()).collect();
                 for pod in pods {
                     kubelet.workers.set(Arc::new(pod));
@@ -25,6 +30,15 @@ pub async fn run(kubelet: Arc<Kubelet>) {
                     }
                 }
                 kubelet.workers.source_ready();
+            }
+            Event::Set(mirror) if is_mirror(&mirror) => {
+                let mirror = Arc::new(mirror);
+                kubelet.mirrors.set(Arc::clone(&mirror));
+                kubelet.workers.wake_static(Some(&mirror));
+            }
+            Event::Gone(mirror) if is_mirror(&mirror) => {
+                kubelet.mirrors.gone(&mirror);
+                kubelet.workers.wake_static(Some(&mirror));
             }
             Event::Set(pod) => kubelet.workers.set(Arc::new(pod)),
             Event::Gone(pod) => {

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::conditions::is_owned;
+use crate::sources::mirrors::Mirrors;
+use crate::sources::static_pods::is_static;
 
 /// Writes under way at once.
 const PARALLEL: usize = 16;
@@ -38,14 +40,15 @@ struct State {
 /// The statuses of this node's pods.
 pub struct Statuses {
     client: Client,
+    mirrors: Arc<Mirrors>,
     state: Mutex<State>,
     changed: Notify,
 }
 
 impl Statuses {
     /// No statuses yet.
-    pub fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, state: Mutex::default(), changed: Notify::new() })
+    pub fn new(client: Client, mirrors: Arc<Mirrors>) -> Arc<Self> {
+        Arc::new(Self { client, mirrors, state: Mutex::default(), changed: Notify::new() })
     }
 
     /// The status last computed.
@@ -134,6 +137,12 @@ impl Statuses {
             state.entries.get(uid).map(|entry| (Arc::clone(&entry.pod), entry.status.clone(), entry.finished))
         };
         let Some((mut pod, status, finished)) = entry else { return Ok(()) };
+        if is_static(&pod) {
+            // Its mirror shows the status; without one it is written once there is one.
+            let Some(mirror) = self.mirrors.of(&pod) else { return Ok(()) };
+            pod = mirror;
+        }
+        let shown = pod.metadata.uid.clone();
         let api = self.client.api::<Pod>().namespace(&pod.metadata.namespace);
         loop {
             let mut next = (*pod).clone();
@@ -142,13 +151,17 @@ impl Statuses {
                 break;
             }
             match api.update_status(&next).await {
+                Ok(stored) if shown != *uid => {
+                    self.mirrors.set(Arc::new(stored));
+                    return Ok(());
+                }
                 Ok(stored) => {
                     self.note(uid, &stored);
                     pod = Arc::new(stored);
                     break;
                 }
                 Err(error) if error.is_conflict() => match api.find(&pod.metadata.name).await? {
-                    Some(fresh) if fresh.metadata.uid == *uid => pod = Arc::new(fresh),
+                    Some(fresh) if fresh.metadata.uid == shown => pod = Arc::new(fresh),
                     // Another pod has the name now.
                     _ => return Ok(()),
                 },
@@ -156,7 +169,7 @@ impl Statuses {
                 Err(error) => return Err(error),
             }
         }
-        if finished && pod.metadata.deletion_timestamp.is_some() {
+        if finished && shown == *uid && pod.metadata.deletion_timestamp.is_some() {
             let options = DeleteOptions {
                 grace_period_seconds: Some(0),
                 preconditions: Some(Box::new(Preconditions {
@@ -211,6 +224,7 @@ fn merged(pod: &Pod, status: &PodStatus) -> PodStatus {
     });
     merged.conditions = conditions;
     let theirs = &pod.status;
+    merged.start_time = theirs.start_time.or(merged.start_time);
     merged.nominated_node_name = theirs.nominated_node_name.clone();
     merged.resize = theirs.resize.clone();
     merged.resource_claim_statuses = theirs.resource_claim_statuses.clone();

@@ -20,6 +20,7 @@ use crate::environment::Objects;
 use crate::kubelet::Kubelet;
 use crate::pod_worker::{Outcome, Stage, Turn};
 use crate::probe::Type;
+use crate::sources::static_pods::is_static;
 use crate::status::{self, Eviction, restarting};
 use crate::volume::apply::{self, Ready};
 use crate::volume::kinds::payload::Materials;
@@ -27,6 +28,8 @@ use crate::{admission, cgroup, dns, resize, resources};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
+/// A static pod that was changed waits for what it was before.
+const PREDECESSOR: Duration = Duration::from_secs(1);
 /// A pod at rest is looked at again that often, in case something was missed.
 const RESYNC: Duration = Duration::from_secs(300);
 
@@ -76,7 +79,10 @@ enum Life {
 fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, life: Life) -> PodStatus {
     let pod = &turn.pod;
     let uid = &pod.metadata.uid;
-    let old = kubelet.statuses.get(uid).unwrap_or_else(|| pod.status.clone());
+    let old = kubelet.statuses.get(uid).unwrap_or_else(|| {
+        let mirror = is_static(pod).then(|| kubelet.mirrors.of(pod)).flatten();
+        mirror.map_or_else(|| pod.status.clone(), |mirror| mirror.status.clone())
+    });
     let given = kubelet.resizes.given(pod);
     let resize = if turn.stage == Stage::Syncing {
         kubelet.resizes.note_progress(kubelet, &given, observed);
@@ -120,6 +126,10 @@ fn text(error: CallError) -> String {
 async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     let uid = &turn.pod.metadata.uid;
     let observed = kubelet.observe(uid).await.map_err(text)?;
+    let fixed = is_static(&turn.pod);
+    if fixed && !observed.may_run() && kubelet.workers.has_predecessor(&turn.pod) {
+        return Ok(Outcome::Wait(Some(PREDECESSOR)));
+    }
     if !turn.admitted
         && !observed.may_run()
         && let Err(refusal) = admission::admit(kubelet, &turn.pod)
@@ -135,6 +145,9 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     let status = report(kubelet, turn, &observed, Life::Lives);
     if matches!(status.phase, PodPhase::Failed | PodPhase::Succeeded) {
         return Ok(Outcome::Finished);
+    }
+    if fixed {
+        kubelet.mirrors.reconcile(kubelet, &turn.pod);
     }
     let network_error = kubelet.runtime_facts.read().network_error.clone();
     if !network_error.is_empty() && !pod.spec.host_network {

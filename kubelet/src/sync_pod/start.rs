@@ -16,6 +16,7 @@ use crate::cri::{CallError, observed, v1};
 use crate::downward::NodeFacts;
 use crate::environment::{self, Objects, expand};
 use crate::kubelet::Kubelet;
+use crate::sources::static_pods::is_static;
 use crate::volume::apply::Ready;
 use crate::volume::sub_path;
 use crate::{hosts, images, lifecycle, resources};
@@ -158,7 +159,7 @@ async fn configure(
     target: Option<String>,
 ) -> Result<v1::ContainerConfig, String> {
     let pod = common.pod;
-    if !kubelet.services.is_ready() {
+    if !kubelet.services.is_ready() && !is_static(pod) {
         return Err("services have not yet been read at least once, cannot construct envvars".into());
     }
     let links = pod.spec.enable_service_links.unwrap_or(true);
