@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use api_types::core::v1::{Pod, ResourceList};
+use api_types::core::v1::{Pod, ResourceList, SupplementalGroupsPolicy};
 
 use crate::eviction;
 use crate::kubelet::Kubelet;
@@ -45,6 +45,8 @@ pub fn admit(kubelet: &Kubelet, pod: &Arc<Pod>) -> Result<(), Eviction> {
     let given = kubelet.resizes.given(pod);
     let pressure = |message| Eviction { reason: eviction::REASON.into(), message, disrupts: false };
     let result = kubelet.pressures.admit(&given).map_err(pressure);
+    let strict = kubelet.strict_groups();
+    let result = result.and_then(|()| fits_node(&given, strict));
     let result = result.and_then(|()| check(&given, &others, &kubelet.allocatable, kubelet.config.max_pods));
     result.map_err(|refusal| {
         kubelet.recorder.pod(pod, "Warning", &refusal.reason, &refusal.message);
@@ -59,6 +61,27 @@ fn older(a: &Pod, b: &Pod) -> bool {
 
 fn refuse(reason: &str, message: String) -> Result<(), Eviction> {
     Err(Eviction { reason: reason.into(), message, disrupts: false })
+}
+
+/// Whether the node is of the kind that the pod needs.
+fn fits_node(pod: &Pod, strict_groups: bool) -> Result<(), Eviction> {
+    let spec = &pod.spec;
+    let label = spec.node_selector.get("kubernetes.io/os");
+    if label.is_some_and(|os| os != "linux") {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return refuse("PodOSSelectorNodeLabelDoesNotMatch", message.into());
+    }
+    if spec.os.as_ref().is_some_and(|os| os.name.as_str() != "linux") {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return refuse("PodOSNotSupported", message.into());
+    }
+    let policy =
+        spec.security_context.as_ref().and_then(|context| context.supplemental_groups_policy.as_ref());
+    if policy == Some(&SupplementalGroupsPolicy::Strict) && !strict_groups {
+        let message = "SupplementalGroupsPolicy=Strict is not supported in this node";
+        return refuse("SupplementalGroupsPolicyNotSupported", message.into());
+    }
+    Ok(())
 }
 
 /// The decision.
@@ -129,7 +152,7 @@ fn host_ports(pod: &Pod) -> impl Iterator<Item = (i32, String, String)> + '_ {
 mod tests {
     use super::*;
     use api_types::Quantity;
-    use api_types::core::v1::{Container, ContainerPort};
+    use api_types::core::v1::{Container, ContainerPort, PodOS, PodSecurityContext};
 
     fn pod(cpu: &str, port: i32) -> Arc<Pod> {
         let mut pod = Pod::default();
@@ -145,6 +168,21 @@ mod tests {
         let refusal = check(pod, others, &allocatable, 2).err();
         let shown = refusal.as_ref().map(|refusal| (refusal.reason.as_str(), refusal.message.as_str()));
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn pods_of_another_system_are_refused() {
+        let mut pod = Pod::default();
+        assert_eq!(fits_node(&pod, false), Ok(()));
+        pod.spec.os = Some(Box::new(PodOS { name: "windows".into() }));
+        assert_eq!(fits_node(&pod, false).unwrap_err().reason, "PodOSNotSupported");
+        let mut pod = Pod::default();
+        pod.spec.security_context = Some(Box::new(PodSecurityContext {
+            supplemental_groups_policy: Some(SupplementalGroupsPolicy::Strict),
+            ..Default::default()
+        }));
+        assert_eq!(fits_node(&pod, false).unwrap_err().reason, "SupplementalGroupsPolicyNotSupported");
+        assert_eq!(fits_node(&pod, true), Ok(()));
     }
 
     #[test]

@@ -71,7 +71,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("registryPullQPS", &["5"]),
     ("reservedMemory", &[]),
     ("reservedSystemCPUs", &[]),
-    ("rotateCertificates", &[]),
     ("runOnce", &[]),
     ("serverTLSBootstrap", &[]),
     ("showHiddenMetricsForVersion", &[]),
@@ -228,6 +227,7 @@ pub struct KubeletConfiguration {
     pub seccomp_default: Option<bool>,
     pub serialize_image_pulls: Option<bool>,
     pub register_node: Option<bool>,
+    pub rotate_certificates: Option<bool>,
     pub static_pod_path: String,
     #[serde(deserialize_with = "duration")]
     pub file_check_frequency: Option<Duration>,
@@ -298,6 +298,7 @@ impl Default for KubeletConfiguration {
             seccomp_default: None,
             serialize_image_pulls: None,
             register_node: None,
+            rotate_certificates: None,
             static_pod_path: String::new(),
             file_check_frequency: None,
             register_with_taints: Vec::new(),
@@ -473,7 +474,7 @@ mod tests {
              containerRuntimeEndpoint: \"\"\ncpuManagerReconcilePeriod: 0s\ncrashLoopBackOff: {}\n\
              healthzPort: 10248\nimageMinimumGCAge: 0s\nlogging: {flushFrequency: 0, options: {json: \
              {infoBufferSize: \"0\"}}, verbosity: 0}\nmemorySwap: {}\nnodeStatusReportFrequency: 0s\n\
-             shutdownGracePeriod: 0s\nstaticPodPath: /etc/kubernetes/manifests\nsyncFrequency: 0s\n",
+             shutdownGracePeriod: 0s\nstaticPodPath: /etc/kubernetes/manifests\nrotateCertificates: true\nsyncFrequency: 0s\n",
         )
         .unwrap();
         assert_eq!(config.cluster_dns, ["10.96.0.10"]);

@@ -19,6 +19,12 @@ pub struct Flags {
     /// Path to a kubeconfig file, specifying how to connect to the API server
     #[arg(long, value_name = "string")]
     pub kubeconfig: Option<PathBuf>,
+    /// Path to a kubeconfig file that will be used to get a client certificate for the kubelet; the result is written to --kubeconfig
+    #[arg(long, value_name = "string", requires = "kubeconfig")]
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Renew the kubelet's client certificate before it expires
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    pub rotate_certificates: Option<bool>,
     /// The directory where the TLS certs are located, for a serving certificate that the kubelet makes itself
     #[arg(long, value_name = "string", default_value = "/var/lib/kubelet/pki")]
     pub cert_dir: PathBuf,
@@ -128,6 +134,7 @@ impl Flags {
         config.resolv_conf = self.resolv_conf.clone().or(config.resolv_conf);
         config.max_pods = self.max_pods.unwrap_or(config.max_pods);
         config.fail_swap_on = self.fail_swap_on.or(config.fail_swap_on);
+        config.rotate_certificates = self.rotate_certificates.or(config.rotate_certificates);
         config.register_node = self.register_node.or(config.register_node);
         if !self.cluster_dns.is_empty() {
             config.cluster_dns.clone_from(&self.cluster_dns);

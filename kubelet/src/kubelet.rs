@@ -22,12 +22,14 @@ use crate::resize::Resizes;
 use crate::sources::manifests::Manifests;
 use crate::sources::mirrors::Mirrors;
 use crate::sources::references::References;
+use crate::sources::runtime_classes::RuntimeClasses;
 use crate::sources::services::Services;
 use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
 use crate::termination;
+use crate::volume::claims::ClaimCache;
 
 /// What is known of the runtime.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +94,10 @@ pub struct Kubelet {
     pub statuses: Arc<Statuses>,
     /// ConfigMaps and Secrets.
     pub references: References,
+    /// Runtime classes.
+    pub runtime_classes: Arc<RuntimeClasses>,
+    /// Claims of volumes.
+    pub claims: ClaimCache,
     /// Services.
     pub services: Arc<Services>,
     /// Service account tokens.
@@ -127,6 +133,12 @@ impl Kubelet {
         Ok(observed)
     }
 
+    /// The runtime gives processes exactly the groups that a pod names.
+    pub fn strict_groups(&self) -> bool {
+        let facts = self.runtime_facts.read();
+        facts.status.features.as_ref().is_some_and(|features| features.supplemental_groups_policy)
+    }
+
     /// The runtime's name, as container ids start with it.
     pub fn runtime_name(&self) -> String {
         self.runtime_facts.read().name.clone()
@@ -142,6 +154,7 @@ impl Kubelet {
         self.probes.remove(uid);
         self.references.forget(uid);
         self.tokens.forget(uid);
+        self.claims.forget(uid);
         self.resizes.forget(uid);
         // What the pod had is free for those that wait for more.
         self.resizes.poke(self);

@@ -5,6 +5,7 @@
 //! the API; [`node`] keeps the Node and its lease; [`server`] answers the API server on port 10250.
 
 mod admission;
+mod certificate;
 mod cgroup;
 mod config;
 mod cri;

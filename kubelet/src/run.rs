@@ -9,6 +9,7 @@ use api_types::core::v1::PodQOSClass;
 use client::Client;
 use daemon::clock::System;
 use daemon::shutdown::Shutdown;
+use daemon::tls::Pem;
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -31,12 +32,14 @@ use crate::resources::{self, PodLimits};
 use crate::sources::manifests::Manifests;
 use crate::sources::mirrors::Mirrors;
 use crate::sources::references::References;
+use crate::sources::runtime_classes::RuntimeClasses;
 use crate::sources::services::Services;
 use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
-use crate::{cgroup, eviction, housekeeping, image_gc, runtime_watch, server, sources};
+use crate::volume::claims::ClaimCache;
+use crate::{certificate, cgroup, eviction, housekeeping, image_gc, runtime_watch, server, sources};
 
 /// The kubelet is among the last that the kernel shall kill.
 const OOM_SCORE: &str = "-999";
@@ -61,8 +64,13 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         config.runtime_request_timeout.unwrap_or(Duration::from_secs(120)),
     )?;
     let facts = first_contact(&runtime, &config, &shutdown).await?;
+    certificate::bootstrap(&flags, &node_name(&flags), &shutdown).await?;
     let client_config =
         client::Config::from_kubeconfig(kubeconfig)?.with_agent("kubelet", None).with_limits(50.0, 100);
+    let rotates = config.rotate_certificates == Some(true) || flags.bootstrap_kubeconfig.is_some();
+    if rotates {
+        check_rotation(&client_config, &flags)?;
+    }
     let client = Client::new(client_config)?;
     client.watch_files(shutdown.clone());
     let kubelet = assemble(&flags, config, machine, runtime, facts, client, shutdown.clone())?;
@@ -71,10 +79,35 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let listeners = server::Server::bind(&kubelet, &flags).await?;
     kubelet.recorder.node(&kubelet.node_name, "Normal", "Starting", "Starting kubelet.");
     spawn_loops(&kubelet);
+    if rotates {
+        let (client, node) = (kubelet.client.clone(), kubelet.node_name.clone());
+        tokio::spawn(certificate::rotate(client, flags.cert_dir.clone(), node));
+    }
     listeners.serve(Arc::clone(&kubelet), shutdown.clone());
     shutdown.wait().await;
     tracing::info!("stopping; pods keep running");
     Ok(())
+}
+
+/// The node's name: as given, or the host's.
+fn node_name(flags: &Flags) -> String {
+    match flags.hostname_override.trim() {
+        "" => machine::hostname(),
+        name => name.to_lowercase(),
+    }
+}
+
+/// A new certificate takes effect through the file that the kubeconfig names.
+fn check_rotation(config: &client::Config, flags: &Flags) -> anyhow::Result<()> {
+    let current = certificate::store::Store::new(&flags.cert_dir).current();
+    let names = |pem: &Option<Pem>| matches!(pem, Some(Pem::File(path)) if *path == current);
+    if names(&config.cert) && names(&config.key) {
+        return Ok(());
+    }
+    bail!(
+        "rotateCertificates: the kubeconfig must name {} as client-certificate and as client-key",
+        current.display()
+    )
 }
 
 /// Waits for the runtime, and checks that the two agree on control groups.
@@ -117,11 +150,7 @@ fn assemble(
     client: Client,
     shutdown: Shutdown,
 ) -> anyhow::Result<Arc<Kubelet>> {
-    let hostname = machine::hostname();
-    let node_name = match flags.hostname_override.trim() {
-        "" => hostname.clone(),
-        name => name.to_lowercase(),
-    };
+    let node_name = node_name(flags);
     let node_ips: Vec<IpAddr> = match flags.node_ip.as_slice() {
         [] => machine::default_address().into_iter().collect(),
         given => given.to_vec(),
@@ -177,6 +206,8 @@ fn assemble(
         pressures: Pressures::default(),
         image_records: Records::default(),
         references: References::new(client.clone(), Arc::new(wake)),
+        runtime_classes: RuntimeClasses::new(),
+        claims: ClaimCache::new(client.clone(), &node_name),
         services: Services::new(),
         tokens: Tokens::new(client.clone()),
         tree: cgroup::tree::Tree::detect(pids),
@@ -231,6 +262,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(Arc::clone(&kubelet.statuses).run());
     tokio::spawn(Arc::clone(&kubelet.probes).run());
     tokio::spawn(Arc::clone(&kubelet.services).run(kubelet.client.clone()));
+    tokio::spawn(Arc::clone(&kubelet.runtime_classes).run(kubelet.client.clone()));
     tokio::spawn(runtime_watch::run(Arc::clone(kubelet)));
     tokio::spawn(sources::pods::run(Arc::clone(kubelet)));
     tokio::spawn(sources::manifests::run(Arc::clone(kubelet)));

@@ -18,6 +18,7 @@ use crate::kubelet::Kubelet;
 use crate::server::stats;
 use crate::sync_pod::sandbox_config::log_directory;
 use crate::volume::actual;
+use crate::volume::desired::Kind;
 
 /// The filesystems that count.
 #[derive(Clone, Debug)]
@@ -127,7 +128,9 @@ fn usage(kubelet: &Kubelet, pod: &Pod, mut containers: Vec<ContainerUsage>, disk
         for container in &mut containers {
             container.logs = count(&logs.join(&container.name));
         }
-        for volume in actual::found(&kubelet.pod_dir(&pod.metadata.uid)).unwrap_or_default() {
+        let elsewhere = [Kind::Local.plugin(), Kind::Nfs.plugin()];
+        let found = actual::found(&kubelet.pod_dir(&pod.metadata.uid)).unwrap_or_default();
+        for volume in found.into_iter().filter(|found| !elsewhere.contains(&found.plugin.as_str())) {
             volumes.insert(volume.volume, count(&volume.path));
         }
     }

@@ -10,6 +10,7 @@ pub mod manifests;
 pub mod mirrors;
 pub mod pods;
 pub mod references;
+pub mod runtime_classes;
 pub mod services;
 pub mod static_pods;
 pub mod tokens;

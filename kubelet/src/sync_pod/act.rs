@@ -306,12 +306,13 @@ async fn prepare_volumes(
             return Err(failed(&name, &error));
         }
     };
+    let claims = kubelet.claims.of(pod).await.map_err(|(volume, error)| failed(&volume, &error))?;
     let (node, of, dir) = (Arc::clone(kubelet), Arc::clone(pod), kubelet.pod_dir(&pod.metadata.uid));
     let (given, ips) = (objects.clone(), observed.ips().to_vec());
     let worked = tokio::task::spawn_blocking(move || {
         let facts =
             NodeFacts { host_ips: &node.node_ips, pod_ips: &ips, allocatable: Some(&node.allocatable) };
-        apply::ensure(&of, &dir, &Materials { objects: given, tokens, facts })
+        apply::ensure(&of, &dir, &Materials { objects: given, tokens, facts }, &claims)
     });
     let (ready, problems) = worked.await.map_err(|error| error.to_string())?;
     let messages: Vec<String> =
@@ -397,16 +398,20 @@ async fn perform(
                 })?;
                 let logs = sandbox_config::log_directory(node.pod_logs, pod);
                 std::fs::create_dir_all(&logs).map_err(|error| format!("mkdir {logs}: {error}"))?;
-                if let Some(reason) = unsupported(pod) {
+                let handler = kubelet.runtime_classes.handler(pod).await;
+                let refused = unsupported(pod);
+                if let Some(reason) = refused.or(handler.clone().err()) {
                     let message = format!("Failed to create pod sandbox: {reason}");
                     kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
                     return Err(message);
                 }
-                kubelet.runtime.run_sandbox(made.clone(), "").await.map_err(|error| {
-                    let message = format!("Failed to create pod sandbox: {error}");
-                    kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
-                    message
-                })?;
+                kubelet.runtime.run_sandbox(made.clone(), &handler.unwrap_or_default()).await.map_err(
+                    |error| {
+                        let message = format!("Failed to create pod sandbox: {error}");
+                        kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
+                        message
+                    },
+                )?;
                 let now = kubelet.observe(uid).await.map_err(|error| {
                     let message = format!("Unable to get pod sandbox status: {error}");
                     kubelet.recorder.pod(pod, "Warning", "FailedPodSandBoxStatus", &message);
@@ -663,9 +668,6 @@ fn remove_logs(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) {
 
 /// What a pod asks of its sandbox that this kubelet cannot give; such a pod must not run without it.
 fn unsupported(pod: &Pod) -> Option<String> {
-    if let Some(class) = pod.spec.runtime_class_name.as_deref().filter(|class| !class.is_empty()) {
-        return Some(format!("RuntimeClass {class:?}: runtime classes are not supported by this kubelet"));
-    }
     let remapped = pod.spec.host_users == Some(false);
     remapped.then(|| "can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned())
 }
@@ -681,7 +683,5 @@ mod tests {
         assert_eq!(unsupported(&pod), None);
         pod.spec.host_users = Some(false);
         assert!(unsupported(&pod).is_some_and(|reason| reason.contains("spec.hostUsers")));
-        pod.spec.runtime_class_name = Some("gvisor".into());
-        assert!(unsupported(&pod).is_some_and(|reason| reason.contains("gvisor")));
     }
 }

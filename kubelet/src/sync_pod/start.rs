@@ -202,13 +202,7 @@ async fn configure(
         seccomp_root: &seccomp_root,
         seccomp_default: kubelet.config.seccomp_default == Some(true),
         target,
-        strict_groups: kubelet
-            .runtime_facts
-            .read()
-            .status
-            .features
-            .as_ref()
-            .is_some_and(|features| features.supplemental_groups_policy),
+        strict_groups: kubelet.strict_groups(),
     };
     container_config(pod, container, inputs)
 }
@@ -252,7 +246,7 @@ fn mounts(
         ready.push(ReadyMount {
             container_path: absolute(&mount.mount_path),
             host_path: host.to_string_lossy().into_owned(),
-            read_only: mount.read_only,
+            read_only: mount.read_only || volume.read_only,
             propagation: mount.mount_propagation.clone(),
         });
     }

@@ -28,11 +28,13 @@ pub fn found(pod_dir: &Path) -> io::Result<Vec<Found>> {
         for path in entries(&plugin)? {
             let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let (plugin, volume) = (name(&plugin), name(&path));
-            // A tmpfs that was lost (a reboot) must be mounted again.
+            // What was mounted and is no more (a reboot) must be mounted again.
             let kept = match plugin.as_str() {
-                "kubernetes.io~secret" | "kubernetes.io~projected" | "kubernetes.io~downward-api" => {
-                    super::mounts::is_mounted(&path)?
-                }
+                "kubernetes.io~secret"
+                | "kubernetes.io~projected"
+                | "kubernetes.io~downward-api"
+                | "kubernetes.io~local-volume"
+                | "kubernetes.io~nfs" => super::mounts::is_mounted(&path)?,
                 _ => true,
             };
             let ready = kept && ready_file(pod_dir, &plugin, &volume).exists();

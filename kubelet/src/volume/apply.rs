@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use api_types::core::v1::{Pod, Volume};
+use api_types::core::v1::Pod;
 
 use super::actual::{self, Found};
-use super::desired::{self, Kind};
+use super::claims::Claims;
+use super::desired::{self, Kind, Wanted};
 use super::kinds::payload::{Materials, payload};
-use super::kinds::{empty_dir, host_path};
+use super::kinds::{empty_dir, host_path, mounted};
 use super::plan::{Action, plan};
 use super::{VolumeError, atomic_writer, io, mounts, ownership};
 use crate::resources;
@@ -20,6 +21,8 @@ pub struct Ready {
     pub path: PathBuf,
     /// Its kind.
     pub kind: Kind,
+    /// No container may write.
+    pub read_only: bool,
 }
 
 /// A volume that could not be made.
@@ -38,16 +41,18 @@ pub fn ensure(
     pod: &Pod,
     pod_dir: &Path,
     materials: &Materials<'_>,
+    claims: &Claims,
 ) -> (BTreeMap<String, Ready>, Vec<Failed>) {
     let (mut ready, mut failed) = (BTreeMap::new(), Vec::new());
     let mut wanted = Vec::new();
-    let mut by_name: BTreeMap<&str, &Volume> = BTreeMap::new();
+    let mut by_dir: BTreeMap<String, Wanted> = BTreeMap::new();
     for volume in desired::mounted(pod) {
-        match desired::kind(&volume.source) {
-            Ok(kind) => {
-                wanted.push((volume.name.clone(), kind));
-                by_name.insert(&volume.name, volume);
-                ready.insert(volume.name.clone(), Ready { path: desired::path(pod_dir, volume, kind), kind });
+        match desired::wanted(volume, claims) {
+            Ok(one) => {
+                let (path, kind, read_only) = (one.path(pod_dir), one.kind, one.read_only);
+                wanted.push((one.dir.clone(), kind));
+                ready.insert(volume.name.clone(), Ready { path, kind, read_only });
+                by_dir.insert(one.dir.clone(), one);
             }
             Err(kind) => {
                 let error = VolumeError::Unsupported(kind);
@@ -67,12 +72,13 @@ pub fn ensure(
         let (name, result) = match action {
             Action::TearDown { found } => (found.volume.clone(), tear_down(pod_dir, &found)),
             Action::SetUp { volume, kind } | Action::Refresh { volume, kind } => {
-                let Some(spec) = by_name.get(volume.as_str()) else { continue };
-                let result = set_up(pod, pod_dir, spec, kind, materials);
+                let Some(one) = by_dir.get(&volume) else { continue };
+                let result = set_up(pod, pod_dir, one, kind, materials);
+                let name = one.volume.name.clone();
                 if result.is_err() {
-                    ready.remove(&volume);
+                    ready.remove(&name);
                 }
-                (volume, result)
+                (name, result)
             }
         };
         if let Err(error) = result {
@@ -85,11 +91,11 @@ pub fn ensure(
 fn set_up(
     pod: &Pod,
     pod_dir: &Path,
-    volume: &Volume,
+    wanted: &Wanted,
     kind: Kind,
     materials: &Materials<'_>,
 ) -> Result<(), VolumeError> {
-    let path = desired::path(pod_dir, volume, kind);
+    let (volume, path) = (&wanted.volume, wanted.path(pod_dir));
     let context = pod.spec.security_context.as_ref();
     let group = context.and_then(|context| context.fs_group).and_then(|group| u32::try_from(group).ok());
     let policy = context.and_then(|context| context.fs_group_change_policy.as_ref());
@@ -109,6 +115,18 @@ fn set_up(
             empty_dir::set_up(&path, &source, memory)?;
             own(&path, false)?;
         }
+        Kind::Local => {
+            mounted::local(&path, &wanted.local, wanted.read_only)?;
+            if !wanted.read_only {
+                own(&path, false)?;
+            }
+        }
+        // The server says who may do what there.
+        Kind::Nfs => {
+            if let Some(source) = &volume.source.nfs {
+                mounted::nfs(&path, source, &wanted.options, wanted.read_only)?;
+            }
+        }
         Kind::ConfigMap | Kind::Secret | Kind::DownwardApi | Kind::Projected => {
             let payload = payload(pod, volume, materials)?;
             empty_dir::make(&path)?;
@@ -123,7 +141,7 @@ fn set_up(
             atomic_writer::write(&path, &payload, |files| own(files, true))?;
         }
     }
-    let mark = actual::ready_file(pod_dir, kind.plugin(), &volume.name);
+    let mark = actual::ready_file(pod_dir, kind.plugin(), &wanted.dir);
     if !mark.exists() {
         if let Some(parent) = mark.parent() {
             std::fs::create_dir_all(parent).map_err(io(format!("mkdir {}", parent.display())))?;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use api_types::core::v1::{Container, Pod, Volume, VolumeSource};
 
+use super::claims::Claims;
+
 /// The kinds of volumes that this kubelet knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -19,6 +21,10 @@ pub enum Kind {
     DownwardApi,
     /// Files from several of these, and service account tokens.
     Projected,
+    /// A folder of the node, by way of a PersistentVolume.
+    Local,
+    /// An export of an NFS server.
+    Nfs,
 }
 
 impl Kind {
@@ -31,6 +37,8 @@ impl Kind {
             Self::Secret => "kubernetes.io~secret",
             Self::DownwardApi => "kubernetes.io~downward-api",
             Self::Projected => "kubernetes.io~projected",
+            Self::Local => "kubernetes.io~local-volume",
+            Self::Nfs => "kubernetes.io~nfs",
         }
     }
 
@@ -54,6 +62,7 @@ pub fn kind(source: &VolumeSource) -> Result<Kind, &'static str> {
         (source.secret.is_some(), Kind::Secret),
         (source.downward_api.is_some(), Kind::DownwardApi),
         (source.projected.is_some(), Kind::Projected),
+        (source.nfs.is_some(), Kind::Nfs),
     ];
     if let Some((_, kind)) = known.iter().find(|(present, _)| *present) {
         return Ok(*kind);
@@ -63,7 +72,6 @@ pub fn kind(source: &VolumeSource) -> Result<Kind, &'static str> {
         (source.ephemeral.is_some(), "ephemeral"),
         (source.csi.is_some(), "csi"),
         (source.image.is_some(), "image"),
-        (source.nfs.is_some(), "nfs"),
         (source.iscsi.is_some(), "iscsi"),
         (source.fc.is_some(), "fc"),
         (source.git_repo.is_some(), "gitRepo"),
@@ -77,12 +85,73 @@ pub fn kind(source: &VolumeSource) -> Result<Kind, &'static str> {
     }
 }
 
-/// Where a volume's content is on the node.
-pub fn path(pod_dir: &Path, volume: &Volume, kind: Kind) -> PathBuf {
-    match (&volume.source.host_path, kind) {
-        (Some(host), Kind::HostPath) => PathBuf::from(&host.path),
-        _ => pod_dir.join("volumes").join(kind.plugin()).join(&volume.name),
+/// A volume that a pod wants, claims resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The volume, with what is behind its claim as its source.
+    pub volume: Volume,
+    /// Its kind.
+    pub kind: Kind,
+    /// Name of its directory: COMPAT: the PersistentVolume's, where there is one.
+    pub dir: String,
+    /// No container may write.
+    pub read_only: bool,
+    /// Options for mounting.
+    pub options: Vec<String>,
+    /// The folder of a `local` volume.
+    pub local: String,
+}
+
+impl Wanted {
+    /// Where its content is on the node.
+    pub fn path(&self, pod_dir: &Path) -> PathBuf {
+        match (&self.volume.source.host_path, self.kind) {
+            (Some(host), Kind::HostPath) => PathBuf::from(&host.path),
+            _ => pod_dir.join("volumes").join(self.kind.plugin()).join(&self.dir),
+        }
     }
+}
+
+/// What a volume comes to; an error names a kind that is not supported.
+pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> {
+    let mut made = Wanted {
+        volume: volume.clone(),
+        kind: Kind::EmptyDir,
+        dir: volume.name.clone(),
+        read_only: volume.source.nfs.as_ref().is_some_and(|nfs| nfs.read_only),
+        options: Vec::new(),
+        local: String::new(),
+    };
+    let Some(claimed) = claims.get(&volume.name) else {
+        made.kind = kind(&volume.source)?;
+        return Ok(made);
+    };
+    let (meta, spec) = (&claimed.volume.metadata, &claimed.volume.spec);
+    let source = &spec.source;
+    made.dir.clone_from(&meta.name);
+    made.options.clone_from(&spec.mount_options);
+    made.read_only = claimed.read_only;
+    made.volume.source = VolumeSource::default();
+    if let Some(local) = &source.local {
+        made.kind = Kind::Local;
+        made.local.clone_from(&local.path);
+    } else if let Some(host) = &source.host_path {
+        made.kind = Kind::HostPath;
+        made.volume.source.host_path = Some(host.clone());
+    } else if let Some(nfs) = &source.nfs {
+        made.kind = Kind::Nfs;
+        made.read_only |= nfs.read_only;
+        made.volume.source.nfs = Some(nfs.clone());
+    } else {
+        return Err(match () {
+            () if source.csi.is_some() => "csi",
+            () if source.iscsi.is_some() => "iscsi",
+            () if source.fc.is_some() => "fc",
+            () if source.flex_volume.is_some() => "flexVolume",
+            () => "unknown",
+        });
+    }
+    Ok(made)
 }
 
 /// The volumes that some container mounts: the others are not set up.
@@ -102,4 +171,30 @@ pub fn mounted(pod: &Pod) -> Vec<&Volume> {
                 .any(|container| uses(container, &volume.name))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::claims::Claimed;
+    use api_types::core::v1::{LocalVolumeSource, PersistentVolume};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_claim_comes_to_what_is_behind_it() {
+        let volume = Volume { name: "data".into(), ..Default::default() };
+        let mut behind = PersistentVolume::default();
+        behind.metadata.name = "pv".into();
+        let claims = |behind: &PersistentVolume| -> Claims {
+            let claimed = Claimed { volume: Arc::new(behind.clone()), read_only: true };
+            [("data".to_owned(), claimed)].into()
+        };
+        assert_eq!(wanted(&volume, &claims(&behind)).unwrap_err(), "unknown");
+        behind.spec.source.local =
+            Some(Box::new(LocalVolumeSource { path: "/mnt/disk".into(), ..Default::default() }));
+        let made = wanted(&volume, &claims(&behind)).unwrap();
+        assert_eq!((made.kind, made.local.as_str(), made.read_only), (Kind::Local, "/mnt/disk", true));
+        assert_eq!(made.path(Path::new("/p")), Path::new("/p/volumes/kubernetes.io~local-volume/pv"));
+        assert_eq!(wanted(&volume, &Claims::new()).unwrap().kind, Kind::EmptyDir);
+    }
 }

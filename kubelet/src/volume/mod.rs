@@ -12,6 +12,7 @@
 pub mod actual;
 pub mod apply;
 pub mod atomic_writer;
+pub mod claims;
 pub mod desired;
 pub mod kinds;
 pub mod mounts;

@@ -58,6 +58,12 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
+/// Makes a bind mount read-only.
+pub fn remount_read_only(target: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    nix::mount::mount(None::<&str>, target, None::<&str>, flags, None::<&str>).map_err(io::Error::from)
+}
+
 /// Unmounts; what is not mounted is no error. A busy mount is detached.
 pub fn unmount(target: &Path) -> io::Result<()> {
     match nix::mount::umount2(target, MntFlags::UMOUNT_NOFOLLOW) {

@@ -2,4 +2,5 @@
 
 pub mod empty_dir;
 pub mod host_path;
+pub mod mounted;
 pub mod payload;

@@ -1,0 +1,99 @@
+//! The files of the client certificate.
+
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+/// From when until when a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// From then.
+    pub not_before: Timestamp,
+    /// Until then.
+    pub not_after: Timestamp,
+}
+
+/// The life of the first certificate of a PEM text.
+pub fn life(pem: &[u8]) -> Option<Life> {
+    let block = x509_parser::pem::Pem::iter_from_buffer(pem)
+        .filter_map(Result::ok)
+        .find(|block| block.label == "CERTIFICATE")?;
+    let certificate = block.parse_x509().ok()?;
+    let validity = certificate.validity();
+    let at = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+    Some(Life { not_before: at(validity.not_before)?, not_after: at(validity.not_after)? })
+}
+
+/// Certificates in a directory.
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// In this directory.
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// The link to the newest.
+    pub fn current(&self) -> PathBuf {
+        self.dir.join("kubelet-client-current.pem")
+    }
+
+    /// Keeps certificate and key, and makes them the current ones.
+    pub fn keep(&self, pem: &[u8], now: Timestamp) -> io::Result<()> {
+        std::fs::create_dir_all(&self.dir)?;
+        let file = self.dir.join(format!("kubelet-client-{}.pem", now.strftime("%Y-%m-%d-%H-%M-%S")));
+        write_private(&file, pem)?;
+        let beside = self.dir.join("kubelet-client-updated.pem");
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(&file, &beside)?;
+        std::fs::rename(&beside, self.current())
+    }
+}
+
+/// Writes a file that no one else may read; a crash in between leaves the old one.
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let beside = path.with_extension("tmp");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_newest_is_the_current_one() {
+        let dir = std::env::temp_dir().join(format!("kubelet-certificates-{}", uuid::Uuid::new_v4()));
+        let store = Store::new(&dir);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        store.keep(b"one", at(0)).unwrap();
+        store.keep(b"two", at(60)).unwrap();
+        assert_eq!(std::fs::read(store.current()).unwrap(), b"two");
+        let file = dir.join("kubelet-client-1970-01-01-00-01-00.pem");
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn the_life_of_a_certificate() {
+        let (cert, key) = daemon::tls::self_signed("n", &[]).unwrap();
+        let both = [key.bytes().unwrap(), cert.bytes().unwrap()].concat();
+        let life = life(&both).unwrap();
+        assert_eq!(life.not_after.duration_since(life.not_before).as_secs(), 365 * 86_400 + 3600);
+        assert_eq!(super::life(b"nothing"), None);
+    }
+}

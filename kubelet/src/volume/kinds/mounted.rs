@@ -1,0 +1,100 @@
+//! Volumes that are mounted from elsewhere: `local` (a folder of the node) and `nfs`.
+
+use std::path::Path;
+use std::process::Command;
+
+use api_types::core::v1::NFSVolumeSource;
+
+use crate::volume::{VolumeError, io, mounts};
+
+/// Makes a folder of the node visible at `path`.
+pub fn local(path: &Path, source: &str, read_only: bool) -> Result<(), VolumeError> {
+    let meta = std::fs::metadata(source)
+        .map_err(|error| VolumeError::Path(format!("path {source:?} does not exist: {error}")))?;
+    if !meta.is_dir() {
+        return Err(VolumeError::Path(format!(
+            "local volume {source:?} is not a directory: block devices are not supported by this kubelet"
+        )));
+    }
+    make(path)?;
+    if mounts::is_mounted(path).map_err(io("read the mount table"))? {
+        return Ok(());
+    }
+    mounts::bind(Path::new(source), path).map_err(io(format!("bind {source} to {}", path.display())))?;
+    if read_only {
+        mounts::remount_read_only(path).map_err(io(format!("remount {} read-only", path.display())))?;
+    }
+    Ok(())
+}
+
+/// Mounts an export with the node's own mount helper.
+pub fn nfs(
+    path: &Path,
+    source: &NFSVolumeSource,
+    options: &[String],
+    read_only: bool,
+) -> Result<(), VolumeError> {
+    make(path)?;
+    if mounts::is_mounted(path).map_err(io("read the mount table"))? {
+        return Ok(());
+    }
+    let arguments = nfs_arguments(path, source, options, read_only);
+    let output = Command::new("mount").args(&arguments).output().map_err(io("run mount"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(VolumeError::Path(format!(
+        "mount failed: {}\nMounting command: mount\nMounting arguments: {}\nOutput: {}",
+        output.status,
+        arguments.join(" "),
+        String::from_utf8_lossy(&said)
+    )))
+}
+
+fn nfs_arguments(path: &Path, source: &NFSVolumeSource, options: &[String], read_only: bool) -> Vec<String> {
+    let mut all: Vec<String> = options.to_vec();
+    if read_only && !all.iter().any(|option| option == "ro") {
+        all.insert(0, "ro".into());
+    }
+    let mut arguments = vec!["-t".to_owned(), "nfs".to_owned()];
+    if !all.is_empty() {
+        arguments.extend(["-o".to_owned(), all.join(",")]);
+    }
+    let server = if source.server.contains(':') && !source.server.starts_with('[') {
+        format!("[{}]", source.server)
+    } else {
+        source.server.clone()
+    };
+    arguments.extend([format!("{server}:{}", source.path), path.display().to_string()]);
+    arguments
+}
+
+fn make(path: &Path) -> Result<(), VolumeError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(path)
+        .map_err(io(format!("mkdir {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_mount() {
+        let source = NFSVolumeSource { server: "fd00::1".into(), path: "/x".into(), ..Default::default() };
+        let made = nfs_arguments(Path::new("/p"), &source, &["vers=4".into()], true);
+        assert_eq!(made, ["-t", "nfs", "-o", "ro,vers=4", "[fd00::1]:/x", "/p"]);
+    }
+
+    #[test]
+    fn a_file_is_no_local_volume() {
+        let error = local(Path::new("/nowhere/x"), "/etc/hostname", false).unwrap_err().to_string();
+        assert!(error.contains("is not a directory"), "{error}");
+        let error = local(Path::new("/nowhere/x"), "/nowhere", false).unwrap_err().to_string();
+        assert!(error.contains("does not exist"), "{error}");
+    }
+}
