@@ -41,32 +41,14 @@ pub const EPHEMERAL_CONTAINERS: Aspect = Aspect {
     internal: false,
 };
 
-/// `pods/resize`: requests and limits of containers.
+/// `pods/resize`: requests and limits of containers and of the pod.
 pub const RESIZE: Aspect = Aspect {
     subresource: "resize",
-    prepare: |_, new, old| {
-        with(new, old, |new: &mut Pod, old| {
-            let wanted = std::mem::take(&mut new.spec);
-            let version = std::mem::take(&mut new.metadata.resource_version);
-            let managed = std::mem::take(&mut new.metadata.managed_fields);
-            *new = old.clone();
-            new.metadata.resource_version = version;
-            new.metadata.managed_fields = managed;
-            for (containers, wanted) in [
-                (&mut new.spec.containers, wanted.containers),
-                (&mut new.spec.init_containers, wanted.init_containers),
-            ] {
-                for container in containers.iter_mut() {
-                    if let Some(wanted) = wanted.iter().find(|w| w.name == container.name) {
-                        container.resources = wanted.resources.clone();
-                        container.resize_policy.clone_from(&wanted.resize_policy);
-                    }
-                }
-            }
-            new.metadata.generation += i64::from(new.spec != old.spec);
-        })
+    prepare: |_, new, old| with(new, old, Pod::prepare_for_resize),
+    validate: |row, new, old, errors| {
+        (row.validate)(new, errors);
+        compare(new, old, |new: &Pod, old| new.validate_resize(old, errors));
     },
-    validate: |row, new, _, errors| (row.validate)(new, errors),
     ignored: &["f:status"],
     internal: false,
 };

@@ -12,6 +12,7 @@ pub mod image;
 mod network;
 mod options;
 mod probe;
+mod resize;
 mod resources;
 mod security;
 mod signal;
