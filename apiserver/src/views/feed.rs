@@ -5,7 +5,7 @@ use crate::storage::cache::Collection;
 use crate::storage::log::Batch;
 use crate::storage::{Entry, Kv, Storage};
 use api_types::Resource;
-use api_types::core::v1::{LimitRange, Namespace, Node, Pod, Secret, ServiceAccount};
+use api_types::core::v1::{LimitRange, Namespace, Node, PersistentVolume, Pod, Secret, ServiceAccount};
 use api_types::networking::v1::IngressClass;
 use api_types::node::v1::RuntimeClass;
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -113,6 +113,10 @@ impl Feed {
         follow(storage.of::<ServiceAccount>(), into::<ServiceAccount, _>(views, |v| &v.service_accounts));
         follow(storage.of::<Node>(), into::<Node, _>(views, |v| &v.nodes));
         follow(storage.of::<Secret>(), into::<Secret, _>(views, |v| &v.secrets));
+        follow(
+            storage.of::<PersistentVolume>(),
+            into::<PersistentVolume, _>(views, |v| &v.persistent_volumes),
+        );
         follow(storage.of::<PriorityClass>(), into::<PriorityClass, _>(views, |v| &v.priority_classes));
         follow(storage.of::<IngressClass>(), into::<IngressClass, _>(views, |v| &v.ingress_classes));
         follow(storage.of::<StorageClass>(), into::<StorageClass, _>(views, |v| &v.storage_classes));

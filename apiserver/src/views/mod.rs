@@ -15,8 +15,8 @@ pub use feed::Feed;
 pub use lister::Lister;
 pub use pods::Pods;
 pub use project::{
-    DefaultClassView, Life, NamespaceView, NodeView, PodReferences, PodView, PriorityClassView, SecretView,
-    ServiceAccountView,
+    DefaultClassView, Life, NamespaceView, NodeView, PersistentVolumeView, PodReferences, PodView,
+    PriorityClassView, SecretView, ServiceAccountView,
 };
 
 use crate::authz::rbac::Policy;
@@ -34,6 +34,7 @@ pub struct Views {
     pub pods: Pods,
     pub nodes: Lister<NodeView>,
     pub secrets: Lister<SecretView>,
+    pub persistent_volumes: Lister<PersistentVolumeView>,
     pub priority_classes: Lister<PriorityClassView>,
     pub ingress_classes: Lister<DefaultClassView>,
     pub storage_classes: Lister<DefaultClassView>,

@@ -1,8 +1,8 @@
 //! The projections: which fields of an object each view keeps.
 
 use api_types::core::v1::{
-    Container, LocalObjectReference, Namespace, NamespacePhase, Node, ObjectReference, Pod, PodSpec,
-    PreemptionPolicy, Secret, ServiceAccount, Volume,
+    Container, LocalObjectReference, Namespace, NamespacePhase, Node, ObjectReference, PersistentVolume, Pod,
+    PodSpec, PreemptionPolicy, Secret, ServiceAccount, Volume,
 };
 use api_types::meta::v1::ObjectMeta;
 use api_types::networking::v1::IngressClass;
@@ -99,6 +99,19 @@ impl From<PriorityClass> for PriorityClassView {
             global_default: class.global_default,
             preemption_policy: class.preemption_policy,
         }
+    }
+}
+
+/// Whose a PersistentVolume is: namespace and name of its claim.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PersistentVolumeView {
+    pub claim: Option<(String, String)>,
+}
+
+impl From<PersistentVolume> for PersistentVolumeView {
+    fn from(volume: PersistentVolume) -> Self {
+        let claim = volume.spec.claim_ref.map(|claim| (claim.namespace.clone(), claim.name.clone()));
+        Self { claim }
     }
 }
 

@@ -56,8 +56,9 @@ impl NodeAuthorizer {
                         self.related(node, info, |p| p.references.resource_claims.contains(&info.name))
                     });
                 }
-                // Kinds that this server does not have: nothing is related to a node.
-                ("", "persistentvolumes") | ("storage.k8s.io", "volumeattachments") => {
+                ("", "persistentvolumes") => return get_only(info).and_then(|()| self.volume(node, info)),
+                // A kind that nothing attaches by yet: nothing is related to a node.
+                ("storage.k8s.io", "volumeattachments") => {
                     return get_only(info).and_then(|()| self.related(node, info, |_| false));
                 }
                 ("resource.k8s.io", "resourceslices") | ("certificates.k8s.io", "podcertificaterequests") => {
@@ -105,6 +106,20 @@ impl NodeAuthorizer {
             get_only(info)?;
         }
         self.related(node, info, |pod| pod.references.claims.contains(&info.name))
+    }
+
+    /// A volume belongs to the nodes of the pods that use its claim.
+    fn volume(&self, node: &str, info: &RequestInfo) -> Result<(), String> {
+        if info.name.is_empty() {
+            return Err("No Object name found".to_owned());
+        }
+        let volume = self.views.persistent_volumes.get("", &info.name);
+        let found =
+            volume.as_ref().and_then(|volume| volume.claim.as_ref()).is_some_and(|(namespace, claim)| {
+                let needs = |pod: &PodView| !pod.is_mirror && pod.references.claims.contains(claim);
+                self.views.pods.any_on_node(node, namespace, needs)
+            });
+        if found { Ok(()) } else { Err(unrelated(node)) }
     }
 
     fn service_account(&self, node: &str, info: &RequestInfo) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bootstrap::node_rules;
-use crate::views::PodReferences;
+use crate::views::{PersistentVolumeView, PodReferences};
 use std::collections::BTreeSet;
 
 fn views() -> Arc<Views> {
@@ -17,6 +17,10 @@ fn views() -> Arc<Views> {
     let pod =
         PodView { node_name: "n1".into(), service_account: "robot".into(), references, ..PodView::default() };
     views.pods.put("web", "pod", pod.clone());
+    for (name, claim) in [("bound", "disk"), ("strange", "other")] {
+        let claim = Some(("web".to_owned(), claim.to_owned()));
+        views.persistent_volumes.put("", name, PersistentVolumeView { claim });
+    }
     views.pods.put("kube-system", "mirror", PodView { is_mirror: true, ..pod });
     views
 }
@@ -38,6 +42,10 @@ fn a_kubelet_sees_what_its_pods_need() {
         ("get core configmaps settings web", Ok(())),
         ("get core configmaps kube-root-ca.crt web", Err(unrelated)),
         ("get core persistentvolumeclaims disk web", Ok(())),
+        ("get core persistentvolumes bound", Ok(())),
+        ("get core persistentvolumes strange", Err(unrelated)),
+        ("get core persistentvolumes none", Err(unrelated)),
+        ("list core persistentvolumes bound", Err("can only get individual resources of this type")),
         ("patch core persistentvolumeclaims/status disk web", Ok(())),
         ("create core serviceaccounts/token robot web", Ok(())),
         ("create core serviceaccounts/token default web", Err(unrelated)),
