@@ -35,9 +35,10 @@ struct State {
 pub struct Mirrors(Mutex<State>);
 
 impl Mirrors {
-    /// The mirror of a static pod.
+    /// The mirror that shows a static pod: not one of what the pod was before.
     pub fn of(&self, pod: &Pod) -> Option<Arc<Pod>> {
-        self.0.lock().pods.get(&key(pod)).cloned()
+        let mirror = self.0.lock().pods.get(&key(pod)).cloned()?;
+        (mirror_step(pod, Some(&mirror)) == Step::Nothing).then_some(mirror)
     }
 
     /// The API has this mirror.
@@ -154,5 +155,26 @@ async fn delete(kubelet: &Kubelet, pod: &Pod, uid: &str) -> Result<(), client::E
     match api.delete(&pod.metadata.name, &options).await {
         Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_pod_does_not_take_over_what_its_mirror_showed() {
+        let mirrors = Mirrors::default();
+        let mut pod = Pod::default();
+        pod.metadata.name = "web".into();
+        pod.metadata.annotations.insert(HASH.into(), "a".into());
+        let mut mirror = pod.clone();
+        mirror.metadata.annotations.insert(MIRROR.into(), "a".into());
+        mirrors.set(Arc::new(mirror));
+        assert!(mirrors.of(&pod).is_some());
+        pod.metadata.annotations.insert(HASH.into(), "b".into());
+        assert!(mirrors.of(&pod).is_none());
+        assert_eq!(mirrors.orphans(|_, name| name == "web").len(), 0);
+        assert_eq!(mirrors.orphans(|_, _| false).len(), 1);
     }
 }
