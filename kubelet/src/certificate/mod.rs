@@ -157,14 +157,15 @@ async fn issued(client: &Client, name: &str) -> anyhow::Result<Vec<u8>> {
             }
         };
         match seen.and_then(|answer| Some((answer, sender.take()?))) {
-            // The receiver waits below.
-            Some((answer, sender)) => sender.send(answer).is_err(),
-            None => sender.is_some(),
+            // The receiver below ends the following.
+            Some((answer, sender)) => sender.send(answer).is_ok(),
+            None => true,
         }
     });
     tokio::select! {
-        () = followed => {}
+        biased;
         answer = receiver => return answer?.map_err(anyhow::Error::msg),
+        () = followed => {}
     }
     bail!("request {name} was given up")
 }

@@ -1,8 +1,10 @@
 //! What a write to `pods/resize` may change: CPU and memory of containers and of the pod (KEP-1287,
 //! KEP-5419). Amounts may be added and changed, not taken away.
 
-use super::{Container, Pod, ResourceList, ResourceRequirements, ResourceResizeRestartPolicy, demand};
-use super::{ContainerRestartPolicy, OSName};
+use super::{
+    Container, ContainerRestartPolicy, Pod, ResourceList, ResourceRequirements, ResourceResizeRestartPolicy,
+    demand,
+};
 use crate::field::{Errors, Path};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -32,7 +34,7 @@ impl Pod {
         if old.metadata.annotations.contains_key(MIRROR) {
             return errors.forbidden(&nowhere, "static pods cannot be resized");
         }
-        if old.spec.os.as_ref().is_some_and(|os| os.name == OSName::from("windows")) {
+        if old.spec.os.as_ref().is_some_and(|os| os.name.as_str() == "windows") {
             return errors.forbidden(&nowhere, "windows pods cannot be resized");
         }
         let path = Path::new("spec");
