@@ -163,7 +163,7 @@ impl Watch {
         let disk = first.signal.pressure() == Pressure::Disk;
         let mut candidates = observe::candidates(&kubelet, self.pods(|_| true), disk).await;
         rank::rank(&mut candidates, first.signal, self.filesystems.layout);
-        for candidate in candidates.iter().filter(|candidate| !is_critical(&candidate.pod)) {
+        if let Some(candidate) = candidates.iter().find(|candidate| !is_critical(&candidate.pod)) {
             let words = rank::words(candidate, resource, &verdict.met, &observations);
             let grace = if first.is_hard() {
                 NO_TIME
