@@ -288,6 +288,11 @@ fn locks_and_elections() {
 }
 
 #[test]
+fn tools() {
+    check("tools.txt");
+}
+
+#[test]
 fn users_and_roles() {
     check("auth.txt");
 }
