@@ -30,6 +30,16 @@ pub struct Expected {
     pub api_versions: &'static [&'static str],
 }
 
+/// Reads a file that has no version and no kind: a mapping, as it stands there.
+///
+/// # Errors
+/// `Read` and `Yaml` of [`ConfigFileError`].
+pub fn mapping(path: &Path) -> Result<serde_json::Map<String, Value>, ConfigFileError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
+    fields(&text, path)
+}
+
 /// Reads the file at `path`.
 ///
 /// # Errors
@@ -40,17 +50,22 @@ pub fn load<T: DeserializeOwned>(path: &Path, expected: Expected) -> Result<T, C
     parse(&text, path, expected)
 }
 
+fn fields(text: &str, path: &Path) -> Result<serde_json::Map<String, Value>, ConfigFileError> {
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let document: Value = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|e| ConfigFileError::Yaml { path: path.into(), message: e.to_string() })?;
+    match document {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(ConfigFileError::Yaml { path: path.into(), message: "expected a mapping".into() }),
+    }
+}
+
 /// Parses a file's text; `path` is for messages.
 ///
 /// # Errors
 /// All of [`ConfigFileError`] but `Read`.
 pub fn parse<T: DeserializeOwned>(text: &str, path: &Path, expected: Expected) -> Result<T, ConfigFileError> {
-    let options = serde_saphyr::options! { legacy_octal_numbers: true };
-    let document: Value = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|e| ConfigFileError::Yaml { path: path.into(), message: e.to_string() })?;
-    let Value::Object(mut fields) = document else {
-        return Err(ConfigFileError::Yaml { path: path.into(), message: "expected a mapping".into() });
-    };
+    let mut fields = fields(text, path)?;
     let mut header = |name| match fields.shift_remove(name) {
         Some(Value::String(s)) => s,
         _ => String::new(),

@@ -1,13 +1,10 @@
-//! The command line and environment: etcd's names. A flag also comes from `ETCD_NAME` or `KVSTORE_NAME`
-//! (the latter wins; the command line wins over both). etcd's flags that do something we do not do are
-//! refused by name, on the command line and in the environment.
+//! The command line: etcd's names. `environment` says where flags come from besides.
 
-use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use daemon::flags::GoDuration;
 
 use crate::auth::password;
@@ -172,115 +169,32 @@ pub struct Flags {
     /// Form of log lines
     #[arg(long, default_value = "text", help_heading = "Logging")]
     pub logging_format: daemon::logging::Format,
+    /// Form of log lines, as etcd names them; wins over --logging-format
+    #[arg(long, value_parser = ["json", "console"], help_heading = "Logging")]
+    pub log_format: Option<String>,
+    /// The only logger there is
+    #[arg(long, default_value = "zap", value_parser = ["zap"], help_heading = "Logging")]
+    pub logger: String,
 }
 
 pub const DEFAULT_PEER_URL: &str = "http://localhost:2380";
-
-/// etcd's flags that are refused, with their environment variables.
-const UNSUPPORTED: &[&str] = &[
-    "auto-tls",
-    "backend-batch-interval",
-    "backend-batch-limit",
-    "backend-bbolt-freelist-type",
-    "cipher-suites",
-    "client-cert-allowed-hostname",
-    "client-cert-file",
-    "client-crl-file",
-    "client-key-file",
-    "config-file",
-    "cors",
-    "discovery",
-    "discovery-endpoints",
-    "discovery-fallback",
-    "discovery-proxy",
-    "discovery-srv",
-    "discovery-srv-name",
-    "discovery-token",
-    "enable-grpc-gateway",
-    "enable-pprof",
-    "enable-v2",
-    "force-new-cluster",
-    "grpc-keepalive-interval",
-    "grpc-keepalive-min-time",
-    "grpc-keepalive-timeout",
-    "host-whitelist",
-    "initial-election-tick-advance",
-    "listen-client-http-urls",
-    "log-outputs",
-    "logger",
-    "max-concurrent-streams",
-    "max-snapshots",
-    "max-wals",
-    "metrics",
-    "peer-auto-tls",
-    "peer-cert-allowed-cn",
-    "peer-cert-allowed-hostname",
-    "peer-crl-file",
-    "proxy",
-    "self-signed-cert-validity",
-    "socket-reuse-address",
-    "socket-reuse-port",
-    "tls-max-version",
-    "tls-min-version",
-    "unsafe-no-fsync",
-    "v2-deprecation",
-];
 
 /// What is wrong with flags.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
     #[error("--{0} is a flag of etcd that kvstore does not support")]
     Unsupported(String),
+    #[error(
+        "conflicting environment variable \"{0}\" is shadowed by corresponding command-line flag (either \
+         unset environment variable or disable flag)"
+    )]
+    Shadowed(String),
     #[error("--{flag}: {reason}")]
     Invalid { flag: &'static str, reason: String },
 }
 
 /// Default of `--quota-backend-bytes`, as etcd's.
 const DEFAULT_QUOTA: u64 = 2 << 30;
-
-/// The words of a command line, with what the environment adds.
-pub fn words(
-    arguments: impl IntoIterator<Item = OsString>,
-    environment: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<OsString>, FlagError> {
-    let mut words: Vec<OsString> = arguments.into_iter().map(two_dashes).collect();
-    let given = |words: &[OsString], flag: &str| {
-        words
-            .iter()
-            .skip(1)
-            .filter_map(|word| word.to_str()?.strip_prefix("--"))
-            .any(|word| word.split_once('=').map_or(word, |(name, _)| name).replace('_', "-") == flag)
-    };
-    let from_environment = |flag: &str| {
-        let name = flag.to_uppercase().replace('-', "_");
-        environment(&format!("KVSTORE_{name}")).or_else(|| environment(&format!("ETCD_{name}")))
-    };
-    for flag in UNSUPPORTED {
-        if given(&words, flag) || from_environment(flag).is_some_and(|value| !value.is_empty()) {
-            return Err(FlagError::Unsupported((*flag).to_owned()));
-        }
-    }
-    let command = Flags::command();
-    for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
-        if given(&words, flag) {
-            continue;
-        }
-        if let Some(value) = from_environment(flag).filter(|value| !value.is_empty()) {
-            words.push(format!("--{flag}={value}").into());
-        }
-    }
-    Ok(words)
-}
-
-/// COMPAT: Go's flags take one dash as well as two.
-fn two_dashes(word: OsString) -> OsString {
-    match word.to_str() {
-        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
-            format!("-{text}").into()
-        }
-        _ => word,
-    }
-}
 
 /// A URL to listen on or to advertise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -342,6 +256,14 @@ pub enum AutoCompaction {
 }
 
 impl Flags {
+    pub fn log_form(&self) -> daemon::logging::Format {
+        match self.log_format.as_deref() {
+            Some("json") => daemon::logging::Format::Json,
+            Some(_) => daemon::logging::Format::Text,
+            None => self.logging_format,
+        }
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         if self.data_dir.is_empty() {
             format!("{}.etcd", self.name).into()
@@ -455,12 +377,16 @@ impl Flags {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
+    use crate::environment;
 
     fn parse(line: &str, environment: &[(&str, &str)]) -> Result<Flags, String> {
-        let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        let words = words(line.split(' ').map(OsString::from), find).map_err(|error| error.to_string())?;
-        match daemon::flags::try_parse_from::<Flags, _>(words) {
+        let environment: Vec<_> =
+            environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let words = environment::words(line.split(' ').map(OsString::from), &environment);
+        match daemon::flags::try_parse_from::<Flags, _>(words.map_err(|error| error.to_string())?.words) {
             Ok(daemon::flags::Parsed::Flags(flags)) => {
                 flags.check().map(|()| flags).map_err(|e| e.to_string())
             }
@@ -470,12 +396,20 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_fills_in_what_the_line_leaves_out() {
+    fn flags_come_from_the_line_and_the_environment() {
         let environment = [("ETCD_NAME", "a"), ("KVSTORE_NAME", "b"), ("ETCD_DATA_DIR", "/d")];
         let flags = parse("kvstore", &environment).unwrap();
         assert_eq!((flags.name.as_str(), flags.data_dir.as_str()), ("b", "/d"));
-        assert_eq!(parse("kvstore --name=c", &environment).unwrap().name, "c");
-        assert_eq!(parse("kvstore -name c", &environment).unwrap().name, "c");
+        assert_eq!(parse("kvstore -name c", &environment[1..]).unwrap().name, "c");
+        assert_eq!(
+            parse("kvstore --log-format json", &[]).unwrap().log_form(),
+            daemon::logging::Format::Json
+        );
+        assert_eq!(
+            parse("kvstore --heartbeat-interval 300 --election-timeout 3000", &[]).unwrap().min_lease_ttl(),
+            5
+        );
+        assert_eq!(parse("kvstore --bcrypt-cost 99", &[]).unwrap().bcrypt_cost(), password::DEFAULT_COST);
         assert!(parse("kvstore", &[]).unwrap().pre_vote);
         assert!(!parse("kvstore --pre-vote=false", &[]).unwrap().pre_vote);
         assert!(!parse("kvstore", &[("ETCD_STRICT_RECONFIG_CHECK", "false")]).unwrap().strict_reconfig_check);

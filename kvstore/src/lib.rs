@@ -14,6 +14,7 @@ pub mod bootstrap;
 pub mod data_dir;
 pub mod disk;
 pub mod disk_space;
+pub mod environment;
 pub mod error;
 pub mod export;
 pub mod flags;

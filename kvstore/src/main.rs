@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use daemon::flags::Parsed;
 use daemon::shutdown::Shutdown;
-use kvstore::flags::{self, Flags};
+use kvstore::environment;
+use kvstore::flags::Flags;
 use kvstore::migrate::{self, Migrate};
 use kvstore::restore::{self, SnapshotCommand};
 use kvstore::{api, server};
@@ -24,12 +25,15 @@ fn main() -> ExitCode {
         Some(word) if word == "migrate" => return tool(|words| migrate::run(Migrate::parse_from(words))),
         _ => {}
     }
-    let flags = match parse() {
-        Ok(flags) => flags,
+    let (flags, warnings) = match parse() {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
     let verbosity = if flags.log_level == "debug" { 4 } else { 0 };
-    daemon::logging::init(flags.logging_format, verbosity);
+    daemon::logging::init(flags.log_form(), verbosity);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     daemon::tls::install_default_provider();
     match run(flags) {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,13 +56,17 @@ fn tool(run: impl FnOnce(std::iter::Skip<std::env::ArgsOs>) -> anyhow::Result<()
     }
 }
 
-fn parse() -> Result<Flags, ExitCode> {
-    let words = flags::words(std::env::args_os(), |name| std::env::var(name).ok()).map_err(|error| {
+/// The flags, and what there is to say about where they came from.
+fn parse() -> Result<(Flags, Vec<String>), ExitCode> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+    let variables: Vec<_> = variables.collect();
+    let words = environment::words(std::env::args_os(), &variables).map_err(|error| {
         eprintln!("kvstore: {error}");
         ExitCode::FAILURE
     })?;
-    match daemon::flags::try_parse_from::<Flags, _>(words) {
-        Ok(Parsed::Flags(flags)) => Ok(flags),
+    match daemon::flags::try_parse_from::<Flags, _>(words.words) {
+        Ok(Parsed::Flags(flags)) => Ok((flags, words.warnings)),
         Ok(Parsed::Version(_)) => {
             let version = env!("CARGO_PKG_VERSION");
             println!("kvstore Version: {version}\netcd API Version: {}", api::SERVER_VERSION);

@@ -21,6 +21,10 @@ pub struct Metrics {
     pub db_size: IntGauge,
     pub db_size_in_use: IntGauge,
     pub quota: IntGauge,
+    pub health_success: IntCounter,
+    pub health_failures: IntCounter,
+    pub health_check: IntGaugeVec,
+    pub health_checks: IntCounterVec,
     pub auth_revision: IntGauge,
     pub keys: IntGauge,
     pub current_revision: IntGauge,
@@ -203,6 +207,24 @@ impl Metrics {
             db_size_in_use: gauge(
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 "Total size of the underlying database logically in use in bytes.",
+            ),
+            health_success: counter(
+                "etcd_server_health_success",
+                "The total number of successful health checks",
+            ),
+            health_failures: counter(
+                "etcd_server_health_failures",
+                "The total number of failed health checks",
+            ),
+            health_check: registry.int_gauge_vec(
+                "etcd_server_healthcheck",
+                "The result of each kind of healthcheck.",
+                &["type", "name"],
+            ),
+            health_checks: registry.counter_vec(
+                "etcd_server_healthchecks_total",
+                "The total number of each kind of healthcheck.",
+                &["type", "name", "status"],
             ),
             auth_revision: gauge("etcd_debugging_auth_revision", "The current revision of auth store."),
             quota: gauge("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes."),

@@ -1,11 +1,12 @@
-//! What is served over plain HTTP beside gRPC: /health, /version, /metrics, /livez, /readyz.
+//! What is served over plain HTTP beside gRPC: /health, /version, /metrics; /livez and /readyz are in
+//! `checks`.
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{RawQuery, State};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use serde_json::json;
 
 use super::{CLUSTER_VERSION, Context, SERVER_VERSION};
@@ -13,26 +14,46 @@ use crate::metrics;
 
 pub fn routes(context: Context) -> Router {
     Router::new()
-        .route("/health", get(health))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/version", get(version))
+        .route("/health", any(health))
+        .route("/version", any(version))
         .route("/metrics", get(metrics_text))
+        .merge(super::checks::routes())
         .with_state(context)
 }
 
-/// COMPAT: `health` is a string.
-async fn health(State(context): State<Context>) -> Response {
-    let reason = match unhealthy(&context).await {
-        None => return Json(json!({"health": "true", "reason": ""})).into_response(),
-        Some(reason) => reason,
-    };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"health": "false", "reason": reason}))).into_response()
+/// COMPAT: `health` is a string, and the answer is no application/json. `?exclude=NOSPACE` leaves out an
+/// alarm; `?serializable=true` asks about this member alone.
+async fn health(State(context): State<Context>, method: Method, RawQuery(query): RawQuery) -> Response {
+    if method != Method::GET {
+        return method_not_allowed();
+    }
+    let query = query.unwrap_or_default();
+    let excluded = values(&query, "exclude");
+    let serializable = values(&query, "serializable").first() == Some(&"true");
+    let text = |health: &str, reason: &str| json!({"health": health, "reason": reason}).to_string();
+    match unhealthy(&context, &excluded, serializable).await {
+        None => {
+            metrics::get().health_success.inc();
+            text("true", "").into_response()
+        }
+        Some(reason) => {
+            metrics::get().health_failures.inc();
+            tracing::warn!(reason, "not healthy");
+            (StatusCode::SERVICE_UNAVAILABLE, text("false", &reason) + "\n").into_response()
+        }
+    }
 }
 
-async fn unhealthy(context: &Context) -> Option<String> {
-    if let Some(alarm) = context.shared.machine.lock().alarms.values().next() {
-        return Some(format!("ALARM {}", alarm.alarm().as_str_name()));
+async fn unhealthy(context: &Context, excluded: &[&str], serializable: bool) -> Option<String> {
+    {
+        let machine = context.shared.machine.lock();
+        let mut alarms = machine.alarms.values().map(|alarm| alarm.alarm().as_str_name());
+        if let Some(alarm) = alarms.find(|name| !excluded.contains(name)) {
+            return Some(format!("ALARM {alarm}"));
+        }
+    }
+    if serializable {
+        return None;
     }
     if context.proposer.leader_and_last_index().0.is_none() {
         return Some("RAFT NO LEADER".to_owned());
@@ -40,21 +61,20 @@ async fn unhealthy(context: &Context) -> Option<String> {
     context.proposer.read_barrier().await.err().map(|error| format!("RANGE ERROR:{error}"))
 }
 
-async fn livez() -> &'static str {
-    "ok\n"
+/// What a query says of a name; empty values are nothing.
+pub(super) fn values<'a>(query: &'a str, name: &str) -> Vec<&'a str> {
+    let pairs = query.split('&').filter_map(|part| part.split_once('='));
+    pairs.filter(|(found, value)| *found == name && !value.is_empty()).map(|(_, value)| value).collect()
 }
 
-async fn readyz(State(context): State<Context>) -> Response {
-    match context.proposer.read_barrier().await {
-        Ok(()) => "ok\n".into_response(),
-        Err(error) => {
-            let text = format!("[-]linearizable_read failed: {error}\n");
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+pub(super) fn method_not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], "Method Not Allowed\n").into_response()
+}
+
+async fn version(method: Method) -> Response {
+    if method != Method::GET {
+        return method_not_allowed();
     }
-}
-
-async fn version() -> Response {
     Json(json!({"etcdserver": SERVER_VERSION, "etcdcluster": CLUSTER_VERSION, "storage": CLUSTER_VERSION}))
         .into_response()
 }

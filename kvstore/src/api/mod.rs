@@ -3,7 +3,9 @@
 
 mod auth;
 mod caller;
+mod checks;
 mod cluster;
+mod frames;
 pub mod gate;
 mod health;
 pub mod http;
@@ -133,6 +135,9 @@ impl Context {
             .add_service(cluster)
             .add_service(maintenance)
             .add_service(auth)
+            .into_axum_router()
+            .layer(axum::middleware::map_response(frames::too_large))
+            .into()
     }
 }
 
