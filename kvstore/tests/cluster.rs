@@ -1,6 +1,6 @@
 //! A cluster of real processes: what clients see while members come and go.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod member;
 

@@ -13,7 +13,7 @@
 //! Ids are numbered as they appear (ID1, ID2 …) and may be used in commands; EP is the endpoint. Sizes,
 //! times and hashes are `N` or `T`.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod etcd;
 mod member;

@@ -1,7 +1,7 @@
 //! Data goes over from etcd to kvstore and back with all its revisions, by etcd's own tools where they
 //! exist. Without etcd and etcdctl there is nothing to run.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod etcd;
 mod member;

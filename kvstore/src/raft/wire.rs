@@ -20,7 +20,7 @@ pub const CLUSTER: &str = "kvstore-cluster";
 pub const TO: &str = "kvstore-to";
 pub const FROM: &str = "kvstore-from";
 
-#[allow(clippy::all, clippy::pedantic, missing_docs)]
+#[allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated")]
 mod service {
     include!(concat!(env!("OUT_DIR"), "/kvstore.Peer.rs"));
     include!(concat!(env!("OUT_DIR"), "/kvstore.Directory.rs"));

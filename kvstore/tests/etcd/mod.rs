@@ -1,7 +1,6 @@
 //! A real etcd beside kvstore, where it is installed.
 
-// Each test binary uses a part of it; clippy does not see that all of it is test code.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, reason = "shared by test binaries that each use a part")]
 
 use std::net::TcpListener;
 use std::path::Path;
