@@ -17,15 +17,18 @@ struct Figures {
     cpu: f64,
 }
 
+/// What each server came to, under the name of what was measured.
+type Rows<T> = Vec<(String, Vec<Option<T>>)>;
+
 pub struct Report {
     servers: Vec<String>,
-    rows: Vec<(String, Vec<Option<Figures>>)>,
+    rows: Rows<Figures>,
     /// MB: resident, and anonymous of it.
-    memory: Vec<(String, Vec<Option<(f64, f64)>>)>,
+    memory: Rows<(f64, f64)>,
 }
 
 /// The row of that name, made at the end when there is none.
-fn row<T>(rows: &mut Vec<(String, Vec<Option<T>>)>, name: &str, servers: usize) -> usize {
+fn row<T>(rows: &mut Rows<T>, name: &str, servers: usize) -> usize {
     if let Some(n) = rows.iter().position(|(row, _)| row == name) {
         return n;
     }
