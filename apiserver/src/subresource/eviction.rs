@@ -1,7 +1,7 @@
 //! `pods/eviction`: a deletion that disruption budgets may refuse (API doc "API-initiated Eviction").
 //! What a budget says is decided in `disruption`.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use api_types::core::v1::{ConditionStatus, Pod, PodCondition, PodConditionType};
 use api_types::kind::{Object, Resource, Row};
@@ -19,6 +19,7 @@ use crate::registry::admit::{self, Operation, Write};
 use crate::registry::{self, Aspect, STATUS, decode, delete, update};
 use crate::server::Server;
 use crate::status::{ApiError, Qualified, success};
+use crate::storage::Entry;
 
 static EVICTION: LazyLock<Row> = LazyLock::new(Row::of::<Eviction>);
 
@@ -144,11 +145,19 @@ async fn budgets(server: &Server, pod: &Pod) -> Result<Vec<PodDisruptionBudget>,
     let late =
         || ApiError::ServerTimeout { of: PodDisruptionBudget::facts().into(), operation: "list".into() };
     let revision = collection.kv.revision().await.map_err(|_| late())?;
-    collection.wait_for(revision).await.map_err(|_| late())?;
-    let snapshot = collection.snapshot().0;
     let prefix = format!("{}/", pod.metadata.namespace);
-    let all = snapshot.range(&prefix, "").map(|entry| entry.typed::<PodDisruptionBudget>());
-    let all: Result<Vec<_>, _> = all.collect();
+    let entries: Vec<Arc<Entry>> = if collection.kv.progress_is_reliable()
+        || collection.revision() >= revision
+    {
+        collection.wait_for(revision).await.map_err(|_| late())?;
+        collection.snapshot().0.range(&prefix, "").cloned().collect()
+    } else {
+        // An older store cannot tell how far the cache is: its own answer counts.
+        let full = format!("{}{prefix}", collection.prefix);
+        let page = collection.kv.page(&full, full.as_bytes(), 0, 0).await.map_err(|_| late())?;
+        page.items.iter().map(|stored| registry::entry_of(collection, stored)).collect::<Result<_, _>>()?
+    };
+    let all: Result<Vec<PodDisruptionBudget>, _> = entries.iter().map(|entry| entry.typed()).collect();
     let all = all.map_err(ApiError::internal)?;
     Ok(all.into_iter().filter(|budget| disruption::selects(&budget.spec, pod)).collect())
 }
