@@ -146,6 +146,9 @@ pub struct Flags {
         help_heading = "Ttl-after-finished controller flags"
     )]
     pub concurrent_ttl_after_finished_syncs: usize,
+    /// The number of pods whose ephemeral volumes are looked after at once
+    #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Ephemeralvolume controller flags")]
+    pub concurrent_ephemeralvolume_syncs: usize,
     /// The number of stateful sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Statefulset controller flags")]
     pub concurrent_statefulset_syncs: usize,

@@ -35,6 +35,9 @@ use crate::controllers::service_account::ServiceAccounts;
 use crate::controllers::stateful_set::StatefulSets;
 use crate::controllers::taint_eviction::TaintEviction;
 use crate::controllers::ttl_after_finished::TtlAfterFinished;
+use crate::controllers::volume::binder::{Claims, Volumes};
+use crate::controllers::volume::ephemeral::EphemeralVolumes;
+use crate::controllers::volume::protection::{ClaimProtection, VolumeProtection};
 use crate::flags::Flags;
 
 /// A controller.
@@ -54,6 +57,8 @@ impl Row {
             "replicationcontroller-controller" => "replication-controller",
             "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
             "disruption-controller" => "controllermanager",
+            "persistentvolume-binder-controller" => "persistentvolume-controller",
+            "ephemeral-volume-controller" => "ephemeral_volume",
             name => name,
         }
     }
@@ -193,6 +198,29 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "persistentvolume-binder-controller",
+        account: "persistent-volume-binder",
+        start: |s| {
+            s.run(Claims, 1)?;
+            s.run(Volumes, 1)
+        },
+    },
+    Row {
+        name: "persistentvolume-protection-controller",
+        account: "pv-protection-controller",
+        start: |s| s.run(VolumeProtection, 1),
+    },
+    Row {
+        name: "persistentvolumeclaim-protection-controller",
+        account: "pvc-protection-controller",
+        start: |s| s.run(ClaimProtection, 1),
+    },
+    Row {
+        name: "ephemeral-volume-controller",
+        account: "ephemeral-volume-controller",
+        start: |s| s.run(EphemeralVolumes, s.flags.concurrent_ephemeralvolume_syncs),
+    },
+    Row {
         name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         start: |s| s.run(Approving, 1),
@@ -244,16 +272,12 @@ const ABSENT: &[&str] = &[
     "bootstrap-signer-controller",
     "cloud-node-lifecycle-controller",
     "device-taint-eviction-controller",
-    "ephemeral-volume-controller",
     "horizontal-pod-autoscaler-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "legacy-serviceaccount-token-cleaner-controller",
     "node-route-controller",
     "persistentvolume-attach-detach-controller",
-    "persistentvolume-binder-controller",
     "persistentvolume-expander-controller",
-    "persistentvolume-protection-controller",
-    "persistentvolumeclaim-protection-controller",
     "podcertificaterequest-cleaner-controller",
     "podgroup-protection-controller",
     "resourceclaim-controller",

@@ -16,9 +16,9 @@ pub use pod::PodFacts;
 #[cfg(test)]
 pub use pod::{Claim, Disruption};
 pub use whole::{
-    AccountFacts, BudgetObject, ClaimObject, ControllerObject, CronJobObject, Csr, DaemonSetObject,
-    DeploymentObject, EndpointsObject, JobObject, NamespaceObject, ReplicaSetObject, RevisionObject,
-    RoleObject, RootCa, ServiceObject, SliceObject, StatefulSetObject,
+    AccountFacts, BudgetObject, ClaimObject, ClassObject, ControllerObject, CronJobObject, Csr,
+    DaemonSetObject, DeploymentObject, EndpointsObject, JobObject, NamespaceObject, ReplicaSetObject,
+    RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject, StatefulSetObject, VolumeObject,
 };
 
 use api_types::kind::Resource;

@@ -7,13 +7,15 @@ use api_types::batch::v1::{CronJob, Job};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::well_known::{label, name};
 use api_types::core::v1::{
-    ConfigMap, Endpoints, Namespace, PersistentVolumeClaim, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service,
+    ServiceAccount,
 };
 use api_types::discovery::v1::EndpointSlice;
 use api_types::kind::Resource as _;
 use api_types::meta::v1::ListOptions;
 use api_types::policy::v1::PodDisruptionBudget;
 use api_types::rbac::v1::ClusterRole;
+use api_types::storage::v1::StorageClass;
 use client::Key;
 use client::informer::{Index, Projection};
 
@@ -100,6 +102,17 @@ whole!(
 whole!(
     /// A budget of disruptions.
     BudgetObject, PodDisruptionBudget
+);
+whole!(
+    /// A volume, by `namespace/name` of the claim that it names (`claim`).
+    VolumeObject, PersistentVolume,
+    "claim" => |_: &Key, this: &VolumeObject, out| {
+        out.extend(this.spec.claim_ref.as_ref().map(|r| format!("{}/{}", r.namespace, r.name)));
+    }
+);
+whole!(
+    /// A class of volumes.
+    ClassObject, StorageClass
 );
 whole!(
     /// A claim to a volume.
