@@ -198,6 +198,24 @@ impl Client {
         decode(&call, &self.send(&call).await?)
     }
 
+    /// GET of any path, as the JSON that it is: for kinds that are not declared here.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_json(&self, path: &str) -> Result<serde_json::Value, Error> {
+        let call = Call::get(path);
+        serde_json::from_slice(&self.send(&call).await?).map_err(|error| undecoded(&call, error))
+    }
+
+    /// PUT of an object to any path, such as the `scale` of whatever has one.
+    ///
+    /// # Errors
+    /// See [`Error`]; a stale resourceVersion is a conflict.
+    pub async fn put_path<T: Resource>(&self, path: &str, object: &T) -> Result<T, Error> {
+        let call = Call::with_body(Method::PUT, path.to_owned(), json::to_vec(object));
+        decode(&call, &self.send(&call).await?)
+    }
+
     /// POST of an object that is answered and not stored (reviews): the same kind comes back.
     ///
     /// # Errors

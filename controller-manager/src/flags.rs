@@ -149,6 +149,49 @@ pub struct Flags {
     /// The number of pods whose ephemeral volumes are looked after at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Ephemeralvolume controller flags")]
     pub concurrent_ephemeralvolume_syncs: usize,
+    /// The number of horizontal pod autoscalers that are synced at once
+    #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Horizontalpodautoscaling controller flags")]
+    pub concurrent_horizontal_pod_autoscaler_syncs: usize,
+    /// How often usage is looked at
+    #[arg(
+        long,
+        value_name = "duration",
+        default_value = "15s",
+        help_heading = "Horizontalpodautoscaling controller flags"
+    )]
+    pub horizontal_pod_autoscaler_sync_period: GoDuration,
+    /// How long the autoscaler looks back and does not scale down below any recommendation of that time
+    #[arg(
+        long,
+        value_name = "duration",
+        default_value = "5m0s",
+        help_heading = "Horizontalpodautoscaling controller flags"
+    )]
+    pub horizontal_pod_autoscaler_downscale_stabilization: GoDuration,
+    /// How far the ratio of actual to desired usage must be from 1 for the autoscaler to scale
+    #[arg(
+        long,
+        value_name = "float",
+        default_value_t = 0.1,
+        help_heading = "Horizontalpodautoscaling controller flags"
+    )]
+    pub horizontal_pod_autoscaler_tolerance: f64,
+    /// How long after a pod's start samples of its CPU may be skipped
+    #[arg(
+        long,
+        value_name = "duration",
+        default_value = "5m0s",
+        help_heading = "Horizontalpodautoscaling controller flags"
+    )]
+    pub horizontal_pod_autoscaler_cpu_initialization_period: GoDuration,
+    /// How long after a pod's start a change of its readiness counts as the first
+    #[arg(
+        long,
+        value_name = "duration",
+        default_value = "30s",
+        help_heading = "Horizontalpodautoscaling controller flags"
+    )]
+    pub horizontal_pod_autoscaler_initial_readiness_delay: GoDuration,
     /// The number of stateful sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Statefulset controller flags")]
     pub concurrent_statefulset_syncs: usize,

@@ -14,6 +14,7 @@ use daemon::shutdown::Shutdown;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::controllers::autoscaler::{self, Autoscaler};
 use crate::controllers::cron_job::CronJobs;
 use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::daemon_set::DaemonSets;
@@ -221,6 +222,21 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(EphemeralVolumes, s.flags.concurrent_ephemeralvolume_syncs),
     },
     Row {
+        name: "horizontal-pod-autoscaler-controller",
+        account: "horizontal-pod-autoscaler",
+        start: |s| {
+            let f = &s.flags;
+            let settings = autoscaler::Settings {
+                period: f.horizontal_pod_autoscaler_sync_period.0,
+                downscale_stabilization: f.horizontal_pod_autoscaler_downscale_stabilization.0,
+                tolerance: f.horizontal_pod_autoscaler_tolerance,
+                cpu_initialization: f.horizontal_pod_autoscaler_cpu_initialization_period.0,
+                initial_readiness: f.horizontal_pod_autoscaler_initial_readiness_delay.0,
+            };
+            s.run(Autoscaler::new(settings), f.concurrent_horizontal_pod_autoscaler_syncs)
+        },
+    },
+    Row {
         name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         start: |s| s.run(Approving, 1),
@@ -272,7 +288,6 @@ const ABSENT: &[&str] = &[
     "bootstrap-signer-controller",
     "cloud-node-lifecycle-controller",
     "device-taint-eviction-controller",
-    "horizontal-pod-autoscaler-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "legacy-serviceaccount-token-cleaner-controller",
     "node-route-controller",

@@ -16,7 +16,7 @@ pub use pod::PodFacts;
 #[cfg(test)]
 pub use pod::{Claim, Disruption};
 pub use whole::{
-    AccountFacts, BudgetObject, ClaimObject, ClassObject, ControllerObject, CronJobObject, Csr,
+    AccountFacts, AutoscalerObject, BudgetObject, ClaimObject, ClassObject, ControllerObject, CronJobObject, Csr,
     DaemonSetObject, DeploymentObject, EndpointsObject, JobObject, NamespaceObject, ReplicaSetObject,
     RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject, StatefulSetObject, VolumeObject,
 };

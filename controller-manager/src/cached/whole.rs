@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use api_types::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use api_types::autoscaling::v2::HorizontalPodAutoscaler;
 use api_types::batch::v1::{CronJob, Job};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::well_known::{label, name};
@@ -113,6 +114,10 @@ whole!(
 whole!(
     /// A class of volumes.
     ClassObject, StorageClass
+);
+whole!(
+    /// An autoscaler.
+    AutoscalerObject, HorizontalPodAutoscaler
 );
 whole!(
     /// A claim to a volume.

@@ -1,5 +1,6 @@
 //! The controllers, a folder or file each; `crate::table` says which run and as whom.
 
+pub mod autoscaler;
 pub mod cron_job;
 pub mod csr;
 pub mod daemon_set;

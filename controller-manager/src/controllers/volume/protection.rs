@@ -126,8 +126,8 @@ impl Controller for ClaimProtection {
     async fn perform(&self, Unused(claim): Unused, hands: &Hands) -> Result<Option<Duration>, Failure> {
         let meta = &claim.metadata;
         let api = hands.client.api::<Pod>().namespace(meta.namespace.clone());
-        let mut in_use = false;
-        let listed = api.list_each(&ListOptions::default(), |pod| {
+        let (mut in_use, all) = (false, ListOptions::default());
+        let listed = api.list_each(&all, |pod| {
             in_use |= PodFacts::project(pod).is_some_and(|pod| uses(&pod, &meta.name));
         });
         listed.await.map_err(|error| Failure::new("list the pods", error))?;

@@ -1,0 +1,112 @@
+//! horizontal-pod-autoscaler-controller: fits the scale of a workload to what its pods use.
+//!
+//! Every few seconds the target's scale, its pods and their usage are asked for (`target.rs`,
+//! `metrics.rs`); what follows is arithmetic: a proposal for each metric (`replicas.rs`), the largest
+//! of which is held against recent proposals and the allowed rate (`limits.rs`); `plan.rs` puts the
+//! status together. Usage comes from the resource metrics API; there is no client of the custom and
+//! external metrics APIs, and metrics of those count as not available.
+
+mod limits;
+mod metrics;
+mod plan;
+mod replicas;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::autoscaling::v2::HorizontalPodAutoscaler;
+use client::Key;
+use client::controller::{Action, Controller, Failure, Hands, Plan, Step, Wake};
+use client::informer::Caches;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use crate::cached::AutoscalerObject;
+pub use limits::Memory;
+
+/// What the flags say.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Between looks.
+    pub period: Duration,
+    /// How long a higher proposal holds a lower one back.
+    pub downscale_stabilization: Duration,
+    /// How far usage may be off without consequence.
+    pub tolerance: f64,
+    /// How long after its start a pod's CPU counts only if it is ready.
+    pub cpu_initialization: Duration,
+    /// How long after its start a pod may become ready for the first time.
+    pub initial_readiness: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Autoscaler {
+    settings: Settings,
+    memories: Mutex<HashMap<Key, Memory>>,
+}
+
+impl Autoscaler {
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, memories: Mutex::default() }
+    }
+}
+
+impl Controller for Autoscaler {
+    const NAME: &'static str = "horizontal-pod-autoscaler-controller";
+    const QUEUE: &'static str = "horizontalpodautoscaler";
+    type View = Arc<AutoscalerObject>;
+    /// This autoscaler is to be looked at.
+    type Own = Arc<AutoscalerObject>;
+
+    fn wakes_on(&self) -> Vec<Wake> {
+        vec![Wake::on::<AutoscalerObject>(|change, _, keys| {
+            // Not for its own writes: those of the status.
+            let same = change.old.zip(change.new).is_some_and(|(old, new)| old.spec == new.spec);
+            if !same {
+                keys.push(change.key.clone());
+            }
+        })]
+    }
+
+    fn observe(&self, key: &Key, caches: &Caches) -> Option<Arc<AutoscalerObject>> {
+        let found = caches.store::<AutoscalerObject>().get(key);
+        if found.is_none() {
+            self.memories.lock().remove(key);
+        }
+        found
+    }
+
+    fn plan(view: &Arc<AutoscalerObject>, _: Timestamp) -> Plan<Arc<AutoscalerObject>> {
+        let mut plan = Plan::nothing();
+        plan.step(Step::Own(view.clone()));
+        plan
+    }
+
+    async fn perform(&self, own: Arc<AutoscalerObject>, hands: &Hands) -> Result<Option<Duration>, Failure> {
+        let hpa: &HorizontalPodAutoscaler = &own;
+        let key = Key::of(&hpa.metadata);
+        let seen = target::look(hpa, hands).await;
+        let mut memory = self.memories.lock().remove(&key).unwrap_or_default();
+        let mut decision = plan::decide(hpa, &seen, &mut memory, &self.settings, hands.clock.now());
+        if let Some((replicas, reason)) = decision.rescale.take() {
+            let outcome = target::rescale(&seen, replicas, &hands.client).await;
+            plan::rescaled(hpa, &mut decision, (replicas, &reason), outcome, &mut memory, hands.clock.now());
+        }
+        self.memories.lock().insert(key, memory);
+        let mut plan = Plan::nothing();
+        for told in decision.told {
+            plan.tell(told);
+        }
+        if decision.status != hpa.status {
+            let changed = HorizontalPodAutoscaler { status: decision.status, ..hpa.clone() };
+            plan.act(Action::update_status(changed));
+        }
+        let again = Some(self.settings.period);
+        hands.all(plan).await.failures.into_iter().next().map_or(Ok(again), Err)
+    }
+}
