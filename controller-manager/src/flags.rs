@@ -150,7 +150,12 @@ pub struct Flags {
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Ephemeralvolume controller flags")]
     pub concurrent_ephemeralvolume_syncs: usize,
     /// The number of horizontal pod autoscalers that are synced at once
-    #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Horizontalpodautoscaling controller flags")]
+    #[arg(
+        long,
+        value_name = "int",
+        default_value_t = 5,
+        help_heading = "Horizontalpodautoscaling controller flags"
+    )]
     pub concurrent_horizontal_pod_autoscaler_syncs: usize,
     /// How often usage is looked at
     #[arg(
@@ -192,6 +197,17 @@ pub struct Flags {
         help_heading = "Horizontalpodautoscaling controller flags"
     )]
     pub horizontal_pod_autoscaler_initial_readiness_delay: GoDuration,
+    /// The number of resource quotas that are synced at once
+    #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Resourcequota controller flags")]
+    pub concurrent_resource_quota_syncs: usize,
+    /// How often what is used is summed up anew, at least
+    #[arg(
+        long,
+        value_name = "duration",
+        default_value = "5m0s",
+        help_heading = "Resourcequota controller flags"
+    )]
+    pub resource_quota_sync_period: GoDuration,
     /// The number of stateful sets that are synced at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Statefulset controller flags")]
     pub concurrent_statefulset_syncs: usize,

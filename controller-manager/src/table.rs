@@ -30,6 +30,7 @@ use crate::controllers::node_ipam::NodeIpam;
 use crate::controllers::node_lifecycle::{Limits, NodeLifecycle};
 use crate::controllers::pod_gc::PodGc;
 use crate::controllers::replica_set::Replicas;
+use crate::controllers::resource_quota::ResourceQuotas;
 use crate::controllers::role_aggregation::RoleAggregation;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
@@ -237,6 +238,14 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "resourcequota-controller",
+        account: "resourcequota-controller",
+        start: |s| {
+            let period = s.flags.resource_quota_sync_period.0;
+            s.run(ResourceQuotas { period }, s.flags.concurrent_resource_quota_syncs)
+        },
+    },
+    Row {
         name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         start: |s| s.run(Approving, 1),
@@ -297,7 +306,6 @@ const ABSENT: &[&str] = &[
     "podgroup-protection-controller",
     "resourceclaim-controller",
     "resourcepoolstatusrequest-controller",
-    "resourcequota-controller",
     "selinux-warning-controller",
     "service-ca-certificate-publisher-controller",
     "service-cidr-controller",

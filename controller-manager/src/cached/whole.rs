@@ -1,5 +1,6 @@
 //! Objects kept whole but for their managed fields, and a few kept as hardly more than their name.
 
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use api_types::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
@@ -8,11 +9,11 @@ use api_types::batch::v1::{CronJob, Job};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::well_known::{label, name};
 use api_types::core::v1::{
-    ConfigMap, Endpoints, Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service,
-    ServiceAccount,
+    ConfigMap, Endpoints, Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController,
+    ResourceQuota, Service, ServiceAccount,
 };
 use api_types::discovery::v1::EndpointSlice;
-use api_types::kind::Resource as _;
+use api_types::kind::Resource;
 use api_types::meta::v1::ListOptions;
 use api_types::policy::v1::PodDisruptionBudget;
 use api_types::rbac::v1::ClusterRole;
@@ -120,6 +121,10 @@ whole!(
     AutoscalerObject, HorizontalPodAutoscaler
 );
 whole!(
+    /// A quota.
+    QuotaObject, ResourceQuota
+);
+whole!(
     /// A claim to a volume.
     ClaimObject, PersistentVolumeClaim
 );
@@ -150,6 +155,17 @@ whole!(
     /// A cluster role.
     RoleObject, ClusterRole
 );
+
+/// That an object is there, and nothing else of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence<T>(PhantomData<fn() -> T>);
+
+impl<T: Resource> Projection for Presence<T> {
+    type Source = T;
+    fn project(_: T) -> Option<Self> {
+        Some(Self(PhantomData))
+    }
+}
 
 /// That a service account is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,6 +16,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replica_set;
+pub mod resource_quota;
 pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;

@@ -35,7 +35,8 @@ pub(super) struct Limited {
 const WITHIN: (&str, &str) = ("DesiredWithinRange", "the desired count is within the acceptable range");
 const TOO_MANY: (&str, &str) =
     ("TooManyReplicas", "the desired replica count is more than the maximum replica count");
-const TOO_FEW: (&str, &str) = ("TooFewReplicas", "the desired replica count is less than the minimum replica count");
+const TOO_FEW: (&str, &str) =
+    ("TooFewReplicas", "the desired replica count is less than the minimum replica count");
 const UP_LIMIT: (&str, &str) =
     ("ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate");
 const DOWN_LIMIT: (&str, &str) =
@@ -96,12 +97,20 @@ pub(super) fn limit(
     let (replicas, (reason, text)) = match &spec.behavior {
         None => {
             let rate = (UP_FACTOR * current).max(UP_LEAST);
-            let (most, why) = if spec.max_replicas > rate { (rate, UP_LIMIT) } else { (spec.max_replicas, TOO_MANY) };
-            if held < least { (least, TOO_FEW) } else if held > most { (most, why) } else { (held, WITHIN) }
+            let (most, why) =
+                if spec.max_replicas > rate { (rate, UP_LIMIT) } else { (spec.max_replicas, TOO_MANY) };
+            if held < least {
+                (least, TOO_FEW)
+            } else if held > most {
+                (most, why)
+            } else {
+                (held, WITHIN)
+            }
         }
         Some(behavior) if held > current => {
             let rate = up(behavior.scale_up.as_deref(), memory, current, now).max(current);
-            let (most, why) = if spec.max_replicas > rate { (rate, UP_LIMIT) } else { (spec.max_replicas, TOO_MANY) };
+            let (most, why) =
+                if spec.max_replicas > rate { (rate, UP_LIMIT) } else { (spec.max_replicas, TOO_MANY) };
             if held > most { (most, why) } else { (held, WITHIN) }
         }
         Some(behavior) if held < current => {
@@ -131,8 +140,10 @@ fn stabilized(
     };
     let (up, down) =
         (window(behavior.scale_up.as_deref(), 0), window(behavior.scale_down.as_deref(), default_down));
-    let lowest = if up > 0 { memory.recent(up, now).min().unwrap_or(proposed).min(proposed) } else { proposed };
-    let highest = if down > 0 { memory.recent(down, now).max().unwrap_or(proposed).max(proposed) } else { proposed };
+    let lowest =
+        if up > 0 { memory.recent(up, now).min().unwrap_or(proposed).min(proposed) } else { proposed };
+    let highest =
+        if down > 0 { memory.recent(down, now).max().unwrap_or(proposed).max(proposed) } else { proposed };
     let held = current.max(lowest).min(highest);
     let able = if held == proposed {
         READY

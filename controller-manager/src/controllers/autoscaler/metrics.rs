@@ -20,7 +20,8 @@ impl Usage {
     /// Thousandths of a resource, of one container or of all; `None` when one does not tell.
     pub(super) fn of(&self, resource: &str, container: Option<&str>) -> Option<i64> {
         let named = |(name, ..): &&(String, String, i64)| container.is_none_or(|wanted| name == wanted);
-        let mut containers: Vec<&str> = self.containers.iter().filter(named).map(|(c, ..)| c.as_str()).collect();
+        let mut containers: Vec<&str> =
+            self.containers.iter().filter(named).map(|(c, ..)| c.as_str()).collect();
         containers.dedup();
         let amounts: Option<Vec<i64>> = containers
             .iter()

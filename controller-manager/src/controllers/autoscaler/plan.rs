@@ -2,8 +2,8 @@
 
 use api_types::autoscaling::v2::{
     ContainerResourceMetricStatus, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition as Condition,
-    HorizontalPodAutoscalerConditionType as Type, HorizontalPodAutoscalerStatus, MetricSourceType, MetricSpec,
-    MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricStatus,
+    HorizontalPodAutoscalerConditionType as Type, HorizontalPodAutoscalerStatus, MetricSourceType,
+    MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricStatus,
 };
 use api_types::core::v1::ObjectReference;
 use api_types::meta::v1::ConditionStatus;
@@ -12,10 +12,10 @@ use client::Error;
 use client::controller::Told;
 use jiff::Timestamp;
 
+use super::Settings;
 use super::limits::{self, Memory};
 use super::replicas::{Aim, Metric, Proposal, propose};
 use super::target::Seen;
-use super::Settings;
 
 /// What comes of a look.
 #[derive(Debug)]
@@ -30,7 +30,14 @@ pub(super) struct Decision {
 struct Unavailable(&'static str, String);
 
 impl Decision {
-    fn condition(&mut self, type_: Type, holds: bool, reason: &str, message: impl Into<String>, now: Timestamp) {
+    fn condition(
+        &mut self,
+        type_: Type,
+        holds: bool,
+        reason: &str,
+        message: impl Into<String>,
+        now: Timestamp,
+    ) {
         let status = if holds { ConditionStatus::True } else { ConditionStatus::False };
         let conditions = &mut self.status.conditions;
         let place = conditions.iter().position(|c| c.type_ == type_);
@@ -204,13 +211,18 @@ fn measure(
                 resource(&source.name, None, &source.target, seen, current, settings, now).map_err(failed)?;
             let status = ResourceMetricStatus { name: source.name.clone(), current };
             let type_ = metric.type_.clone();
-            Ok((proposal, name, MetricStatus { type_, resource: Some(Box::new(status)), ..Default::default() }))
+            Ok((
+                proposal,
+                name,
+                MetricStatus { type_, resource: Some(Box::new(status)), ..Default::default() },
+            ))
         }
         (_, Some(source)) if metric.type_ == MetricSourceType::ContainerResource => {
             let failed = |text| Unavailable("FailedGetContainerResourceMetric", text);
             let container = Some(source.container.as_str());
             let (proposal, name, current) =
-                resource(&source.name, container, &source.target, seen, current, settings, now).map_err(failed)?;
+                resource(&source.name, container, &source.target, seen, current, settings, now)
+                    .map_err(failed)?;
             let (name_, container) = (source.name.clone(), source.container.clone());
             let status = ContainerResourceMetricStatus { name: name_, container, current };
             let (type_, status) = (metric.type_.clone(), Some(Box::new(status)));
@@ -223,7 +235,8 @@ fn measure(
             }
             (_, Some(source), _) => {
                 let (metric, object) = (&source.metric.name, &source.described_object);
-                let text = format!("unable to get metric {metric}: {} on {}: {custom}", object.kind, object.name);
+                let text =
+                    format!("unable to get metric {metric}: {} on {}: {custom}", object.kind, object.name);
                 Unavailable("FailedGetObjectMetric", text)
             }
             (.., Some(source)) => {
@@ -255,14 +268,17 @@ fn resource(
         (Some(value), _) => (Aim::Average(value.milli_value()), "usage"),
         (None, Some(percent)) => (Aim::Utilization(percent), "utilization"),
         (None, None) => {
-            return Err("invalid resource metric source: neither an average utilization target nor an average value \
+            return Err(
+                "invalid resource metric source: neither an average utilization target nor an average value \
                         (usage) target was set"
-                .into());
+                    .into(),
+            );
         }
     };
     let failed = |text: String| format!("failed to get {name} {what}: {text}");
     let usage = seen.usage.as_ref();
-    let usage = usage.map_err(|error| failed(format!("unable to get metrics for resource {name}: {error}")))?;
+    let usage =
+        usage.map_err(|error| failed(format!("unable to get metrics for resource {name}: {error}")))?;
     let pods = seen.pods.as_ref();
     let pods =
         pods.map_err(|error| failed(format!("unable to get pods while calculating replica count: {error}")))?;
@@ -274,7 +290,7 @@ fn resource(
         (_, Some(_)) => format!("{name} container resource utilization (percentage of request)"),
     };
     let average_value = match (name, proposal.average % 1000) {
-        ("memory", 0) => Quantity::from_units(proposal.average / 1000, Format::BinarySI),
+        ("memory", 0) => Quantity::from_units(proposal.average / 1000, Format::BinarySi),
         _ => Quantity::from_milli(proposal.average),
     };
     let status = MetricValueStatus {

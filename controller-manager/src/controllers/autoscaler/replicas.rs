@@ -76,7 +76,9 @@ pub(super) fn propose(
     }
     for pod in &groups.unknown {
         let full = match metric.aim {
-            Aim::Utilization(target) => requests.get(pod).copied().unwrap_or(0) * i64::from(target.max(100)) / 100,
+            Aim::Utilization(target) => {
+                requests.get(pod).copied().unwrap_or(0) * i64::from(target.max(100)) / 100
+            }
             Aim::Average(target) => target,
         };
         if first.ratio < 1.0 {
@@ -158,7 +160,8 @@ fn requests<'a>(metric: Metric<'_>, pods: &'a [Pod]) -> Result<BTreeMap<&'a str,
             c.restart_policy.as_ref().is_some_and(|policy| *policy == "Always")
         };
         let containers = pod.spec.containers.iter().chain(pod.spec.init_containers.iter().filter(sidecar));
-        let mut wanted = containers.filter(|c| metric.container.is_none_or(|wanted| c.name == wanted)).peekable();
+        let mut wanted =
+            containers.filter(|c| metric.container.is_none_or(|wanted| c.name == wanted)).peekable();
         if let (Some(container), None) = (metric.container, wanted.peek()) {
             return Err(format!("container {container} not found in Pod {name}"));
         }
@@ -191,7 +194,8 @@ fn ratio(aim: Aim, used: &BTreeMap<&str, i64>, requests: &BTreeMap<&str, i64>) -
         }
         Aim::Utilization(target) => {
             let known = || used.iter().filter_map(|(pod, amount)| Some((*amount, *requests.get(pod)?)));
-            let (sum, requested) = known().fold((0, 0), |(a, b), (amount, request)| (a + amount, b + request));
+            let (sum, requested) =
+                known().fold((0, 0), |(a, b), (amount, request)| (a + amount, b + request));
             if requested == 0 {
                 return Err("no metrics returned matched known pods".into());
             }

@@ -31,9 +31,8 @@ pub(super) async fn look(hpa: &HorizontalPodAutoscaler, hands: &Hands) -> Seen {
         }
     };
     seen.path = path;
-    let by_resource = |m: &MetricSourceType| {
-        matches!(m, MetricSourceType::Resource | MetricSourceType::ContainerResource)
-    };
+    let by_resource =
+        |m: &MetricSourceType| matches!(m, MetricSourceType::Resource | MetricSourceType::ContainerResource);
     let namespace = hpa.metadata.namespace.as_str();
     let selector = scale.status.selector.clone();
     if hpa.spec.metrics.iter().any(|m| by_resource(&m.type_)) && !selector.is_empty() {

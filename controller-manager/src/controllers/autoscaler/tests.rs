@@ -96,7 +96,10 @@ fn the_number_follows_what_is_used() {
     assert_eq!(reason, "cpu resource utilization (percentage of request) above target");
     assert_eq!(condition(&decision, Type::ScalingActive), (true, "ValidMetricFound".into()));
     let current = &decision.status.current_metrics[0].resource.as_ref().unwrap().current;
-    assert_eq!((current.average_utilization, current.average_value.clone().unwrap().to_string()), (Some(90), "900m".into()));
+    assert_eq!(
+        (current.average_utilization, current.average_value.unwrap().to_string()),
+        (Some(90), "900m".into())
+    );
 }
 
 #[test]
@@ -128,9 +131,14 @@ fn scaling_down_waits_for_higher_proposals_to_age() {
 #[test]
 fn a_behavior_sets_windows_and_rates() {
     let mut hpa = hpa();
-    let policies = |type_: &str, value| vec![HPAScalingPolicy { type_: type_.into(), value, period_seconds: 60 }];
+    let policies =
+        |type_: &str, value| vec![HPAScalingPolicy { type_: type_.into(), value, period_seconds: 60 }];
     let rules = |policies| {
-        Some(Box::new(HPAScalingRules { stabilization_window_seconds: Some(0), policies, ..Default::default() }))
+        Some(Box::new(HPAScalingRules {
+            stabilization_window_seconds: Some(0),
+            policies,
+            ..Default::default()
+        }))
     };
     hpa.spec.behavior = Some(Box::new(HorizontalPodAutoscalerBehavior {
         scale_up: rules(policies("Pods", 1)),
@@ -169,7 +177,9 @@ fn without_metrics_nothing_happens_and_conditions_say_so() {
     let told: Vec<_> = decision.told.iter().map(|t| (t.reason, t.message.as_str())).collect();
     let text = "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)";
     assert_eq!(told[0], ("FailedGetResourceMetric", text));
-    let all = format!("invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: {text}");
+    let all = format!(
+        "invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: {text}"
+    );
     assert_eq!(told[1], ("FailedComputeMetricsReplicas", all.as_str()));
 }
 

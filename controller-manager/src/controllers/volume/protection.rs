@@ -153,7 +153,7 @@ mod tests {
     fn claim(finalizer: bool, deleting: bool) -> PersistentVolumeClaim {
         let mut claim = PersistentVolumeClaim::default();
         claim.metadata.finalizers = if finalizer { vec![OF_CLAIMS.into()] } else { vec![] };
-        claim.metadata.deletion_timestamp = deleting.then(|| Time(Timestamp::UNIX_EPOCH));
+        claim.metadata.deletion_timestamp = deleting.then_some(Time(Timestamp::UNIX_EPOCH));
         claim
     }
 

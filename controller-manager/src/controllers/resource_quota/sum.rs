@@ -1,0 +1,180 @@
+//! Summing up: which kinds a quota counts, what they use, and the status that follows.
+
+use std::collections::BTreeSet;
+
+use api_types::core::v1::{PersistentVolumeClaim, Pod, ResourceList, ResourceQuota, Service};
+use api_types::kind::{Kind, Resource};
+use api_types::kinds;
+use api_types::meta::v1::ListOptions;
+use api_types::quota;
+use api_types::value::{Format, Quantity};
+use client::controller::{Action, Hands};
+use client::{Error, ResourceRef};
+use jiff::Timestamp;
+
+/// What of a quota's resources is used in its namespace, by what the server lists.
+pub(super) async fn used(quota: &ResourceQuota, hands: &Hands) -> Result<ResourceList, Error> {
+    let (namespace, now) = (quota.metadata.namespace.as_str(), hands.clock.now());
+    let mut used = ResourceList::new();
+    for kind in counted(quota) {
+        let of = names(quota, kind);
+        // What is counted and not there is 0.
+        for name in &of {
+            used.entry(name.clone()).or_insert_with(zero);
+        }
+        match (kind.group, kind.resource) {
+            ("", "pods") => typed::<Pod>(quota, &of, now, hands, &mut used).await?,
+            ("", "services") => typed::<Service>(quota, &of, now, hands, &mut used).await?,
+            ("", "persistentvolumeclaims") => {
+                typed::<PersistentVolumeClaim>(quota, &of, now, hands, &mut used).await?;
+            }
+            _ => {
+                let count = count(ResourceRef::from(kind), namespace, quota, hands).await?;
+                of.into_iter().for_each(|name| add(&mut used, name, &count));
+            }
+        }
+    }
+    for name in foreign(quota) {
+        let Some(resource) = discovered(&name, hands).await? else { continue };
+        let count = count(resource, namespace, quota, hands).await?;
+        used.insert(name, count);
+    }
+    Ok(used)
+}
+
+fn zero() -> Quantity {
+    Quantity::from_units(0, Format::DecimalSi)
+}
+
+fn add(used: &mut ResourceList, name: String, amount: &Quantity) {
+    *used.entry(name).or_insert_with(zero) += *amount;
+}
+
+/// The built-in kinds that a quota counts.
+fn counted(quota: &ResourceQuota) -> impl Iterator<Item = &'static Kind> + '_ {
+    let kinds = kinds::all().iter().map(|row| row.kind);
+    let kinds = kinds.filter(|kind| kind.namespaced && !quota::is_ignored(kind));
+    // A kind of several versions is listed in the first.
+    let mut seen = BTreeSet::new();
+    kinds.filter(move |kind| !names(quota, kind).is_empty() && seen.insert((kind.group, kind.resource)))
+}
+
+/// The names of a quota's resources that objects of a kind use.
+fn names(quota: &ResourceQuota, kind: &Kind) -> Vec<String> {
+    quota.spec.hard.keys().filter(|name| quota::is_tracked(kind, name)).cloned().collect()
+}
+
+/// Counts of kinds that are not built in: `count/widgets.example.com`.
+fn foreign(quota: &ResourceQuota) -> Vec<String> {
+    let built_in = |name: &str| kinds::all().iter().any(|row| quota::is_tracked(row.kind, name));
+    let counts = quota.spec.hard.keys().filter(|name| name.starts_with("count/"));
+    counts.filter(|name| !built_in(name)).cloned().collect()
+}
+
+async fn discovered(name: &str, hands: &Hands) -> Result<Option<ResourceRef>, Error> {
+    let found = hands.client.discover().await?.resources.into_iter();
+    let named = |r: &ResourceRef| r.namespaced && format!("count/{}", r.qualified()) == name;
+    Ok(found.map(|found| found.resource).find(named))
+}
+
+/// Objects that may use anything: looked at one by one.
+async fn typed<T: Resource>(
+    quota: &ResourceQuota,
+    names: &[String],
+    now: Timestamp,
+    hands: &Hands,
+    used: &mut ResourceList,
+) -> Result<(), Error> {
+    let api = hands.client.api::<T>().namespace(quota.metadata.namespace.as_str());
+    api.list_each(&ListOptions::default(), |object| {
+        if !quota::in_scopes(&quota.spec, &object) {
+            return;
+        }
+        for (name, amount) in quota::usage(&object, now) {
+            if names.contains(&name) {
+                add(used, name, &amount);
+            }
+        }
+    })
+    .await
+    .map(drop)
+}
+
+/// How many objects there are; none of them is in any scope.
+async fn count(
+    resource: ResourceRef,
+    namespace: &str,
+    quota: &ResourceQuota,
+    hands: &Hands,
+) -> Result<Quantity, Error> {
+    if !quota.spec.scopes.is_empty() || quota.spec.scope_selector.is_some() {
+        return Ok(zero());
+    }
+    let mut count = 0;
+    let api = hands.client.metadata_api(resource).namespace(namespace);
+    api.list_each(&ListOptions::default(), |_| count += 1).await?;
+    Ok(Quantity::from_units(count, Format::DecimalSi))
+}
+
+/// The quota with the status that it should have; `None` if it has it. What is limited and could not
+/// be summed up stays as it was.
+pub(super) fn settle(quota: &ResourceQuota, summed: ResourceList) -> Option<Action> {
+    let mut used = quota.status.used.clone();
+    used.extend(summed);
+    used.retain(|name, _| quota.spec.hard.contains_key(name));
+    if quota.status.hard == quota.spec.hard && quota.status.used == used {
+        return None;
+    }
+    let mut changed = quota.clone();
+    changed.status.hard.clone_from(&quota.spec.hard);
+    changed.status.used = used;
+    Some(Action::update_status(changed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quota(hard: &[&str]) -> ResourceQuota {
+        let mut quota = ResourceQuota::default();
+        quota.spec.hard = hard
+            .iter()
+            .map(|name| ((*name).to_owned(), Quantity::from_units(5, Format::DecimalSi)))
+            .collect();
+        quota
+    }
+
+    fn amount(count: i64) -> Quantity {
+        Quantity::from_units(count, Format::DecimalSi)
+    }
+
+    #[test]
+    fn the_kinds_that_a_quota_names_are_counted() {
+        let given = quota(&[
+            "pods",
+            "requests.cpu",
+            "configmaps",
+            "count/deployments.apps",
+            "count/widgets.example.com",
+        ]);
+        let kinds: Vec<_> = counted(&given).map(|kind| kind.resource).collect();
+        assert_eq!(kinds.len(), 3, "{kinds:?}");
+        for kind in ["pods", "configmaps", "deployments"] {
+            assert!(kinds.contains(&kind), "{kinds:?}");
+        }
+        assert_eq!(foreign(&given), ["count/widgets.example.com"]);
+    }
+
+    #[test]
+    fn the_status_has_what_is_limited_and_nothing_else() {
+        let mut given = quota(&["pods", "services"]);
+        given.status.used.insert("services".into(), amount(2));
+        let summed = ResourceList::from([("pods".into(), amount(1)), ("secrets".into(), amount(9))]);
+        let action = settle(&given, summed.clone()).unwrap();
+        let written: &ResourceQuota = action.effect.object().unwrap();
+        assert_eq!(written.status.hard, given.spec.hard);
+        let used = ResourceList::from([("pods".into(), amount(1)), ("services".into(), amount(2))]);
+        assert_eq!(written.status.used, used);
+        assert!(settle(written, summed).is_none());
+    }
+}
