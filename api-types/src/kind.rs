@@ -311,16 +311,25 @@ pub struct ColumnHead {
     pub priority: i32,
 }
 
+/// Makes an empty object.
+pub type Maker = Box<dyn Fn() -> Box<dyn Object> + Send + Sync>;
+/// Gives what may change while a row lives (custom kinds).
+pub type Told<T> = Box<dyn Fn() -> T + Send + Sync>;
+
 /// A kind with its type erased: one row of the table.
 pub struct Row {
     pub kind: &'static Kind,
+    /// What a custom kind is about now; none for the kinds of the table.
+    pub custom: Option<&'static crate::custom::Slot>,
     pub schema: fn() -> &'static crate::schema::StructType,
     pub name_rule: NameRule,
     pub create_on_update: bool,
     pub unconditional_update: bool,
     pub orphans_dependents: bool,
-    pub new: fn() -> Box<dyn Object>,
+    pub new: Maker,
     pub set_defaults: fn(&mut dyn Object),
+    /// Takes away fields that the schema does not name, where reading did not; gives their paths.
+    pub unknown_fields: fn(&mut dyn Object) -> Vec<String>,
     pub prepare_for_create: fn(&mut dyn Object),
     pub prepare_for_update: fn(&mut dyn Object, &dyn Object),
     pub prepare_for_status_update: fn(&mut dyn Object, &dyn Object),
@@ -330,8 +339,8 @@ pub struct Row {
     pub validate_status_update: fn(&dyn Object, &dyn Object, &mut field::Errors),
     pub warnings: fn(&dyn Object, Option<&dyn Object>) -> Vec<String>,
     pub selectable_fields: fn(&dyn Object) -> Vec<(&'static str, String)>,
-    pub selectable_names: fn() -> &'static [&'static str],
-    pub column_heads: fn() -> Vec<ColumnHead>,
+    pub selectable_names: Told<&'static [&'static str]>,
+    pub column_heads: Told<Vec<ColumnHead>>,
     pub cells: fn(&dyn Object, jiff::Timestamp) -> Vec<Json>,
 }
 
@@ -355,13 +364,15 @@ impl Row {
     pub fn of<T: Strategy + crate::value::Typed>() -> Self {
         Self {
             kind: T::facts(),
+            custom: None,
             schema: || T::type_of().as_struct().expect("a kind is a struct"),
             name_rule: T::NAME_RULE,
             create_on_update: T::CREATE_ON_UPDATE,
             unconditional_update: T::UNCONDITIONAL_UPDATE,
             orphans_dependents: T::ORPHANS_DEPENDENTS,
-            new: || Box::new(T::default()),
+            new: Box::new(|| Box::new(T::default())),
             set_defaults: |o| typed_mut::<T>(o).set_defaults(),
+            unknown_fields: |_| Vec::new(),
             prepare_for_create: |o| typed_mut::<T>(o).prepare_for_create(),
             prepare_for_update: |o, old| typed_mut::<T>(o).prepare_for_update(typed(old)),
             prepare_for_status_update: |o, old| typed_mut::<T>(o).prepare_for_status_update(typed(old)),
@@ -371,8 +382,8 @@ impl Row {
             validate_status_update: |o, old, errors| typed::<T>(o).validate_status_update(typed(old), errors),
             warnings: |o, old| typed::<T>(o).warnings(old.map(typed)),
             selectable_fields: |o| typed::<T>(o).selectable_fields(),
-            selectable_names: T::selectable_names,
-            column_heads: || {
+            selectable_names: Box::new(T::selectable_names),
+            column_heads: Box::new(|| {
                 T::columns()
                     .iter()
                     .map(|c| ColumnHead {
@@ -383,8 +394,16 @@ impl Row {
                         priority: c.priority,
                     })
                     .collect()
-            },
+            }),
             cells: |o, now| T::columns().iter().map(|c| (c.cell)(typed(o), now)).collect(),
+        }
+    }
+
+    /// The schema of the whole object, as server-side apply reads it.
+    pub fn root(&self) -> crate::schema::managed_fields::Root {
+        match self.custom {
+            Some(slot) => slot.definition().into(),
+            None => (self.schema)().into(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The only list of kinds.
+//! The only list of kinds. Those that users define are found here, too; `crate::custom` has them.
 
 use crate::kind::{Row, Strategy};
 use std::sync::LazyLock;
@@ -65,6 +65,7 @@ kinds! {
     crate::storage::v1::StorageClass,
     crate::storage::v1::VolumeAttachment,
     crate::storage::v1::VolumeAttributesClass,
+    crate::apiextensions::v1::CustomResourceDefinition,
     crate::scheduling::v1::PriorityClass,
     crate::coordination::v1::Lease,
     crate::node::v1::RuntimeClass,
@@ -73,19 +74,26 @@ kinds! {
     crate::flowcontrol::v1::PriorityLevelConfiguration,
 }
 
-/// All rows.
+/// All rows of built-in kinds.
 pub fn all() -> &'static [Row] {
     &ROWS
 }
 
+/// All rows: built-in kinds, then custom ones.
+pub fn served() -> impl Iterator<Item = &'static Row> {
+    all().iter().chain(crate::custom::rows())
+}
+
 /// The row of a resource (`apps`, `v1`, `deployments`).
 pub fn by_resource(group: &str, version: &str, resource: &str) -> Option<&'static Row> {
-    all()
-        .iter()
-        .find(|row| row.kind.resource == resource && row.kind.group == group && row.kind.version == version)
+    find(|row| row.kind.resource == resource && row.kind.group == group && row.kind.version == version)
 }
 
 /// The row of a kind (`apps`, `v1`, `Deployment`).
 pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Row> {
-    all().iter().find(|row| row.kind.kind == kind && row.kind.group == group && row.kind.version == version)
+    find(|row| row.kind.kind == kind && row.kind.group == group && row.kind.version == version)
+}
+
+fn find(is: impl Fn(&Row) -> bool) -> Option<&'static Row> {
+    all().iter().find(|row| is(row)).or_else(|| crate::custom::rows().into_iter().find(|row| is(row)))
 }

@@ -6,6 +6,7 @@
 //! objects walks the table made from that declaration (`schema.rs`, `value/`).
 
 pub mod addresses;
+pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
@@ -17,6 +18,7 @@ pub mod codec;
 pub mod columns;
 pub mod coordination;
 pub mod core;
+pub mod custom;
 pub mod defaults;
 pub mod diff;
 pub mod discovery;

@@ -76,6 +76,9 @@ fn type_schema(ty: &Type) -> Json {
             json!({"$ref": "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString"})
         }
         Type::RawExtension => json!({"$ref": "#/definitions/io.k8s.apimachinery.pkg.runtime.RawExtension"}),
+        Type::JsonSchema => json!({
+            "$ref": "#/definitions/io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+        }),
         Type::StringList => json!({"type": "array", "items": {"type": "string"}}),
         Type::Struct(table) => json!({"$ref": format!("#/definitions/{}", table().definition())}),
         Type::List(item) => json!({"type": "array", "items": type_schema(item())}),

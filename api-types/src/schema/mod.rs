@@ -34,6 +34,8 @@ pub enum Type {
     RawExtension,
     /// A managed-fields set, kept as it came.
     FieldsV1,
+    /// An OpenAPI v3 schema, kept as it came.
+    JsonSchema,
     /// A list of strings that protobuf wraps into a message of its own.
     StringList,
     Struct(fn() -> &'static StructType),
@@ -67,6 +69,7 @@ impl Type {
             Type::IntOrString => "intstr.IntOrString".into(),
             Type::RawExtension => "runtime.RawExtension".into(),
             Type::FieldsV1 => "v1.FieldsV1".into(),
+            Type::JsonSchema => "v1.JSONSchemaProps".into(),
             Type::StringList => "[]string".into(),
             Type::Struct(table) => table().go_name(),
             Type::List(item) => format!("[]{}", item().go_name()),

@@ -1,4 +1,4 @@
-//! Values kept as the JSON they came in: raw extensions and managed-fields sets.
+//! Values kept as the JSON they came in: raw extensions, managed-fields sets, schemas.
 
 use super::{Typed, Value};
 use crate::codec::json;
@@ -78,4 +78,8 @@ raw_json! {
 raw_json! {
     /// A set of fields that one manager owns (KEP-555), as compact JSON.
     FieldsV1, FieldsV1
+}
+raw_json! {
+    /// The schema of a custom resource, as compact JSON; `crate::custom` reads it.
+    JSONSchemaProps, JsonSchema
 }

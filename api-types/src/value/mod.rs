@@ -13,7 +13,7 @@ mod quantity;
 mod scalars;
 mod time;
 
-pub use any::{FieldsV1, RawExtension};
+pub use any::{FieldsV1, JSONSchemaProps, RawExtension};
 pub use collections::StringList;
 pub use embedded::Embedded;
 pub use int_or_string::IntOrString;
@@ -70,4 +70,11 @@ pub trait Struct: Value {
     fn struct_type(&self) -> &'static StructType;
     fn field(&self, place: usize) -> &dyn Value;
     fn field_mut(&mut self, place: usize) -> &mut dyn Value;
+    /// Fields that no table names (custom objects): they are kept as a tree.
+    fn open_fields(&self) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        None
+    }
+    fn open_fields_mut(&mut self) -> Option<&mut serde_json::Map<String, serde_json::Value>> {
+        None
+    }
 }

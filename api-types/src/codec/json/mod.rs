@@ -111,6 +111,14 @@ fn write_fields(value: &dyn Struct, first: &mut bool, out: &mut Writer) {
         out.name(field.name);
         inner.write_json(out);
     }
+    for (name, inner) in value.open_fields().into_iter().flatten() {
+        if !std::mem::take(first) {
+            out.raw(",");
+        }
+        out.string(name);
+        out.raw(":");
+        out.raw(&inner.to_string());
+    }
 }
 
 /// Whether every field of a struct is absent.
@@ -150,15 +158,33 @@ pub fn read_struct(value: &mut dyn Struct, input: &mut Reader<'_>) -> Result<(),
             }
             None => {
                 input.enter_field(&key);
-                if !(input.at_root() && matches!(&*key, "kind" | "apiVersion")) {
-                    input.unknown();
+                let is_type = input.at_root() && matches!(&*key, "kind" | "apiVersion");
+                match value.open_fields_mut().filter(|_| !is_type) {
+                    Some(open) => {
+                        let text = input.raw_value()?;
+                        let tree: serde_json::Value =
+                            serde_json::from_slice(text).map_err(|error| Error::Value(error.to_string()))?;
+                        if open.insert(key.clone().into_owned(), crate::custom::settled(tree)).is_some() {
+                            input.duplicate();
+                        }
+                    }
+                    None => {
+                        if !is_type {
+                            input.unknown();
+                        }
+                        input.skip_value()?;
+                    }
                 }
-                input.skip_value()?;
             }
         }
         input.leave_field();
     }
     input.leave_struct(outer);
+    if let Some(open) = value.open_fields_mut() {
+        let mut entries: Vec<_> = std::mem::take(open).into_iter().collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        open.extend(entries);
+    }
     Ok(())
 }
 

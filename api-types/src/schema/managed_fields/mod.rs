@@ -10,10 +10,12 @@ mod walk;
 
 pub use set::Set;
 
+use crate::custom::Definition;
 use crate::meta::v1::ManagedFieldsEntry;
 use crate::schema::StructType;
 use crate::value::{FieldsV1, Time};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use walk::Node;
 
 /// What no manager ever owns; the server alone writes it.
@@ -37,6 +39,25 @@ const UPDATE_MANAGERS_LIMIT: usize = 10;
 const OLD_CHANGES: &str = "ancient-changes";
 /// Owns the fields of an object that was written before its fields had owners.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// The schema of a whole object.
+#[derive(Debug, Clone)]
+pub enum Root {
+    Typed(&'static StructType),
+    Custom(Arc<Definition>),
+}
+
+impl From<&'static StructType> for Root {
+    fn from(table: &'static StructType) -> Self {
+        Self::Typed(table)
+    }
+}
+
+impl From<Arc<Definition>> for Root {
+    fn from(definition: Arc<Definition>) -> Self {
+        Self::Custom(definition)
+    }
+}
 
 /// Whose write it is.
 #[derive(Debug, Clone, Copy)]
@@ -180,13 +201,14 @@ fn take(owner: &mut Owner, fields: &Set) {
 ///
 /// For a create, `live` is the kind's zero object.
 pub fn update(
-    table: &'static StructType,
+    root: impl Into<Root>,
     live: &Value,
     new: &Value,
     entries: &[ManagedFieldsEntry],
     writer: &Writer<'_>,
 ) -> Vec<ManagedFieldsEntry> {
-    let found = walk::compare(Node::root(table), live, new);
+    let root = root.into();
+    let found = walk::compare(Node::root(&root), live, new);
     let (written, removed) = (found.added.union(&found.modified), found.removed);
     let lost = written.clone().union(&removed);
     let mut owners = owners_of(entries);
@@ -225,12 +247,12 @@ fn join_old(mut owners: Vec<Owner>, writer: &Writer<'_>) -> Vec<Owner> {
     owners
 }
 
-/// Applies `config` to `live`, an object of the type that `table` describes.
+/// Applies `config` to `live`, an object of the type that `root` describes.
 ///
 /// For an object that does not exist, `live` is the kind's zero object and `entries` is empty.
 /// With `force`, conflicting fields move to the writer.
 pub fn apply(
-    table: &'static StructType,
+    root: impl Into<Root>,
     live: &Value,
     exists: bool,
     config: &Value,
@@ -238,7 +260,8 @@ pub fn apply(
     writer: &Writer<'_>,
     force: bool,
 ) -> Result<Applied, Error> {
-    let root = Node::root(table);
+    let root = root.into();
+    let root = Node::root(&root);
     let mut owners = owners_of(entries);
     if exists && owners.is_empty() {
         let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
@@ -286,7 +309,7 @@ pub fn apply(
 
 /// Fields that kubectl applied on the client's side; moving to server-side apply, it does not
 /// conflict with itself over them.
-fn last_applied_fields(root: Node, live: &Value, writer: &Writer<'_>) -> Set {
+fn last_applied_fields(root: Node<'_>, live: &Value, writer: &Writer<'_>) -> Set {
     const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
     if writer.manager != "kubectl" {
         return Set::default();

@@ -1,22 +1,30 @@
 //! Walks over objects by their schema: which fields an object sets, how two objects differ, what
 //! one becomes when another is applied to it, and what is left when fields are removed.
 
+use super::Root;
 use super::set::Set;
+use crate::custom::{Custom, Structural};
 use crate::schema::{Field, ListType, StructType, Structure, Type};
 use serde_json::{Map, Value};
 
 /// How server-side apply sees a value.
 #[derive(Clone, Copy)]
-pub(super) enum Node {
+pub(super) enum Node<'a> {
     /// Owned as a whole: scalars and everything atomic.
     Leaf,
     Struct(&'static StructType),
     Map(&'static Type),
     ListMap(&'static [&'static str], &'static Type),
     ListSet,
+    /// The root of a custom object: typed metadata beside what the schema says.
+    CustomRoot(&'a Structural),
+    Custom(&'a Structural),
+    CustomList(&'a Structural),
+    /// What no schema speaks of: maps by entry, lists as a whole.
+    Unknown,
 }
 
-impl Node {
+impl<'a> Node<'a> {
     fn of(ty: &'static Type, field: Option<&'static Field>) -> Self {
         let said = field.map_or(Structure::Unsaid, |f| f.structure);
         let whole = |own: Structure| if said == Structure::Unsaid { own } else { said } == Structure::Atomic;
@@ -32,15 +40,34 @@ impl Node {
         }
     }
 
-    pub(super) fn root(table: &'static StructType) -> Self {
-        Self::Struct(table)
+    pub(super) fn root(root: &'a Root) -> Self {
+        match root {
+            Root::Typed(table) => Self::Struct(table),
+            Root::Custom(definition) => Self::CustomRoot(&definition.schema),
+        }
     }
 
-    /// The node below the key of an object. Unknown fields are leaves.
+    fn custom(schema: &'a Structural) -> Self {
+        match (schema.type_.as_str(), schema.list_type.as_str(), schema.map_type.as_str()) {
+            ("array", "map", _) => Self::CustomList(schema),
+            ("array", "set", _) => Self::ListSet,
+            ("object", _, "atomic") => Self::Leaf,
+            ("object", ..) => Self::Custom(schema),
+            ("", ..) if schema.preserve_unknown => Self::Unknown,
+            _ => Self::Leaf,
+        }
+    }
+
+    /// The node below the key of an object. Unknown fields of typed objects are leaves.
     fn below(self, name: &str) -> Self {
         match self {
             Self::Struct(table) => table.field(name).map_or(Self::Leaf, |f| Self::of((f.ty)(), Some(f))),
             Self::Map(item) => Self::of(item, None),
+            Self::CustomRoot(_) if name == "metadata" => Self::Struct(Custom::schema()).below(name),
+            Self::CustomRoot(schema) | Self::Custom(schema) => {
+                schema.property(name).map_or(Self::Unknown, Self::custom)
+            }
+            Self::Unknown => Self::Unknown,
             _ => Self::Leaf,
         }
     }
@@ -48,25 +75,53 @@ impl Node {
     fn item(self) -> Self {
         match self {
             Self::ListMap(_, item) => Self::of(item, None),
+            Self::CustomList(schema) => schema.items.as_deref().map_or(Self::Leaf, Self::custom),
             _ => Self::Leaf,
+        }
+    }
+
+    /// Whether the value is walked by key.
+    fn is_object(self) -> bool {
+        matches!(self, Self::Struct(_) | Self::Map(_) | Self::CustomRoot(_) | Self::Custom(_) | Self::Unknown)
+    }
+
+    /// Whether the value is walked by item.
+    fn is_list(self) -> bool {
+        matches!(self, Self::ListMap(..) | Self::ListSet | Self::CustomList(_))
+    }
+
+    /// Whether an entry is a member of its own, beside what is below it.
+    fn is_entry(self, key: &str) -> bool {
+        match self {
+            Self::Map(_) | Self::Unknown => true,
+            Self::Custom(schema) => !schema.properties.contains_key(key),
+            Self::CustomRoot(schema) => key != "metadata" && !schema.properties.contains_key(key),
+            _ => false,
         }
     }
 
     /// The path element of a list's item.
     fn element(self, item: &Value) -> String {
+        let id = |keys: Vec<&str>, default: &dyn Fn(&str) -> Option<Value>| {
+            let mut id = Map::new();
+            for key in keys {
+                // COMPAT: a key that is missing and has no default is left out of the element.
+                if let Some(value) = item.get(key).cloned().or_else(|| default(key)) {
+                    id.insert(key.to_owned(), value);
+                }
+            }
+            format!("k:{}", Value::Object(id))
+        };
         match self {
             Self::ListMap(keys, ty) => {
                 let mut sorted = keys.to_vec();
                 sorted.sort_unstable();
-                let mut id = Map::new();
-                for key in sorted {
-                    let value = item.get(key).cloned().or_else(|| default_of(ty, key));
-                    // COMPAT: a key that is missing and has no default is left out of the element.
-                    if let Some(value) = value {
-                        id.insert(key.to_owned(), value);
-                    }
-                }
-                format!("k:{}", Value::Object(id))
+                id(sorted, &|key| default_of(ty, key))
+            }
+            Self::CustomList(schema) => {
+                let mut sorted: Vec<&str> = schema.list_keys.iter().map(String::as_str).collect();
+                sorted.sort_unstable();
+                id(sorted, &|key| schema.items.as_ref()?.properties.get(key)?.default.clone())
             }
             _ => format!("v:{item}"),
         }
@@ -83,29 +138,29 @@ fn name(field: &str) -> String {
 }
 
 /// All fields that an object sets.
-pub(super) fn fields_of(node: Node, value: &Value) -> Set {
+pub(super) fn fields_of(node: Node<'_>, value: &Value) -> Set {
     let mut set = Set::default();
     collect(node, value, &mut Vec::new(), &mut set);
     set
 }
 
-fn collect(node: Node, value: &Value, path: &mut Vec<String>, set: &mut Set) {
+fn collect(node: Node<'_>, value: &Value, path: &mut Vec<String>, set: &mut Set) {
     match (node, value) {
-        (Node::Struct(_) | Node::Map(_), Value::Object(object)) => {
+        (_, Value::Object(object)) if node.is_object() => {
             for (key, inner) in object {
                 path.push(name(key));
                 collect(node.below(key), inner, path, set);
                 let empty = inner.is_null() || inner.as_object().is_some_and(Map::is_empty);
-                if empty || matches!(node, Node::Map(_)) {
+                if empty || node.is_entry(key) {
                     set.insert(path);
                 }
                 path.pop();
             }
         }
-        (Node::ListMap(..) | Node::ListSet, Value::Array(items)) => {
+        (_, Value::Array(items)) if node.is_list() => {
             for item in items {
                 path.push(node.element(item));
-                if matches!(node, Node::ListMap(..)) {
+                if !matches!(node, Node::ListSet) {
                     collect(node.item(), item, path, set);
                 }
                 set.insert(path);
@@ -124,14 +179,14 @@ pub(super) struct Difference {
     pub removed: Set,
 }
 
-pub(super) fn compare(node: Node, old: &Value, new: &Value) -> Difference {
+pub(super) fn compare(node: Node<'_>, old: &Value, new: &Value) -> Difference {
     let mut found = Difference::default();
     step(node, Some(old), Some(new), &mut Vec::new(), &mut found);
     found
 }
 
 fn step(
-    node: Node,
+    node: Node<'_>,
     old: Option<&Value>,
     new: Option<&Value>,
     path: &mut Vec<String>,
@@ -144,13 +199,11 @@ fn step(
         (Some(_), None) => found.removed.insert(path),
         (Some(_), Some(_)) => {}
     }
-    let is_branch = |value: Option<&Value>| {
-        matches!(
-            (node, value),
-            (_, None | Some(Value::Null))
-                | (Node::Struct(_) | Node::Map(_), Some(Value::Object(_)))
-                | (Node::ListMap(..) | Node::ListSet, Some(Value::Array(_)))
-        )
+    let is_branch = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(_)) => node.is_object(),
+        Some(Value::Array(_)) => node.is_list(),
+        _ => false,
     };
     if matches!(node, Node::Leaf) || !is_branch(old) || !is_branch(new) {
         if old.is_some() && new.is_some() && old != new {
@@ -159,7 +212,7 @@ fn step(
         return;
     }
     match node {
-        Node::Struct(_) | Node::Map(_) => {
+        _ if node.is_object() => {
             let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
             let keys = |object: Option<&Map<String, Value>>| -> Vec<String> {
                 object.map(|o| o.keys().cloned().collect()).unwrap_or_default()
@@ -193,9 +246,9 @@ fn step(
 }
 
 /// `live` with everything that `config` sets.
-pub(super) fn merge(node: Node, live: &Value, config: &Value) -> Value {
+pub(super) fn merge(node: Node<'_>, live: &Value, config: &Value) -> Value {
     match (node, live, config) {
-        (Node::Struct(_) | Node::Map(_), Value::Object(live), Value::Object(config)) => {
+        (_, Value::Object(live), Value::Object(config)) if node.is_object() => {
             let mut merged = live.clone();
             for (key, wanted) in config {
                 let value = match live.get(key) {
@@ -206,7 +259,7 @@ pub(super) fn merge(node: Node, live: &Value, config: &Value) -> Value {
             }
             Value::Object(merged)
         }
-        (Node::ListMap(..) | Node::ListSet, Value::Array(live), Value::Array(config)) => {
+        (_, Value::Array(live), Value::Array(config)) if node.is_list() => {
             Value::Array(merge_list(node, live, config))
         }
         _ => config.clone(),
@@ -215,7 +268,7 @@ pub(super) fn merge(node: Node, live: &Value, config: &Value) -> Value {
 
 /// The items of both: those that `config` names in its order, the others where they stood
 /// relative to them.
-fn merge_list(node: Node, live: &[Value], config: &[Value]) -> Vec<Value> {
+fn merge_list(node: Node<'_>, live: &[Value], config: &[Value]) -> Vec<Value> {
     let wanted: Vec<(String, &Value)> = config.iter().map(|item| (node.element(item), item)).collect();
     let old: Vec<(String, &Value)> = live.iter().map(|item| (node.element(item), item)).collect();
     let is_wanted = |id: &str| wanted.iter().any(|(other, _)| other == id);
@@ -241,12 +294,12 @@ fn merge_list(node: Node, live: &[Value], config: &[Value]) -> Vec<Value> {
 }
 
 /// `value` without the members of `gone`, except what is or holds a member of `kept`.
-pub(super) fn remove(node: Node, value: &Value, gone: &Set, kept: &Set) -> Value {
+pub(super) fn remove(node: Node<'_>, value: &Value, gone: &Set, kept: &Set) -> Value {
     prune(node, value, &mut Vec::new(), gone, kept)
 }
 
-fn prune(node: Node, value: &Value, path: &mut Vec<String>, gone: &Set, kept: &Set) -> Value {
-    let mut keep = |element: String, node: Node, inner: &Value| {
+fn prune(node: Node<'_>, value: &Value, path: &mut Vec<String>, gone: &Set, kept: &Set) -> Value {
+    let mut keep = |element: String, node: Node<'_>, inner: &Value| {
         path.push(element);
         let dropped = gone.contains(path) && !kept.reaches(path);
         let left = if dropped {
@@ -260,13 +313,13 @@ fn prune(node: Node, value: &Value, path: &mut Vec<String>, gone: &Set, kept: &S
         left
     };
     match (node, value) {
-        (Node::Struct(_) | Node::Map(_), Value::Object(object)) => {
+        (_, Value::Object(object)) if node.is_object() => {
             let left = object
                 .iter()
                 .filter_map(|(key, inner)| Some((key.clone(), keep(name(key), node.below(key), inner)?)));
             Value::Object(left.collect())
         }
-        (Node::ListMap(..) | Node::ListSet, Value::Array(items)) => Value::Array(
+        (_, Value::Array(items)) if node.is_list() => Value::Array(
             items.iter().filter_map(|item| keep(node.element(item), node.item(), item)).collect(),
         ),
         _ => value.clone(),

@@ -38,14 +38,30 @@ impl Definitions {
         self.format.reference(&table.definition())
     }
 
+    /// A reference to the kind of a row.
+    pub(super) fn of_row(&mut self, row: &Row) -> Value {
+        let Some(slot) = row.custom else { return self.of_kind((row.schema)(), row.kind) };
+        let name = definition_name(row);
+        if !self.found.contains_key(&name) {
+            let meta = self.of(crate::meta::v1::ObjectMeta::schema());
+            let meta = self.described(meta, "Name, labels and other standard metadata.");
+            let schema = super::custom::schema(&slot.definition(), self.format, meta);
+            self.found.insert(name.clone(), schema);
+        }
+        self.format.reference(&name)
+    }
+
     /// A reference to a kind's list.
     pub(super) fn of_list(&mut self, row: &Row) -> Value {
-        let (table, kind) = ((row.schema)(), row.kind);
-        let item = self.of_kind(table, kind);
-        let name = format!("{}List", table.definition());
+        let kind = row.kind;
+        let item = self.of_row(row);
+        let name = format!("{}List", definition_name(row));
         if !self.found.contains_key(&name) {
             let meta = self.of(crate::meta::v1::ListMeta::schema());
-            let list = format!("{}List", kind.kind);
+            let list = match row.custom {
+                Some(slot) => slot.definition().list_kind.clone(),
+                None => format!("{}List", kind.kind),
+            };
             let mut properties = type_meta();
             properties.insert(
                 "items".into(),
@@ -197,6 +213,11 @@ impl Definitions {
                 self.scalar("Duration", "A span of time in Go's notation.", json!({"type": "string"}))
             }
             Type::FieldsV1 => self.scalar("FieldsV1", "A set of fields.", json!({"type": "object"})),
+            Type::JsonSchema => self.named(
+                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
+                "An OpenAPI v3 schema.",
+                json!({"type": "object"}),
+            ),
             Type::RawExtension => self.named(
                 "io.k8s.apimachinery.pkg.runtime.RawExtension",
                 "Any object.",
@@ -266,7 +287,17 @@ fn has_type_meta(table: &StructType) -> bool {
         )
 }
 
-fn type_meta() -> Map<String, Value> {
+/// `com.example.v1.Foo` for a custom kind of example.com/v1.
+fn definition_name(row: &Row) -> String {
+    if row.custom.is_none() {
+        return (row.schema)().definition();
+    }
+    let mut group: Vec<&str> = row.kind.group.split('.').collect();
+    group.reverse();
+    format!("{}.{}.{}", group.join("."), row.kind.version, row.kind.kind)
+}
+
+pub(super) fn type_meta() -> Map<String, Value> {
     object([
         (
             "apiVersion",

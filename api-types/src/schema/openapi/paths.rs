@@ -226,7 +226,7 @@ impl Paths<'_> {
     fn subresource_schema(&mut self, group: &str, version: &str, kind: &str) -> Option<Value> {
         use crate::{authentication::v1::TokenRequest, autoscaling::v1::Scale, policy::v1::Eviction};
         if let Some(row) = kinds::by_kind(group, version, kind) {
-            return Some(self.definitions.of_kind((row.schema)(), row.kind));
+            return Some(self.definitions.of_row(row));
         }
         Some(match kind {
             "Scale" => self.definitions.of_kind(Scale::schema(), Scale::facts()),
@@ -237,7 +237,7 @@ impl Paths<'_> {
     }
 
     fn own(&mut self) -> Value {
-        self.definitions.of_kind((self.row.schema)(), self.row.kind)
+        self.definitions.of_row(self.row)
     }
 
     fn list_operation<'b>(&mut self, suffix: &str) -> Operation<'b> {

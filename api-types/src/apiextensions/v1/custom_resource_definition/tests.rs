@@ -1,0 +1,109 @@
+//! CustomResourceDefinition: what is refused.
+
+use super::*;
+use crate::kind::testing::{defaulted, refused, refused_update};
+use serde_json::{Value as Json, json};
+
+fn crd(schema: Json) -> CustomResourceDefinition {
+    let mut own = CustomResourceDefinition::default();
+    own.metadata.name = "foos.example.com".into();
+    own.spec.group = "example.com".into();
+    own.spec.names.plural = "foos".into();
+    own.spec.names.kind = "Foo".into();
+    own.spec.scope = ResourceScope::Namespaced;
+    own.spec.versions = vec![CustomResourceDefinitionVersion {
+        name: "v1".into(),
+        served: true,
+        storage: true,
+        schema: Some(Box::new(CustomResourceValidation { open_api_v3_schema: Some((&schema).into()) })),
+        ..CustomResourceDefinitionVersion::default()
+    }];
+    own
+}
+
+fn of_schema(schema: Json) -> Vec<String> {
+    let found = refused(crd(schema));
+    found.into_iter().map(|text| text.replace("spec.versions[0].schema.openAPIV3Schema", "S")).collect()
+}
+
+#[test]
+fn names_are_filled_in_and_checked() {
+    let own = defaulted(crd(json!({"type": "object"})));
+    assert_eq!((own.spec.names.singular.as_str(), own.spec.names.list_kind.as_str()), ("foo", "FooList"));
+    assert_eq!(own.status.stored_versions, ["v1"]);
+    assert!(refused(own.clone()).is_empty());
+    let mut other = own;
+    other.metadata.name = "bars.example.com".into();
+    assert_eq!(
+        refused(other),
+        [r#"metadata.name: Invalid value: "bars.example.com": must be spec.names.plural+"."+spec.group"#]
+    );
+}
+
+#[test]
+fn schemas_are_structural() {
+    assert_eq!(of_schema(json!({})), ["S.type: Required value: must not be empty at the root"]);
+    assert_eq!(
+        of_schema(json!({"type": "object", "properties": {"a": {"type": "array"}}})),
+        ["S.properties[a].items: Required value: must be specified"]
+    );
+    assert_eq!(
+        of_schema(json!({"type": "object", "anyOf": [{"type": "object"}]})),
+        ["S.anyOf[0].type: Forbidden: must be empty to be structural"]
+    );
+    assert_eq!(
+        of_schema(json!({"type": "object", "properties": {"a": {"x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}]}}})),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        of_schema(json!({"type": "object", "properties": {"l": {"type": "array",
+            "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}}}}}})),
+        [
+            "S.properties[l].items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+        ]
+    );
+    assert_eq!(
+        of_schema(json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}})),
+        [
+            r#"S.properties[a].default: Invalid value: "string": S.properties[a].default in body must be of type integer: "string""#
+        ]
+    );
+}
+
+#[test]
+fn one_version_is_stored() {
+    let mut own = crd(json!({"type": "object"}));
+    own.spec.versions[0].storage = false;
+    let found = refused(own);
+    assert!(
+        found.iter().any(|text| text.ends_with("must have exactly one version marked as storage version")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_stored_version_stays() {
+    let old = defaulted(crd(json!({"type": "object"})));
+    let mut new = old.clone();
+    new.spec.versions[0].name = "v2".into();
+    assert!(
+        refused_update(new, old)[0].starts_with(
+            r#"status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was previously a storage version"#
+        )
+    );
+}
+
+#[test]
+fn groups_of_kubernetes_need_approval() {
+    let mut own = crd(json!({"type": "object"}));
+    own.metadata.name = "foos.example.k8s.io".into();
+    own.spec.group = "example.k8s.io".into();
+    assert!(
+        refused(own.clone())[0]
+            .starts_with("metadata.annotations[api-approved.kubernetes.io]: Required value")
+    );
+    own.metadata.annotations.insert("api-approved.kubernetes.io".into(), "https://example.com".into());
+    assert!(refused(own).is_empty());
+}

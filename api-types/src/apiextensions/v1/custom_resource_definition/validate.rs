@@ -1,0 +1,339 @@
+//! What is refused in a CustomResourceDefinition. Schemas are checked by `crate::custom`.
+
+use super::*;
+use crate::custom::{JsonPath, Structural, structural};
+use crate::field::{Errors, Path};
+use crate::meta::v1::validate::immutable;
+use crate::names;
+use crate::value::Value;
+use serde_json::Value as Json;
+
+pub(super) fn create(crd: &CustomResourceDefinition, errors: &mut Errors) {
+    let required = format!("{}.{}", crd.spec.names.plural, crd.spec.group);
+    if crd.metadata.name != required {
+        let path = Path::new("metadata").child("name");
+        errors.invalid(&path, &crd.metadata.name, "must be spec.names.plural+\".\"+spec.group");
+    }
+    spec(&crd.spec, None, errors);
+    stored_versions(crd, errors);
+    approval(crd, None, errors);
+}
+
+pub(super) fn update(crd: &CustomResourceDefinition, old: &CustomResourceDefinition, errors: &mut Errors) {
+    spec(&crd.spec, Some(&old.spec), errors);
+    let path = Path::new("spec");
+    if old.is(&CustomResourceDefinitionConditionType::Established) {
+        immutable(&crd.spec.scope, &old.spec.scope, &path.child("scope"), errors);
+        let names = path.child("names");
+        immutable(&crd.spec.names.kind, &old.spec.names.kind, &names.child("kind"), errors);
+    }
+    immutable(&crd.spec.group, &old.spec.group, &path.child("group"), errors);
+    let plural = path.child("names").child("plural");
+    immutable(&crd.spec.names.plural, &old.spec.names.plural, &plural, errors);
+    stored_versions(crd, errors);
+    approval(crd, Some(old), errors);
+}
+
+fn joined(path: &Path, value: &str, wrong: Vec<String>, errors: &mut Errors) {
+    if !wrong.is_empty() {
+        errors.invalid(path, value, wrong.join(","));
+    }
+}
+
+fn spec(
+    spec: &CustomResourceDefinitionSpec,
+    old: Option<&CustomResourceDefinitionSpec>,
+    errors: &mut Errors,
+) {
+    let path = Path::new("spec");
+    let group = path.child("group");
+    if spec.group.is_empty() {
+        errors.required(&group, "");
+    } else {
+        let wrong = names::dns1123_subdomain(&spec.group);
+        if wrong.is_empty() && !spec.group.contains('.') {
+            errors.invalid(&group, &spec.group, "should be a domain with at least one dot");
+        }
+        joined(&group, &spec.group, wrong, errors);
+    }
+    errors.required_choice(&path.child("scope"), spec.scope.as_str(), &["Cluster", "Namespaced"]);
+    for (place, version) in spec.versions.iter().enumerate() {
+        let path = path.child("versions").index(place);
+        if schema_of(version).is_none() {
+            errors.required(&path.child("schema").child("openAPIV3Schema"), "");
+        }
+    }
+    for (place, version) in spec.versions.iter().enumerate() {
+        let path = path.child("versions").index(place);
+        joined(&path.child("name"), &version.name, names::dns1035_label(&version.name), errors);
+        let before = old.and_then(|old| old.versions.iter().find(|v| v.name == version.name));
+        self::version(version, before, &path, errors);
+    }
+    let versions = path.child("versions");
+    let shown: &dyn Value = &spec.versions;
+    let repeated = |place: usize| spec.versions[..place].iter().any(|v| v.name == spec.versions[place].name);
+    if (0..spec.versions.len()).any(repeated) {
+        errors.invalid(&versions, shown, "must contain unique version names");
+    }
+    if spec.versions.iter().filter(|version| version.storage).count() != 1 {
+        errors.invalid(&versions, shown, "must have exactly one version marked as storage version");
+    }
+    self::names(&spec.names, &path.child("names"), errors);
+    if spec.preserve_unknown_fields {
+        let text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        errors.invalid(&path.child("preserveUnknownFields"), true, text);
+    }
+    if let Some(conversion) = &spec.conversion {
+        self::conversion(conversion, &path.child("conversion"), errors);
+    }
+}
+
+fn names(names_: &CustomResourceDefinitionNames, path: &Path, errors: &mut Errors) {
+    for (name, value) in [
+        ("plural", &names_.plural),
+        ("singular", &names_.singular),
+        ("kind", &names_.kind),
+        ("listKind", &names_.list_kind),
+    ] {
+        errors.need(path, name, value);
+    }
+    for (name, value) in [("plural", &names_.plural), ("singular", &names_.singular)] {
+        if !value.is_empty() {
+            joined(&path.child(name), value, names::dns1035_label(value), errors);
+        }
+    }
+    for (name, value) in [("kind", &names_.kind), ("listKind", &names_.list_kind)] {
+        let wrong = names::dns1035_label(&value.to_lowercase());
+        if !value.is_empty() && !wrong.is_empty() {
+            let text = format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
+            errors.invalid(&path.child(name), value, text);
+        }
+    }
+    for (name, list) in [("shortNames", &names_.short_names), ("categories", &names_.categories)] {
+        for (place, value) in list.iter().enumerate() {
+            joined(&path.child(name).index(place), value, names::dns1035_label(value), errors);
+        }
+    }
+    if !names_.kind.is_empty() && names_.kind == names_.list_kind {
+        let text = "kind and listKind may not be the same";
+        errors.invalid(&path.child("listKind"), &names_.list_kind, text);
+    }
+}
+
+fn schema_of(version: &CustomResourceDefinitionVersion) -> Option<Json> {
+    let schema = version.schema.as_ref()?.open_api_v3_schema.as_ref()?;
+    serde_json::from_slice(schema.as_bytes()).ok()
+}
+
+fn version(
+    version: &CustomResourceDefinitionVersion,
+    before: Option<&CustomResourceDefinitionVersion>,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let warning = path.child("deprecationWarning");
+    if let Some(text) = &version.deprecation_warning {
+        if !version.deprecated {
+            errors.invalid(&warning, text, "can only be set for deprecated versions");
+        }
+        if text.len() > 256 {
+            errors.invalid(&warning, text, "must be <= 256 characters long");
+        }
+        if text.is_empty() {
+            errors.invalid(&warning, text, "must not be an empty string");
+        }
+        if let Some(at) = text.char_indices().find(|(_, c)| c.is_control()).map(|(at, _)| at) {
+            let words = format!(
+                "must only contain printable UTF-8 characters; non-printable character found at index {at}"
+            );
+            errors.invalid(&warning, text, words);
+        }
+    }
+    if let Some(schema) = schema_of(version)
+        // What was accepted once stays accepted.
+        && before.and_then(schema_of).as_ref() != Some(&schema)
+    {
+        self::schema(&schema, version, &path.child("schema").child("openAPIV3Schema"), errors);
+    }
+    if let Some(scale) = version.subresources.as_ref().and_then(|s| s.scale.as_ref()) {
+        self::scale(scale, &path.child("subresources"), errors);
+    }
+    for (place, column) in version.additional_printer_columns.iter().enumerate() {
+        self::column(column, &path.child("additionalPrinterColumns").index(place), errors);
+    }
+    selectable(version, &path.child("selectableFields"), errors);
+}
+
+fn schema(schema: &Json, version: &CustomResourceDefinitionVersion, path: &Path, errors: &mut Errors) {
+    structural::validate(schema, path, errors);
+    let whole = Structural::read(schema);
+    if version.subresources.as_ref().is_some_and(|s| s.status.is_some()) {
+        let root = &whole.checks;
+        let groups = !root.any_of.is_empty() || !root.one_of.is_empty() || !root.all_of.is_empty();
+        if whole.type_ == "array" || (groups && whole.type_ != "object") {
+            errors.forbidden(path, "only \"object\" is allowed as \"type\" at the root of the schema if the status subresource is enabled");
+        }
+    }
+    let mut found = Errors::default();
+    whole.visit(path, &mut |node, path| {
+        if !node.rules.is_empty() {
+            crate::custom::rules_errors(node, &path.child("x-kubernetes-validations"), &mut found);
+        }
+        if let Some(default) = &node.default {
+            crate::custom::default_errors(node, default, &path.child("default"), &mut found);
+        }
+    });
+    errors.0.append(&mut found.0);
+}
+
+fn simple_path(text: &str, path: &Path, errors: &mut Errors) -> bool {
+    let before = errors.0.len();
+    if text.is_empty() {
+        errors.required(path, "");
+    } else if !text.starts_with('.') {
+        errors.invalid(path, text, "must be a simple json path starting with .");
+    }
+    errors.0.len() == before
+}
+
+fn scale(scale: &CustomResourceSubresourceScale, path: &Path, errors: &mut Errors) {
+    for (name, value, root) in [
+        ("scale.specReplicasPath", &scale.spec_replicas_path, ".spec."),
+        ("scale.statusReplicasPath", &scale.status_replicas_path, ".status."),
+    ] {
+        let path = path.child(name);
+        if simple_path(value, &path, errors) && !value.starts_with(root) {
+            let text = format!("should be a json path under {}", root.trim_end_matches('.'));
+            errors.invalid(&path, value, text);
+        }
+    }
+    if let Some(selector) = scale.label_selector_path.as_ref().filter(|selector| !selector.is_empty()) {
+        let path = path.child("scale.labelSelectorPath");
+        let below = selector.starts_with(".spec.") || selector.starts_with(".status.");
+        if simple_path(selector, &path, errors) && !below {
+            errors.invalid(&path, selector, "should be a json path under either .spec or .status");
+        }
+    }
+}
+
+fn column(column: &CustomResourceColumnDefinition, path: &Path, errors: &mut Errors) {
+    const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+    const FORMATS: [&str; 9] =
+        ["byte", "date", "date-time", "double", "float", "int32", "int64", "name", "password"];
+    errors.need(path, "name", &column.name);
+    let type_path = path.child("type");
+    let text = format!("must be one of {}", TYPES.join(","));
+    if column.type_.is_empty() {
+        errors.required(&type_path, text);
+    } else if !TYPES.contains(&column.type_.as_str()) {
+        errors.invalid(&type_path, &column.type_, text);
+    }
+    if !column.format.is_empty() && !FORMATS.contains(&column.format.as_str()) {
+        let text = format!("must be one of {}", FORMATS.join(","));
+        errors.invalid(&path.child("format"), &column.format, text);
+    }
+    let json_path = path.child("JSONPath");
+    if simple_path(&column.json_path, &json_path, errors) && JsonPath::parse(&column.json_path).is_none() {
+        errors.invalid(&json_path, &column.json_path, "must be a json path that this server supports");
+    }
+}
+
+fn selectable(version: &CustomResourceDefinitionVersion, path: &Path, errors: &mut Errors) {
+    const MOST: usize = 8;
+    let fields = &version.selectable_fields;
+    if fields.is_empty() {
+        return;
+    }
+    let Some(schema) = schema_of(version) else { return };
+    let whole = Structural::read(&schema);
+    if fields.len() > MOST {
+        errors.too_many(path, fields.len(), MOST);
+    }
+    for (place, field) in fields.iter().enumerate() {
+        let path = path.index(place).child("jsonPath");
+        let text = &field.json_path;
+        if text.is_empty() {
+            errors.required(&path, "");
+            continue;
+        }
+        if fields[..place].iter().any(|before| before.json_path == *text) {
+            errors.duplicate(&path, text);
+        }
+        let steps = JsonPath::parse(text);
+        let Some(steps) = steps.as_ref().and_then(JsonPath::fields).filter(|_| text.starts_with('.')) else {
+            errors.invalid(&path, text, "is an invalid path: must be a simple JSON path of fields");
+            continue;
+        };
+        if steps.first() == Some(&"metadata") {
+            errors.invalid(&path, text, "must not point to fields in metadata");
+            continue;
+        }
+        match steps.iter().try_fold(&whole, |at, name| at.properties.get(*name)) {
+            None => errors.invalid(&path, text, "is an invalid path: does not refer to a valid field"),
+            Some(node) if !matches!(node.type_.as_str(), "string" | "boolean" | "integer") => {
+                let words = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+                errors.invalid(&path, text, words);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn conversion(conversion: &CustomResourceConversion, path: &Path, errors: &mut Errors) {
+    let strategy = path.child("strategy");
+    errors.required_choice(&strategy, conversion.strategy.as_str(), &["None", "Webhook"]);
+    match (&conversion.strategy, &conversion.webhook) {
+        (ConversionStrategyType::Webhook, None) => {
+            let text = "required when strategy is set to Webhook";
+            errors.required(&path.child("webhook").child("clientConfig"), text);
+        }
+        (ConversionStrategyType::Webhook, Some(_)) => {
+            errors.forbidden(&strategy, "conversion by a webhook is not supported by this server");
+        }
+        (_, Some(_)) => {
+            let text = "should not be set when strategy is not set to Webhook";
+            errors.forbidden(&path.child("webhook"), text);
+        }
+        _ => {}
+    }
+}
+
+fn stored_versions(crd: &CustomResourceDefinition, errors: &mut Errors) {
+    let path = Path::new("status").child("storedVersions");
+    let stored = &crd.status.stored_versions;
+    for (place, name) in stored.iter().enumerate() {
+        if !crd.spec.versions.iter().any(|version| version.name == *name) {
+            let text = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+            );
+            errors.invalid(&path.index(place), name, text);
+        }
+    }
+}
+
+/// Kinds in the groups of Kubernetes itself say where they were agreed on.
+fn approval(crd: &CustomResourceDefinition, old: Option<&CustomResourceDefinition>, errors: &mut Errors) {
+    const ANNOTATION: &str = "api-approved.kubernetes.io";
+    let group = &crd.spec.group;
+    let protected = group == "k8s.io"
+        || group == "kubernetes.io"
+        || group.ends_with(".k8s.io")
+        || group.ends_with(".kubernetes.io");
+    let value = crd.metadata.annotations.get(ANNOTATION).map(String::as_str).unwrap_or_default();
+    let same = old.is_some_and(|old| {
+        old.metadata.annotations.get(ANNOTATION).map(String::as_str).unwrap_or_default() == value
+    });
+    if !protected || same {
+        return;
+    }
+    let path = Path::new("metadata").child("annotations").key(ANNOTATION);
+    let is_url = value.starts_with("https://") || value.starts_with("http://");
+    if value.is_empty() {
+        errors.required(&path, "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111");
+    } else if !is_url && !value.starts_with("unapproved") {
+        let text = format!(
+            "protected groups must have approval annotation \"{ANNOTATION}\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        errors.invalid(&path, value, text);
+    }
+}

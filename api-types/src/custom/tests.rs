@@ -1,0 +1,188 @@
+//! Custom objects: pruned, defaulted, checked, written as Go would.
+
+use super::*;
+use crate::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionVersion, CustomResourceSubresourceStatus,
+    CustomResourceSubresources, CustomResourceValidation, ResourceScope,
+};
+use crate::field::Errors;
+use crate::kind::Row;
+use serde_json::json;
+
+fn row(kind: &str, schema: Json) -> &'static Row {
+    let mut crd = CustomResourceDefinition::default();
+    crd.spec.group = "example.com".into();
+    crd.spec.names.kind = kind.into();
+    crd.spec.names.plural = format!("{}s", kind.to_lowercase());
+    crd.status.accepted_names = crd.spec.names.clone();
+    crd.spec.scope = ResourceScope::Namespaced;
+    crd.spec.versions = vec![CustomResourceDefinitionVersion {
+        name: "v1".into(),
+        served: true,
+        storage: true,
+        schema: Some(Box::new(CustomResourceValidation { open_api_v3_schema: Some((&schema).into()) })),
+        subresources: Some(Box::new(CustomResourceSubresources {
+            status: Some(Box::new(CustomResourceSubresourceStatus {})),
+            scale: None,
+        })),
+        ..CustomResourceDefinitionVersion::default()
+    }];
+    slot(Definition::all(&crd).remove(0))
+}
+
+fn read(row: &Row, tree: Json) -> Box<dyn Object> {
+    let mut object = (row.new)();
+    json::read(object.as_dyn_struct_mut(), tree.to_string().as_bytes(), &mut None).expect("readable");
+    object
+}
+
+fn written(object: &dyn Object) -> String {
+    String::from_utf8(json::to_vec(object)).expect("UTF-8")
+}
+
+#[test]
+fn unknown_fields_go_and_defaults_come() {
+    let row = row(
+        "Pruned",
+        json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "n": {"type": "integer", "default": 3},
+                "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                "list": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}},
+            }},
+        }}),
+    );
+    let mut object = read(
+        row,
+        json!({"spec": {"x": 1, "open": {"y": 1.0}, "labels": {"b": "1"}, "list": [{"a": "1", "c": 2}]}, "z": 1,
+               "metadata": {"name": "a"}}),
+    );
+    let mut gone = (row.unknown_fields)(&mut *object);
+    gone.sort();
+    assert_eq!(gone, ["spec.list[0].c", "spec.x", "z"]);
+    row.default(&mut *object);
+    assert_eq!(
+        written(&*object),
+        r#"{"kind":"Pruned","apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{"labels":{"b":"1"},"list":[{"a":"1"}],"n":3,"open":{"y":1}}}"#
+    );
+}
+
+fn refused(row: &Row, tree: Json, old: Option<Json>) -> Vec<String> {
+    let object = read(row, tree);
+    let mut errors = Errors::default();
+    match old {
+        Some(old) => (row.validate_update)(&*object, &*read(row, old), &mut errors),
+        None => (row.validate_create)(&*object, &mut errors),
+    }
+    errors.0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn values_are_checked_in_upstreams_words() {
+    let row = row(
+        "Checked",
+        json!({"type": "object", "required": ["spec"], "properties": {"spec": {"type": "object", "required": ["a"], "properties": {
+            "a": {"type": "string", "minLength": 2, "pattern": "^x"},
+            "n": {"type": "integer", "minimum": 1, "maximum": 9},
+            "e": {"type": "string", "enum": ["b", "c"]},
+            "s": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}, "maxItems": 3},
+            "o": {"type": "object", "properties": {"p": {"type": "string"}, "q": {"type": "string"}},
+                  "oneOf": [{"required": ["p"]}, {"required": ["q"]}]},
+        }}}}),
+    );
+    assert_eq!(refused(row, json!({}), None), ["spec: Required value"]);
+    assert_eq!(
+        refused(row, json!({"spec": {"a": 1, "n": 0, "e": "d", "s": ["a", "a"], "o": {}}}), None),
+        [
+            r#"spec.a: Invalid value: "integer": spec.a in body must be of type string: "integer""#,
+            r#"spec.e: Unsupported value: "d": supported values: "b", "c""#,
+            r#"spec.n: Invalid value: 0: spec.n in body should be greater than or equal to 1"#,
+            "spec.o.p: Required value",
+            r#"<nil>: Invalid value: "": "spec.o" must validate one and only one schema (oneOf). Found none valid"#,
+            r#"spec.s[1]: Duplicate value: "a""#,
+        ]
+    );
+    assert_eq!(
+        refused(row, json!({"spec": {"a": "y", "s": ["1", "2", "3", "4"]}}), None),
+        [
+            r#"spec.a: Invalid value: "y": spec.a in body should be at least 2 chars long"#,
+            r#"spec.a: Invalid value: "y": spec.a in body should match '^x'"#,
+            "spec.s: Too many: 4: must have at most 3 items",
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_change_may_stay() {
+    let row = row(
+        "Kept",
+        json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "a": {"type": "string", "maxLength": 1}, "b": {"type": "string"}}}}}),
+    );
+    let old = json!({"spec": {"a": "long", "b": "1"}});
+    assert!(refused(row, json!({"spec": {"a": "long", "b": "2"}}), Some(old.clone())).is_empty());
+    assert_eq!(
+        refused(row, json!({"spec": {"a": "longer"}}), Some(old)),
+        ["spec.a: Too long: may not be more than 1 bytes"]
+    );
+}
+
+#[test]
+fn the_status_has_a_path_of_its_own() {
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
+    let row = row("Split", schema);
+    let old = read(row, json!({"spec": {"a": 1}, "status": {"b": 1}}));
+    let mut new = read(row, json!({"spec": {"a": 2}, "status": {"b": 2}}));
+    (row.prepare_for_update)(&mut *new, &*old);
+    assert!(written(&*new).ends_with(r#""spec":{"a":2},"status":{"b":1}}"#));
+    assert_eq!(new.meta().generation, 1);
+    let mut new = read(row, json!({"spec": {"a": 2}, "status": {"b": 2}}));
+    (row.prepare_for_status_update)(&mut *new, &*old);
+    assert!(written(&*new).ends_with(r#""spec":{"a":1},"status":{"b":2}}"#));
+}
+
+#[test]
+fn rows_are_made_once_and_follow_their_definition() {
+    let first = row("Same", json!({"type": "object"}));
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let second = row("Same", open);
+    assert!(std::ptr::eq(first, second));
+    assert!(first.custom.expect("a custom row").definition().schema.preserve_unknown);
+}
+
+#[test]
+fn apply_follows_the_schema() {
+    use crate::schema::managed_fields::{Writer, apply, update};
+    use crate::value::Time;
+    let row = row(
+        "Applied",
+        json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "port": {"type": "integer"}}}},
+            "plain": {"type": "array", "items": {"type": "string"}}}}}}),
+    );
+    let writer = |manager| Writer {
+        manager,
+        api_version: "example.com/v1",
+        subresource: "",
+        now: Time(jiff::Timestamp::UNIX_EPOCH),
+        ignored: &["f:status"],
+    };
+    let live = json!({"spec": {"ports": [{"name": "a", "port": 1}], "plain": ["x"]}});
+    let entries = update(row.root(), &json!({}), &live, &[], &writer("one"));
+    let text =
+        String::from_utf8_lossy(entries[0].fields_v1.as_ref().expect("fields").as_bytes()).into_owned();
+    assert_eq!(
+        text,
+        r#"{"f:spec":{".":{},"f:plain":{},"f:ports":{".":{},"k:{\"name\":\"a\"}":{".":{},"f:name":{},"f:port":{}}}}}"#
+    );
+    let config = json!({"spec": {"ports": [{"name": "b", "port": 2}]}});
+    let applied =
+        apply(row.root(), &live, true, &config, &entries, &writer("two"), false).expect("no conflict");
+    assert_eq!(applied.object["spec"]["ports"], json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]));
+    let config = json!({"spec": {"ports": [{"name": "a", "port": 9}]}});
+    assert!(apply(row.root(), &live, true, &config, &entries, &writer("two"), false).is_err());
+}

@@ -1,0 +1,384 @@
+//! Checks of an object against its schema, worded as upstream words them: `spec.n: Invalid value: "string":
+//! spec.n in body must be of type integer: "string"`.
+//!
+//! An update may keep what it does not change, even if a later schema would refuse it (KEP-4008).
+
+use super::Custom;
+use super::structural::{Additional, Checks, Structural};
+use crate::field::{Errors, Path, Shown};
+use crate::names;
+use serde_json::{Map, Value as Json};
+
+/// A value in an error's text.
+struct AsJson<'a>(&'a Json);
+
+impl Shown for AsJson<'_> {
+    fn shown(&self) -> String {
+        match self.0 {
+            Json::String(text) => text.shown(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl Custom {
+    /// Everything about the content. `old` is what is there, if anything is.
+    pub(super) fn validate(&self, old: Option<&Self>, path: &Path, errors: &mut Errors) {
+        let schema = &self.definition.schema;
+        let before = old.map(|old| Json::Object(old.content.clone()));
+        let mut content = self.content.clone();
+        // The schema may ask for metadata, which is always there.
+        content.insert("metadata".into(), Json::Object(Map::new()));
+        content.insert("kind".into(), self.definition.kind.kind.into());
+        content.insert("apiVersion".into(), self.definition.kind.api_version.into());
+        object(schema, &content, before.as_ref(), true, path, errors);
+        self.validate_scale(true, errors);
+    }
+
+    /// A write to `/status`: what lies below it.
+    pub(super) fn validate_below_status(&self, old: &Self, errors: &mut Errors) {
+        if let (Some(status), Some(schema)) =
+            (self.content.get("status"), self.definition.schema.properties.get("status"))
+        {
+            value(schema, status, old.content.get("status"), &Path::new("status"), errors);
+        }
+        self.validate_scale(false, errors);
+    }
+
+    fn validate_scale(&self, with_spec: bool, errors: &mut Errors) {
+        let Some(scale) = &self.definition.scale else { return };
+        let tree = Json::Object(self.content.clone());
+        let mut paths = vec![&scale.status];
+        if with_spec {
+            paths.insert(0, &scale.spec);
+        }
+        for fields in paths {
+            let found = fields.iter().try_fold(&tree, |at, name| at.get(name));
+            let path = Path::new(&format!(".{}", fields.join(".")));
+            match found {
+                None => {}
+                Some(Json::Number(n)) if n.is_i64() || n.is_u64() => match n.as_i64().unwrap_or(i64::MAX) {
+                    ..0 => errors.invalid(
+                        &path,
+                        n.as_i64().unwrap_or_default(),
+                        "should be a non-negative integer",
+                    ),
+                    n if n > i64::from(i32::MAX) => {
+                        errors.invalid(&path, n, "should be less than or equal to 2147483647");
+                    }
+                    _ => {}
+                },
+                Some(other) => {
+                    let dotted = fields.join(".");
+                    let text = format!(
+                        ".{dotted} accessor error: {other} is of the type {}, expected int64",
+                        go_type(other)
+                    );
+                    errors.invalid(&path, 0i64, text);
+                }
+            }
+        }
+    }
+}
+
+fn go_type(value: &Json) -> &'static str {
+    match value {
+        Json::Null => "<nil>",
+        Json::Bool(_) => "bool",
+        Json::Number(_) => "float64",
+        Json::String(_) => "string",
+        Json::Array(_) => "[]interface {}",
+        Json::Object(_) => "map[string]interface {}",
+    }
+}
+
+fn type_of(value: &Json) -> &'static str {
+    match value {
+        Json::Null => "null",
+        Json::Bool(_) => "boolean",
+        Json::Number(n) if n.is_f64() => "number",
+        Json::Number(_) => "integer",
+        Json::String(_) => "string",
+        Json::Array(_) => "array",
+        Json::Object(_) => "object",
+    }
+}
+
+fn fits(type_: &str, value: &Json) -> bool {
+    let found = type_of(value);
+    found == type_ || (type_ == "number" && found == "integer")
+}
+
+/// Checks a value; `old` is what stood in its place.
+fn value(schema: &Structural, value: &Json, old: Option<&Json>, path: &Path, errors: &mut Errors) {
+    if old == Some(value) {
+        return;
+    }
+    if value.is_null() && schema.nullable {
+        return;
+    }
+    if schema.int_or_string {
+        let ok = matches!(value, Json::String(_)) || type_of(value) == "integer";
+        if !ok {
+            let found = type_of(value);
+            let text = format!("{path} in body must be of type integer,string: \"{found}\"");
+            errors.type_invalid(path, found, text);
+            return;
+        }
+    } else if !schema.type_.is_empty() && !fits(&schema.type_, value) {
+        let found = type_of(value);
+        let text = format!("{path} in body must be of type {}: \"{found}\"", schema.type_);
+        return errors.type_invalid(path, found, text);
+    }
+    match value {
+        Json::Object(map) => return object(schema, map, old, schema.embedded, path, errors),
+        Json::Array(items) => list(schema, items, old, path, errors),
+        _ => {}
+    }
+    checks(&schema.checks, value, path, errors);
+}
+
+fn object(
+    schema: &Structural,
+    map: &Map<String, Json>,
+    old: Option<&Json>,
+    is_resource: bool,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    if is_resource && !path.as_str().is_empty() {
+        embedded(map, path, errors);
+    }
+    let before = |name: &str| old.and_then(|old| old.get(name));
+    for (name, inner) in map {
+        if is_resource && matches!(name.as_str(), "kind" | "apiVersion" | "metadata") {
+            continue;
+        }
+        if let Some(property) = schema.property(name) {
+            value(property, inner, before(name), &path.child(name), errors);
+        } else if let Some(Additional::Any(false)) = schema.additional {
+            let text = format!("{}.{name} in body is a forbidden property", path.as_str());
+            errors.invalid(path, "", text);
+        }
+    }
+    checks(&schema.checks, &Json::Object(map.clone()), path, errors);
+}
+
+/// An embedded resource says what it is.
+fn embedded(map: &Map<String, Json>, path: &Path, errors: &mut Errors) {
+    for name in ["apiVersion", "kind"] {
+        match map.get(name).and_then(Json::as_str) {
+            None | Some("") => errors.required(&path.child(name), "must not be empty"),
+            Some(kind) if name == "kind" => {
+                errors.wrong(&path.child(name), kind, names::dns1035_label(&kind.to_lowercase()));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn list(schema: &Structural, items: &[Json], old: Option<&Json>, path: &Path, errors: &mut Errors) {
+    let key = |item: &Json| -> Json {
+        match schema.list_type.as_str() {
+            "map" => schema.list_keys.iter().map(|key| item.get(key).cloned().unwrap_or_default()).collect(),
+            _ => item.clone(),
+        }
+    };
+    let before = old.and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    for (place, item) in items.iter().enumerate() {
+        let path = path.index(place);
+        if let Some(schema_of_item) = &schema.items {
+            // Items of maps and sets are told apart by their keys, others by their place.
+            let old = match schema.list_type.as_str() {
+                "map" | "set" => before.iter().find(|old| key(old) == key(item)),
+                _ => before.get(place),
+            };
+            value(schema_of_item, item, old, &path, errors);
+        }
+        if matches!(schema.list_type.as_str(), "map" | "set")
+            && items[..place].iter().any(|earlier| key(earlier) == key(item))
+        {
+            let shown = match schema.list_type.as_str() {
+                "map" => {
+                    let entries = schema.list_keys.iter();
+                    Json::Object(entries.filter_map(|k| Some((k.clone(), item.get(k)?.clone()))).collect())
+                }
+                _ => item.clone(),
+            };
+            errors.duplicate(&path, AsJson(&shown));
+        }
+    }
+}
+
+/// The checks beside the structure.
+fn checks(checks: &Checks, value: &Json, path: &Path, errors: &mut Errors) {
+    match value {
+        Json::Number(number) => numbers(checks, number.as_f64().unwrap_or_default(), value, path, errors),
+        Json::String(text) => strings(checks, text, path, errors),
+        Json::Array(items) => {
+            let count = items.len() as u64;
+            if let Some(most) = checks.max_items.filter(|most| count > *most) {
+                errors.too_many(path, items.len(), most as usize);
+            }
+            if let Some(least) = checks.min_items.filter(|least| count < *least) {
+                let text = format!("{path} in body should have at least {least} items");
+                errors.invalid(path, count as i64, text);
+            }
+        }
+        Json::Object(map) => {
+            let count = map.len() as u64;
+            if let Some(most) = checks.max_properties.filter(|most| count > *most) {
+                errors.too_many(path, map.len(), most as usize);
+            }
+            if let Some(least) = checks.min_properties.filter(|least| count < *least) {
+                let text = format!("{path} in body should have at least {least} properties");
+                errors.invalid(path, count as i64, text);
+            }
+            for name in checks.required.iter().filter(|name| !map.contains_key(*name)) {
+                errors.required(&path.child(name), "");
+            }
+        }
+        _ => {}
+    }
+    if !checks.choices.is_empty() && !checks.choices.contains(value) {
+        let texts: Vec<String> = checks
+            .choices
+            .iter()
+            .map(|choice| choice.as_str().map_or_else(|| choice.to_string(), str::to_owned))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        errors.not_supported(path, AsJson(value), &texts);
+    }
+    groups(checks, value, path, errors);
+}
+
+fn numbers(checks: &Checks, number: f64, shown: &Json, path: &Path, errors: &mut Errors) {
+    if let Some((limit, exclusive)) = checks.maximum
+        && (number > limit || (exclusive && number >= limit))
+    {
+        let word = if exclusive { "less than" } else { "less than or equal to" };
+        errors.invalid(path, AsJson(shown), format!("{path} in body should be {word} {limit}"));
+    }
+    if let Some((limit, exclusive)) = checks.minimum
+        && (number < limit || (exclusive && number <= limit))
+    {
+        let word = if exclusive { "greater than" } else { "greater than or equal to" };
+        errors.invalid(path, AsJson(shown), format!("{path} in body should be {word} {limit}"));
+    }
+    if let Some(factor) = checks.multiple_of.filter(|factor| *factor > 0.0)
+        && (number / factor).fract() != 0.0
+    {
+        errors.invalid(path, AsJson(shown), format!("{path} in body should be a multiple of {factor}"));
+    }
+    let outside = match checks.format.as_str() {
+        "int32" => number < f64::from(i32::MIN) || number > f64::from(i32::MAX),
+        _ => false,
+    };
+    if outside {
+        let text = format!("{path} in body must be of type int32: \"{number}\"");
+        errors.type_invalid(path, AsJson(shown), text);
+    }
+}
+
+fn strings(checks: &Checks, text: &str, path: &Path, errors: &mut Errors) {
+    let length = text.chars().count() as u64;
+    if let Some(most) = checks.max_length.filter(|most| length > *most) {
+        errors.too_long(path, most as usize);
+    }
+    if let Some(least) = checks.min_length.filter(|least| length < *least) {
+        errors.invalid(path, text, format!("{path} in body should be at least {least} chars long"));
+    }
+    if let Some((pattern, Some(regex))) = &checks.pattern
+        && !regex.is_match(text)
+    {
+        errors.invalid(path, text, format!("{path} in body should match '{pattern}'"));
+    }
+    if !has_format(&checks.format, text) {
+        let words = format!("{path} in body must be of type {}: {text:?}", checks.format);
+        errors.invalid(path, text, words);
+    }
+}
+
+/// Whether a text is of a format; formats that upstream does not know either hold anything.
+fn has_format(format: &str, text: &str) -> bool {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    match format {
+        "date-time" | "datetime" => text.parse::<jiff::Timestamp>().is_ok(),
+        "date" => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
+        "byte" => {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD.decode(text).is_ok()
+        }
+        "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
+        "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
+        "cidr" => text.parse::<ipnet::IpNet>().is_ok(),
+        "uuid" => is_uuid(text),
+        "hostname" => names::dns1123_subdomain(&text.to_lowercase()).is_empty(),
+        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()),
+        _ => true,
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let plain: String = text.chars().filter(|c| *c != '-').collect();
+    plain.len() == 32 && plain.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+/// anyOf, oneOf, allOf, not.
+fn groups(checks: &Checks, found: &Json, path: &Path, errors: &mut Errors) {
+    let holds = |schema: &Structural| {
+        let mut inner = Errors::default();
+        value(schema, found, None, path, &mut inner);
+        inner
+    };
+    // COMPAT: these have no path of their own, and name the field in their text.
+    let nowhere = Path::default();
+    if !checks.any_of.is_empty() && checks.any_of.iter().all(|schema| !holds(schema).is_empty()) {
+        best(&checks.any_of, &holds, errors);
+        let text = format!("{:?} must validate at least one schema (anyOf)", path.as_str());
+        errors.invalid(&nowhere, "", text);
+    }
+    if !checks.one_of.is_empty() {
+        let valid = checks.one_of.iter().filter(|schema| holds(schema).is_empty()).count();
+        if valid != 1 {
+            if valid == 0 {
+                best(&checks.one_of, &holds, errors);
+            }
+            let found = if valid == 0 {
+                "Found none valid".to_owned()
+            } else {
+                format!("Found {valid} valid alternatives")
+            };
+            let text = format!("{:?} must validate one and only one schema (oneOf). {found}", path.as_str());
+            errors.invalid(&nowhere, "", text);
+        }
+    }
+    let failed: Vec<Errors> = checks.all_of.iter().map(holds).filter(|inner| !inner.is_empty()).collect();
+    if !failed.is_empty() {
+        let none = if failed.len() == checks.all_of.len() { ". None validated" } else { "" };
+        for mut inner in failed {
+            errors.0.append(&mut inner.0);
+        }
+        let text = format!("{:?} must validate all the schemas (allOf){none}", path.as_str());
+        errors.invalid(&nowhere, "", text);
+    }
+    if checks.not.as_ref().is_some_and(|schema| holds(schema).is_empty()) {
+        let text = format!("{:?} must not validate the schema (not)", path.as_str());
+        errors.invalid(&nowhere, "", text);
+    }
+}
+
+/// The mistakes of the alternative that has fewest.
+fn best(schemas: &[Structural], holds: &dyn Fn(&Structural) -> Errors, errors: &mut Errors) {
+    let all = schemas.iter().map(holds);
+    if let Some(mut fewest) = all.min_by_key(|inner| inner.0.len()) {
+        errors.0.append(&mut fewest.0);
+    }
+}
+
+/// Whether a default fits its schema; `path` is the default's.
+pub(crate) fn default_errors(schema: &Structural, default: &Json, path: &Path, errors: &mut Errors) {
+    let mut pruned = default.clone();
+    super::defaults::value(schema, &mut pruned);
+    value(schema, &pruned, None, path, errors);
+}
