@@ -10,6 +10,7 @@ mod authz;
 mod body;
 mod bootstrap;
 mod call;
+mod crd;
 mod discovery;
 mod flags;
 mod flow_control;

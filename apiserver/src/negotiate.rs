@@ -31,6 +31,12 @@ pub const PATCHES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+/// What custom resources come as, and their patches: their fields have no protobuf numbers and no merge
+/// keys.
+pub const CUSTOM: [&str; 2] = [JSON, YAML];
+pub const CUSTOM_PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 impl Encoding {
     pub fn media_type(self) -> &'static str {
         match self {
@@ -117,6 +123,25 @@ pub fn media_ranges(text: &str) -> Vec<MediaRange> {
         .collect();
     ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     ranges
+}
+
+/// For objects that have no protobuf: another of the types that the client accepts.
+///
+/// # Errors
+/// A 406 where there is none.
+pub fn without_protobuf(accepted: Accepted, headers: &HeaderMap) -> Result<Accepted, ApiError> {
+    if accepted.encoding != Encoding::Protobuf || accepted.form != Form::Whole {
+        return Ok(accepted);
+    }
+    let texts: Vec<&str> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let encoding = media_ranges(&texts.join(",")).iter().find_map(|range| match range.media_type.as_str() {
+        "*/*" | "application/*" | JSON => Some(Encoding::Json),
+        YAML => Some(Encoding::Yaml),
+        _ => None,
+    });
+    let encoding = encoding.ok_or_else(|| ApiError::NotAcceptable(CUSTOM.to_vec()))?;
+    Ok(Accepted { encoding, ..accepted })
 }
 
 /// The best that we can give of what the client accepts. `tables` says whether the answer could be a

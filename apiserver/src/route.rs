@@ -49,20 +49,24 @@ pub async fn route(
     }
     if !call.info.subresource.is_empty() {
         let answer = subresource::answer(server, call, &target, extensions, body).await?;
-        return finish(call, answer).await;
+        return finish(call, row, answer).await;
     }
     let answer = verb(server, call, &target, body).await?;
-    finish(call, answer).await
+    finish(call, row, answer).await
 }
 
-async fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
+async fn finish(call: &Call, row: &Row, answer: Answer) -> Result<Response<Body>, ApiError> {
     let tables = match &answer {
         Answer::Raw(_) | Answer::Status { .. } => false,
         // What was made for the answer (reviews, tokens) has no columns; dry runs are of stored kinds.
         Answer::Made { object, .. } => object.kind().is_stored(),
         Answer::Stored { .. } | Answer::List(_) | Answer::Watch(_) => true,
     };
-    let accepted = negotiate::accepted(&call.headers, &call.query, tables)?;
+    let mut accepted = negotiate::accepted(&call.headers, &call.query, tables)?;
+    let is_object = matches!(answer, Answer::Stored { .. } | Answer::List(_) | Answer::Watch(_));
+    if row.custom.is_some() && is_object {
+        accepted = negotiate::without_protobuf(accepted, &call.headers)?;
+    }
     if let Some(record) = &call.record {
         if let Answer::Status { status, .. } = &answer {
             record.status(status);
@@ -78,10 +82,13 @@ async fn finish(call: &Call, answer: Answer) -> Result<Response<Body>, ApiError>
 }
 
 /// What users of an old kind are told.
-fn deprecation(row: &Row) -> Option<&'static str> {
+fn deprecation(row: &Row) -> Option<String> {
+    if let Some(slot) = row.custom {
+        return slot.definition().deprecation.clone();
+    }
     let kind = row.kind;
     (kind.group.is_empty() && kind.resource == "endpoints")
-        .then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }
 
 /// The row of the path's resource, and the namespace that it is about.
@@ -118,6 +125,9 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
     }
     if verb == "create" && review::is_review(target.row.kind) {
         return review::create(server, call, target, &call.read(body).await?).await;
+    }
+    if verb == "create" && target.row.custom.is_some_and(|slot| slot.definition().terminating) {
+        return Err(ApiError::terminating_definition(verb));
     }
     if !target.row.kind.is_stored() {
         return answered(server, call, target, &call.read(body).await?).await;
@@ -247,7 +257,7 @@ fn paths(_server: &Server) -> Vec<String> {
     .into_iter()
     .map(str::to_owned)
     .collect();
-    for row in kinds::all() {
+    for row in kinds::served() {
         let kind = row.kind;
         if kind.group.is_empty() {
             paths.push(format!("/api/{}", kind.version));

@@ -108,7 +108,10 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         server.storage.synced().await;
         access.feed.filled().await;
     };
+    let definitions = crate::crd::Definitions::new(server.clone(), background.clone());
     if shutdown.unless(filled).await.is_some() {
+        // Before this server calls itself ready, it serves what was defined before.
+        shutdown.unless(definitions.serve_all()).await;
         synced.ok();
         tracing::info!("Watch caches are filled");
         shutdown.unless(bootstrap(&server, &fresh_cluster)).await;
@@ -116,6 +119,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     // Shut down with the requests: its last act needs the store only.
     let leaving = shutdown.child();
     let own = service::Own { ip: own_ip(&flags), port: flags.serving.secure_port };
+    tokio::spawn(definitions.run());
     tokio::spawn(service::repair(server.clone(), background.clone()));
     let advertising = tokio::spawn(service::reconcile(server.clone(), own, leaving));
 

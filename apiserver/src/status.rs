@@ -115,6 +115,13 @@ impl ApiError {
         Self::NotFound { of: kind.into(), name: name.to_owned() }
     }
 
+    /// A kind that is going takes nothing new.
+    pub fn terminating_definition(verb: &str) -> Self {
+        let mut status = Self::MethodNotAllowed.status();
+        status.message = format!("{verb} not allowed while custom resource definition is terminating");
+        Self::Said(Box::new(status))
+    }
+
     /// The object changed between reading and writing.
     pub fn modified(kind: &Kind, name: &str) -> Self {
         Self::Conflict {

@@ -26,6 +26,9 @@ pub struct Definition {
     pub deprecation: Option<String>,
     /// Objects are stored in this version.
     pub storage: bool,
+    pub served: bool,
+    /// The kind is going: nothing new is made.
+    pub terminating: bool,
 }
 
 /// Where the replica count is.
@@ -121,6 +124,8 @@ impl Definition {
             selectable,
             deprecation,
             storage: version.storage,
+            served: version.served,
+            terminating: definition.metadata.deletion_timestamp.is_some(),
         }
     }
 }

@@ -20,7 +20,7 @@ pub use definition::{Definition, Scale};
 pub use json_path::JsonPath;
 pub(crate) use rules::rules_errors;
 pub use structural::Structural;
-pub use table::{Slot, install, rows, slot};
+pub use table::{Slot, generation, install, rows, slot};
 pub(crate) use validate::default_errors;
 
 use crate::codec::{json, protobuf};

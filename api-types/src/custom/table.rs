@@ -7,6 +7,7 @@ use super::definition::{Definition, kept};
 use super::{Custom, cells};
 use crate::field::Path;
 use crate::kind::{Kind, NameRule, Object, Row};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What a row of a custom kind is about now.
@@ -14,11 +15,22 @@ pub struct Slot {
     /// Where objects are stored: `GROUP/PLURAL`.
     pub path: &'static str,
     definition: RwLock<Arc<Definition>>,
+    /// The row in whose version objects are stored.
+    stored: RwLock<Option<&'static Row>>,
 }
 
 impl Slot {
     pub fn definition(&self) -> Arc<Definition> {
         self.definition.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The row in whose version objects are stored; none before the server has said so.
+    pub fn stored(&self) -> Option<&'static Row> {
+        *self.stored.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn store_as(&self, row: &'static Row) {
+        *self.stored.write().unwrap_or_else(PoisonError::into_inner) = Some(row);
     }
 }
 
@@ -30,9 +42,17 @@ pub fn rows() -> Vec<&'static Row> {
     INSTALLED.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// Grows with every `install`: what is made of the rows is stale then.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+pub fn generation() -> u64 {
+    GENERATION.load(Ordering::Acquire)
+}
+
 /// Replaces the rows of all custom kinds.
 pub fn install(rows: Vec<&'static Row>) {
     *INSTALLED.write().unwrap_or_else(PoisonError::into_inner) = rows;
+    GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
 /// The row of a definition: the one that has its facts already, or a new one.
@@ -48,7 +68,8 @@ pub fn slot(definition: Definition) -> &'static Row {
         return row;
     }
     let path = kept(&format!("{}/{}", kind.group, kind.resource));
-    let slot: &'static Slot = Box::leak(Box::new(Slot { path, definition: RwLock::new(definition) }));
+    let slot: &'static Slot =
+        Box::leak(Box::new(Slot { path, definition: RwLock::new(definition), stored: RwLock::new(None) }));
     let row: &'static Row = Box::leak(Box::new(row(kind, slot)));
     made.push(row);
     row

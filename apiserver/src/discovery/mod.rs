@@ -2,6 +2,7 @@
 //! (one for each version) and aggregated (API doc "API discovery"). All of it follows from the
 //! table of kinds; each document is made once.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -9,6 +10,7 @@ use api_types::kind::{Kind, Row, Subresource};
 use api_types::kinds;
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
@@ -51,9 +53,9 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 /// The groups and their versions, the preferred one first.
 struct Groups(Vec<(&'static str, Vec<&'static str>)>);
 
-static GROUPS: LazyLock<Groups> = LazyLock::new(|| {
+fn groups() -> Groups {
     let mut found: BTreeMap<(usize, &str), Vec<&'static str>> = BTreeMap::new();
-    for row in kinds::all() {
+    for row in kinds::served() {
         let group = row.kind.group;
         if group.is_empty() {
             continue;
@@ -64,11 +66,6 @@ static GROUPS: LazyLock<Groups> = LazyLock::new(|| {
             versions.push(row.kind.version);
         }
     }
-    // v2 before v1 before v1beta1: what is stable first, the newest first.
-    let preference = |version: &str| {
-        let stable = !version.contains("beta") && !version.contains("alpha");
-        (std::cmp::Reverse(stable), std::cmp::Reverse(version.to_owned()))
-    };
     Groups(
         found
             .into_iter()
@@ -78,7 +75,25 @@ static GROUPS: LazyLock<Groups> = LazyLock::new(|| {
             })
             .collect(),
     )
-});
+}
+
+/// v10 before v2 before v1beta1 before v1alpha1; what is no such version comes last, by name.
+fn preference(version: &str) -> (Reverse<u8>, Reverse<u64>, Reverse<u64>, String) {
+    let parts = |text: &str| -> Option<(u8, u64, u64)> {
+        let rest = text.strip_prefix('v')?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..digits].parse().ok()?;
+        let (rank, minor) = match &rest[digits..] {
+            "" => return Some((3, major, 0)),
+            beta if beta.starts_with("beta") => (2, &beta[4..]),
+            alpha if alpha.starts_with("alpha") => (1, &alpha[5..]),
+            _ => return None,
+        };
+        Some((rank, major, minor.parse().ok()?))
+    };
+    let (rank, major, minor) = parts(version).unwrap_or_default();
+    (Reverse(rank), Reverse(major), Reverse(minor), version.to_owned())
+}
 
 /// The document of a discovery path; `None` for other paths.
 pub fn answer(
@@ -142,7 +157,8 @@ fn versions(address: &str) -> Value {
 }
 
 fn group_list(remotes: &[Arc<Remote>]) -> Value {
-    let own = GROUPS.0.iter().map(|(group, versions)| group_entry(group, versions));
+    let all = groups();
+    let own = all.0.iter().map(|(group, versions)| group_entry(group, versions));
     let groups: Vec<Value> = own.chain(remote::entries(remotes)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
@@ -157,7 +173,8 @@ fn group_entry(group: &str, versions: &[&str]) -> Value {
 }
 
 fn group(name: &str) -> Option<Value> {
-    let (group, versions) = GROUPS.0.iter().find(|(group, _)| *group == name)?;
+    let all = groups();
+    let (group, versions) = all.0.iter().find(|(group, _)| *group == name)?;
     let mut document = json!({"kind": "APIGroup", "apiVersion": "v1"});
     let entry = group_entry(group, versions);
     for (name, value) in entry.as_object()? {
@@ -169,7 +186,7 @@ fn group(name: &str) -> Option<Value> {
 /// The rows of a version, by resource.
 fn rows(group: &str, version: &str) -> Vec<&'static Row> {
     let mut rows: Vec<&Row> =
-        kinds::all().iter().filter(|row| row.kind.group == group && row.kind.version == version).collect();
+        kinds::served().filter(|row| row.kind.group == group && row.kind.version == version).collect();
     rows.sort_by_key(|row| row.kind.resource);
     rows
 }
@@ -236,16 +253,25 @@ fn storage_version_hash(kind: &Kind) -> String {
 
 fn aggregated(core: bool, headers: &HeaderMap, remotes: &[Arc<Remote>]) -> Response<Body> {
     static CORE: LazyLock<(Bytes, String)> = LazyLock::new(|| aggregated_document(true, &[]));
-    static NAMED: LazyLock<(Bytes, String)> = LazyLock::new(|| aggregated_document(false, &[]));
-    let made;
+    /// With the generation of the custom kinds that it was made of.
+    static NAMED: Mutex<Option<(u64, (Bytes, String))>> = Mutex::new(None);
     let (bytes, etag) = match (core, remotes) {
-        (true, _) => &*CORE,
-        (false, []) => &*NAMED,
-        (false, remotes) => {
-            made = aggregated_document(false, remotes);
-            &made
+        (true, _) => CORE.clone(),
+        (false, []) => {
+            let generation = api_types::custom::generation();
+            let mut named = NAMED.lock();
+            match &*named {
+                Some((of, document)) if *of == generation => document.clone(),
+                _ => {
+                    let document = aggregated_document(false, &[]);
+                    *named = Some((generation, document.clone()));
+                    document
+                }
+            }
         }
+        (false, remotes) => aggregated_document(false, remotes),
     };
+    let (bytes, etag) = (&bytes, &etag);
     let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
     let mut response = if known == Some(etag.as_str()) {
         body::response(304, AGGREGATED, body::empty())
@@ -263,7 +289,7 @@ fn aggregated_document(core: bool, remotes: &[Arc<Remote>]) -> (Bytes, String) {
     let items: Vec<Value> = if core {
         vec![json!({"metadata": {"creationTimestamp": null}, "versions": [aggregated_version("", "v1")]})]
     } else {
-        GROUPS
+        groups()
             .0
             .iter()
             .map(|(group, versions)| {

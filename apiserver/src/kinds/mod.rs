@@ -3,6 +3,7 @@
 
 pub mod autoscaler;
 pub mod certificate;
+pub mod definition;
 pub mod event;
 pub mod namespace;
 pub mod pod;
@@ -73,11 +74,14 @@ pub fn time_to_live(server: &Server, row: &Row) -> Option<i64> {
 /// # Errors
 /// A 500 for versions between which nothing converts.
 pub fn convert(object: &dyn Object, to: &'static Row) -> Result<Box<dyn Object>, ApiError> {
-    event::convert(object, to).or_else(|| autoscaler::convert(object, to)).ok_or_else(|| {
-        let from = object.kind();
-        ApiError::internal(format!(
-            "{} {} does not convert to {}",
-            from.api_version, from.kind, to.kind.api_version
-        ))
-    })
+    definition::convert(object, to)
+        .or_else(|| event::convert(object, to))
+        .or_else(|| autoscaler::convert(object, to))
+        .ok_or_else(|| {
+            let from = object.kind();
+            ApiError::internal(format!(
+                "{} {} does not convert to {}",
+                from.api_version, from.kind, to.kind.api_version
+            ))
+        })
 }

@@ -5,9 +5,11 @@
 mod gnostic;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use api_types::custom;
 use api_types::schema::openapi;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use parking_lot::Mutex;
@@ -35,9 +37,28 @@ impl Document {
     }
 }
 
-static V2: OnceLock<Document> = OnceLock::new();
-static V2_PROTOBUF: OnceLock<Document> = OnceLock::new();
-static V3: Mutex<BTreeMap<String, Document>> = Mutex::new(BTreeMap::new());
+/// The documents of one generation of custom kinds.
+#[derive(Default)]
+struct Documents {
+    generation: u64,
+    v2: OnceLock<Document>,
+    v2_protobuf: OnceLock<Document>,
+    v3: Mutex<BTreeMap<String, Document>>,
+    root: OnceLock<Document>,
+}
+
+/// The documents of the kinds that are served now; empty after a change.
+fn documents() -> Arc<Documents> {
+    static CURRENT: LazyLock<ArcSwap<Documents>> = LazyLock::new(ArcSwap::default);
+    let generation = custom::generation();
+    let current = CURRENT.load_full();
+    if current.generation == generation {
+        return current;
+    }
+    let fresh = Arc::new(Documents { generation, ..Documents::default() });
+    CURRENT.store(fresh.clone());
+    fresh
+}
 
 /// The answer of a path below /openapi; `None` for other paths.
 ///
@@ -65,10 +86,11 @@ fn v2(call: &Call) -> Result<Response<Body>, ApiError> {
             return Ok(v2_response(call));
         }
         if PROTOBUF.contains(&range) {
-            let document = V2_PROTOBUF.get_or_init(|| Document {
+            let documents = documents();
+            let document = documents.v2_protobuf.get_or_init(|| Document {
                 bytes: gnostic::encode(&openapi::v2(daemon::version::GIT_VERSION)).into(),
                 // COMPAT: one hash for both forms; Vary tells them apart.
-                hash: v2_json().hash.clone(),
+                hash: v2_json().hash,
             });
             return Ok(response(call, PROTOBUF[1], document));
         }
@@ -76,12 +98,12 @@ fn v2(call: &Call) -> Result<Response<Body>, ApiError> {
     if ranges.is_empty() { Ok(v2_response(call)) } else { Err(ApiError::NotAcceptable(vec![JSON])) }
 }
 
-fn v2_json() -> &'static Document {
-    V2.get_or_init(|| Document::new(&openapi::v2(daemon::version::GIT_VERSION)))
+fn v2_json() -> Document {
+    documents().v2.get_or_init(|| Document::new(&openapi::v2(daemon::version::GIT_VERSION))).clone()
 }
 
 fn v2_response(call: &Call) -> Response<Body> {
-    response(call, JSON, v2_json())
+    response(call, JSON, &v2_json())
 }
 
 fn accepted(call: &Call) -> Vec<MediaRange> {
@@ -106,18 +128,19 @@ fn path_of(group: &str, version: &str) -> String {
 
 fn document(group_version: &str) -> Option<Document> {
     let (group, version) = openapi::v3_groups().into_iter().find(|(g, v)| path_of(g, v) == group_version)?;
-    if let Some(known) = V3.lock().get(group_version) {
+    let documents = documents();
+    if let Some(known) = documents.v3.lock().get(group_version) {
         return Some(known.clone());
     }
     let made = Document::new(&openapi::v3(group, version, daemon::version::GIT_VERSION)?);
-    V3.lock().insert(group_version.to_owned(), made.clone());
+    documents.v3.lock().insert(group_version.to_owned(), made.clone());
     Some(made)
 }
 
 /// The list of documents, with their hashes in their addresses so that they can be kept for good.
 fn root() -> Document {
-    static ROOT: OnceLock<Document> = OnceLock::new();
-    ROOT.get_or_init(|| {
+    let documents = documents();
+    let made = documents.root.get_or_init(|| {
         let paths: BTreeMap<String, serde_json::Value> = openapi::v3_groups()
             .into_iter()
             .filter_map(|(group, version)| {
@@ -128,8 +151,8 @@ fn root() -> Document {
             })
             .collect();
         Document::new(&json!({ "paths": paths }))
-    })
-    .clone()
+    });
+    made.clone()
 }
 
 /// The list, and beside the own documents those of remote groups; their servers keep them.

@@ -61,6 +61,9 @@ pub fn object(
 ) -> Result<Box<dyn Object>, ApiError> {
     let validation = FieldValidation::of(call, options)?;
     let mut object = match negotiate::sent(&call.headers)? {
+        Encoding::Protobuf if row.custom.is_some() => {
+            return Err(ApiError::UnsupportedMediaType(negotiate::CUSTOM.to_vec()));
+        }
         Encoding::Protobuf => from_protobuf(row, body)?,
         Encoding::Json => from_json(call, row, body, validation)?,
         Encoding::Yaml => {
@@ -96,7 +99,10 @@ fn from_json(
     let mut found = (validation != FieldValidation::Ignore).then(Vec::new);
     json::read(object.as_dyn_struct_mut(), text, &mut found)
         .map_err(|error| cannot_be_handled(row, &meta.kind, &meta.api_version, text, &error.to_string()))?;
-    let found = found.unwrap_or_default();
+    let mut found = found.unwrap_or_default();
+    if validation != FieldValidation::Ignore {
+        found.extend((row.unknown_fields)(&mut *object).into_iter().map(Strict::Unknown));
+    }
     if !found.is_empty() {
         report(call, validation, &found, |text_of| {
             cannot_be_handled(row, &meta.kind, &meta.api_version, text, &text_of)

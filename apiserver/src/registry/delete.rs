@@ -295,6 +295,7 @@ enum Plan {
 
 fn plan(row: &Row, object: &mut dyn Object, options: &DeleteOptions, now: jiff::Timestamp) -> Plan {
     let kind = row.kind;
+    kinds::definition::hold(object);
     let finalizers = finalizers(row, object, options);
     let finalizers_change = finalizers != object.meta().finalizers;
     let holds = !finalizers.is_empty() || kinds::namespace::holds(kind, object);

@@ -49,8 +49,7 @@ pub fn record(
     };
     let after = tree(new)?;
     let writer = writer(row, manager, aspect);
-    new.meta_mut().managed_fields =
-        managed_fields::update((row.schema)(), &before, &after, &entries, &writer);
+    new.meta_mut().managed_fields = managed_fields::update(row.root(), &before, &after, &entries, &writer);
     Ok(())
 }
 

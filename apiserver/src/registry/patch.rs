@@ -107,6 +107,9 @@ pub fn read(call: &Call, target: &Target, body: &[u8]) -> Result<Patch, ApiError
     if is_apply && call.query.text("fieldManager").is_empty() {
         errors.required(&Path::new("fieldManager"), "is required for apply patch");
     }
+    if target.row.custom.is_some() && content_type == "application/strategic-merge-patch+json" {
+        return Err(ApiError::UnsupportedMediaType(negotiate::CUSTOM_PATCHES.to_vec()));
+    }
     let known = negotiate::PATCHES.contains(&content_type.as_str());
     if known && !errors.is_empty() {
         return Err(invalid_options("PatchOptions", errors));
@@ -225,7 +228,7 @@ impl Work<'_> {
         let writer = manage::writer(row, &self.manager, &self.aspect);
         let live = managed_fields::without_managed_fields(live);
         let applied =
-            managed_fields::apply((row.schema)(), &live, old.is_some(), config, &entries, &writer, *force)
+            managed_fields::apply(row.root(), &live, old.is_some(), config, &entries, &writer, *force)
                 .map_err(|e| conflicts(&e))?;
         let text = applied.object.to_string();
         let mut object = (row.new)();
@@ -248,7 +251,8 @@ impl Work<'_> {
                 self.target.namespace, self.target.name, row.kind.api_version, row.kind.kind
             ))
         })?;
-        let found = found.unwrap_or_default();
+        let mut found = found.unwrap_or_default();
+        found.extend((row.unknown_fields)(&mut *probe).into_iter().map(json::Strict::Unknown));
         match found.first() {
             // COMPAT: apply works by schema and knows no lenient way.
             Some(json::Strict::Unknown(path)) => Err(ApiError::Internal(format!(
@@ -267,6 +271,9 @@ impl Work<'_> {
         let mut found = (self.validation != FieldValidation::Ignore).then(Vec::new);
         json::read(object.as_dyn_struct_mut(), text.as_bytes(), &mut found)
             .map_err(|e| invalid_patch(&text, &e.to_string()))?;
+        if let Some(found) = &mut found {
+            found.extend((row.unknown_fields)(&mut *object).into_iter().map(json::Strict::Unknown));
+        }
         decode::report(self.call, self.validation, &found.unwrap_or_default(), |why| {
             invalid_patch(&text, &why)
         })?;

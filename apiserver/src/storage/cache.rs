@@ -77,7 +77,7 @@ pub struct Start {
 
 impl Collection {
     pub fn new(row: &'static Row, kv: Arc<Kv>, index: Option<&'static str>) -> Self {
-        let prefix = kv.key(&format!("{}/", super::paths::storage_path(row.kind)));
+        let prefix = kv.key(&format!("{}/", super::paths::path_of(row)));
         let state = State {
             snapshot: Snapshot::default(),
             revision: -1,
@@ -231,6 +231,11 @@ impl Collection {
         };
         drop(state);
         self.reached.send_replace(revision);
+    }
+
+    /// Lets go of everything: the kind is no longer served.
+    pub fn end(&self) {
+        self.replace(Snapshot::default(), self.revision());
     }
 
     /// Takes in the events of one response, all of which are complete up to `revision`.

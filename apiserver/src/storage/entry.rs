@@ -47,6 +47,13 @@ impl Entry {
         if value.starts_with(protobuf::MAGIC) {
             return Self::from_protobuf(row, key, value, revision);
         }
+        if row.custom.is_some() {
+            // The definition may have changed since: its defaults hold for what is stored, too.
+            let mut object = decode(row, value)?;
+            row.default(&mut *object);
+            object.meta_mut().resource_version = revision.to_string();
+            return Ok(Self::of(row, key, &*object, revision));
+        }
         let (labels, fields) = if (row.selectable_names)().is_empty() {
             // Labels and uid are all that is asked for: no need to read spec and status.
             let object: PartialObjectMetadata = json::from_slice(value)?;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use api_types::Row;
 use api_types::kinds;
 use daemon::shutdown::Shutdown;
+use parking_lot::RwLock;
 
 pub use cache::Collection;
 pub use entry::Entry;
@@ -30,6 +31,15 @@ pub use kv::Kv;
 pub struct Storage {
     pub kv: Arc<Kv>,
     collections: HashMap<&'static str, Arc<Collection>>,
+    /// Those of custom kinds. A collection lives as long as the process, and its content as long as it
+    /// is open: references to it stay valid, and there is one for each definition that ever was.
+    custom: RwLock<HashMap<&'static str, Open>>,
+}
+
+/// An open collection of a custom kind.
+struct Open {
+    collection: &'static Arc<Collection>,
+    stop: Shutdown,
 }
 
 impl Storage {
@@ -42,7 +52,7 @@ impl Storage {
                 Arc::new(Collection::new(paths::storage_row(row), kv.clone(), paths::index_field(row.kind)))
             });
         }
-        Self { kv, collections }
+        Self { kv, collections, custom: RwLock::default() }
     }
 
     /// Starts filling and following every collection.
@@ -61,7 +71,32 @@ impl Storage {
 
     /// The collection behind a served kind; `None` for kinds that are answered and not stored.
     pub fn collection(&self, row: &Row) -> Option<&Arc<Collection>> {
-        self.collections.get(paths::storage_path(row.kind))
+        match row.custom {
+            Some(slot) => self.custom.read().get(slot.path).map(|open| open.collection),
+            None => self.collections.get(paths::storage_path(row.kind)),
+        }
+    }
+
+    /// Starts filling the collection of a custom kind, anew if there is one: its content depends on the
+    /// definition. `row` is that of the stored version.
+    pub fn open(&self, row: &'static Row, shutdown: &Shutdown) -> Option<&'static Arc<Collection>> {
+        let path = row.custom?.path;
+        let collection: &'static Arc<Collection> =
+            Box::leak(Box::new(Arc::new(Collection::new(row, self.kv.clone(), None))));
+        let stop = shutdown.child();
+        tokio::spawn(cache::follow(collection.clone(), stop.clone()));
+        let before = self.custom.write().insert(path, Open { collection, stop });
+        if let Some(before) = before {
+            before.end();
+        }
+        Some(collection)
+    }
+
+    /// Ends the collection of a custom kind.
+    pub fn close(&self, path: &str) {
+        if let Some(open) = self.custom.write().remove(path) {
+            open.end();
+        }
     }
 
     /// The collection of a typed kind, which must be a stored one.
@@ -71,6 +106,14 @@ impl Storage {
     }
 
     pub fn collections(&self) -> impl Iterator<Item = &Arc<Collection>> {
-        self.collections.values()
+        let custom: Vec<_> = self.custom.read().values().map(|open| open.collection).collect();
+        self.collections.values().chain(custom)
+    }
+}
+
+impl Open {
+    fn end(&self) {
+        self.stop.trigger();
+        self.collection.end();
     }
 }

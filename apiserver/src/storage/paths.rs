@@ -20,9 +20,17 @@ pub fn storage_path(kind: &Kind) -> &'static str {
     }
 }
 
+/// As `storage_path`, of custom kinds too: those are below their group.
+pub fn path_of(row: &Row) -> &'static str {
+    row.custom.map_or_else(|| storage_path(row.kind), |slot| slot.path)
+}
+
 /// The row in whose version a resource is stored: events of both groups are stored as core/v1,
 /// autoscalers of both versions as v2.
 pub fn storage_row(row: &'static Row) -> &'static Row {
+    if let Some(slot) = row.custom {
+        return slot.stored().unwrap_or(row);
+    }
     match (row.kind.group, row.kind.resource) {
         ("events.k8s.io", "events") => kinds::by_resource("", "v1", "events").unwrap_or(row),
         ("autoscaling", "horizontalpodautoscalers") => {

@@ -6,11 +6,13 @@ use api_types::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use api_types::autoscaling::v1::Scale;
 use api_types::codec::json;
 use api_types::core::v1::ReplicationController;
+use api_types::custom::Custom;
 use api_types::field::{Errors, Path};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::{LabelSelector, ObjectMeta};
 use api_types::selector::Labels;
 use hyper::body::Incoming;
+use serde_json::{Map, Value};
 
 use crate::answer::{Answer, Served};
 use crate::call::{Call, Target};
@@ -97,6 +99,9 @@ fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn
         return Err(ApiError::invalid(SCALE.kind, &target.name, errors));
     }
     let mut new = old.clone_boxed();
+    if let Some(custom) = Custom::of_mut(&mut *new) {
+        set_custom(custom, scale.spec.replicas)?;
+    }
     new.meta_mut().resource_version.clone_from(&scale.metadata.resource_version);
     new.meta_mut().uid.clone_from(&scale.metadata.uid);
     let any = new.as_any_mut();
@@ -112,8 +117,42 @@ fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn
     Ok(new)
 }
 
+/// Writes the replica count into a custom object, where its definition says.
+fn set_custom(custom: &mut Custom, replicas: i32) -> Result<(), ApiError> {
+    let definition = custom.definition.clone();
+    let fields = definition.scale.as_ref().map(|scale| scale.spec.as_slice()).unwrap_or_default();
+    let Some((last, above)) = fields.split_last() else { return Err(ApiError::NoSuchPath) };
+    let mut at = &mut custom.content;
+    for name in above {
+        let entry = at.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
+        at = entry.as_object_mut().ok_or_else(|| ApiError::internal(format!("{name} is no object")))?;
+    }
+    at.insert(last.clone(), replicas.into());
+    Ok(())
+}
+
+fn custom_scale(custom: &Custom) -> Result<Scale, ApiError> {
+    let Some(paths) = &custom.definition.scale else { return Err(ApiError::NoSuchPath) };
+    let find = |fields: &[String]| {
+        let (first, rest) = fields.split_first()?;
+        rest.iter().try_fold(custom.content.get(first)?, |at, name| at.get(name))
+    };
+    let number = |fields: &[String]| find(fields).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
+    let Some(wanted) = number(&paths.spec) else {
+        let path = paths.spec.join(".");
+        return Err(ApiError::Internal(format!("the spec replicas field {path:?} does not exist")));
+    };
+    let mut scale = scale(&custom.metadata, Some(wanted), number(&paths.status).unwrap_or(0), None)?;
+    let selector = paths.selector.as_deref().and_then(find).and_then(Value::as_str);
+    scale.status.selector = selector.unwrap_or_default().to_owned();
+    Ok(scale)
+}
+
 fn scale_of(object: &dyn Object) -> Result<Scale, ApiError> {
     let any = object.as_any();
+    if let Some(custom) = Custom::of(object) {
+        return custom_scale(custom);
+    }
     if let Some(deployment) = any.downcast_ref::<Deployment>() {
         let (spec, status) = (&deployment.spec, &deployment.status);
         return scale(&deployment.metadata, spec.replicas, status.replicas, spec.selector.as_deref());

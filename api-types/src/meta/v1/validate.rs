@@ -84,7 +84,7 @@ pub fn create(meta: &ObjectMeta, kind: &Kind, rule: NameRule, errors: &mut Error
     names::validate_labels(&meta.labels, &path.child("labels"), errors);
     names::validate_annotations(&meta.annotations, &path.child("annotations"), errors);
     owner_references(&meta.owner_references, &path.child("ownerReferences"), errors);
-    finalizers(&meta.finalizers, &path.child("finalizers"), errors);
+    finalizers(&meta.finalizers, is_generic(kind), &path.child("finalizers"), errors);
     managed_fields(&meta.managed_fields, &path.child("managedFields"), errors);
 }
 
@@ -193,14 +193,23 @@ fn owner_references(owners: &Vec<OwnerReference>, path: &Path, errors: &mut Erro
     }
 }
 
-fn finalizers(finalizers: &Vec<String>, path: &Path, errors: &mut Errors) {
+/// Kinds that users define, and their definitions, may have finalizers of any name.
+fn is_generic(kind: &Kind) -> bool {
+    kind.group == "apiextensions.k8s.io"
+        || crate::custom::rows().iter().any(|row| std::ptr::eq(row.kind, kind))
+}
+
+/// `any_name`: names need no domain.
+fn finalizers(finalizers: &Vec<String>, any_name: bool, path: &Path, errors: &mut Errors) {
     for name in finalizers {
         for wrong in names::qualified_name(name) {
             errors.invalid(path, name, wrong);
         }
     }
     for (place, name) in finalizers.iter().enumerate().filter(|(_, name)| !name.contains('/')) {
-        if ![finalizer::KUBERNETES, finalizer::ORPHAN, finalizer::FOREGROUND].contains(&name.as_str()) {
+        if !any_name
+            && ![finalizer::KUBERNETES, finalizer::ORPHAN, finalizer::FOREGROUND].contains(&name.as_str())
+        {
             let text = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid(&path.index(place), name, text);
         }
