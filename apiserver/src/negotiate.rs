@@ -4,6 +4,7 @@
 //! resources as Tables"). The best of the Accept header's entries that we serve wins; without the
 //! header it is JSON.
 
+use api_types::kind::Row;
 use http::{HeaderMap, header};
 
 use crate::query::Query;
@@ -123,6 +124,12 @@ pub fn media_ranges(text: &str) -> Vec<MediaRange> {
         .collect();
     ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     ranges
+}
+
+/// Whether objects of the kind can be written in protobuf: custom ones cannot, and the schemas of their
+/// definitions are kept as JSON.
+pub fn has_protobuf(row: &Row) -> bool {
+    row.custom.is_none() && row.kind.group != "apiextensions.k8s.io"
 }
 
 /// For objects that have no protobuf: another of the types that the client accepts.

@@ -64,7 +64,7 @@ async fn finish(call: &Call, row: &Row, answer: Answer) -> Result<Response<Body>
     };
     let mut accepted = negotiate::accepted(&call.headers, &call.query, tables)?;
     let is_object = matches!(answer, Answer::Stored { .. } | Answer::List(_) | Answer::Watch(_));
-    if row.custom.is_some() && is_object {
+    if is_object && !negotiate::has_protobuf(row) {
         accepted = negotiate::without_protobuf(accepted, &call.headers)?;
     }
     if let Some(record) = &call.record {

@@ -405,7 +405,7 @@ fn values(map: &Map<String, Json>, own: &Structural, path: &Path, errors: &mut E
     for name in ["anyOf", "allOf", "oneOf"] {
         for (place, schema) in map.get(name).and_then(Json::as_array).into_iter().flatten().enumerate() {
             let first = own.int_or_string && name == "allOf" && place == 0 && pair(schema.get("anyOf"));
-            if !(name == "anyOf" && skip_any) && !first {
+            if !(first || name == "anyOf" && skip_any) {
                 nested(schema, &path.child(name).index(place), errors);
             }
         }

@@ -61,7 +61,7 @@ pub fn object(
 ) -> Result<Box<dyn Object>, ApiError> {
     let validation = FieldValidation::of(call, options)?;
     let mut object = match negotiate::sent(&call.headers)? {
-        Encoding::Protobuf if row.custom.is_some() => {
+        Encoding::Protobuf if !negotiate::has_protobuf(row) => {
             return Err(ApiError::UnsupportedMediaType(negotiate::CUSTOM.to_vec()));
         }
         Encoding::Protobuf => from_protobuf(row, body)?,
