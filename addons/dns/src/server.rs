@@ -49,7 +49,7 @@ impl Responder {
         let mut response = loop {
             match self.zone.answer(&wanted, kind) {
                 Answer::Alias(record, target) => {
-                    aliases.push(record);
+                    aliases.push(*record);
                     if kind == RecordType::CNAME || aliases.len() > ALIASES {
                         break Response { authoritative: true, ..Response::of(ResponseCode::NoError) };
                     }

@@ -28,7 +28,7 @@ pub enum Answer {
         additionals: Vec<Record>,
     },
     /// The name stands for another one outside of the zone, which is to be looked up too.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
     /// The name exists and has no such record; also under empty labels between names.
     NoData,
     NoName,
@@ -125,7 +125,7 @@ impl Zone {
         if let Place::External(target) = &view.place {
             return match Name::from_ascii(format!("{}.", target.trim_end_matches('.'))) {
                 Ok(target) if below.is_empty() => {
-                    Answer::Alias(self.record(name, RData::CNAME(CNAME(target.clone()))), target)
+                    Answer::Alias(Box::new(self.record(name, RData::CNAME(CNAME(target.clone())))), target)
                 }
                 _ => Answer::NoName,
             };
