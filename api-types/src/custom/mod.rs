@@ -4,7 +4,7 @@
 //! A `Custom` is typed metadata beside a JSON tree; its `Definition` says what the tree may be. Reading
 //! settles the tree (keys sorted, whole numbers without a point), pruning and defaults follow the
 //! structural schema, as does server-side apply. Rows are made once for each set of names and kept for
-//! good; what can change often (the schema) is behind the row's slot (decision 7).
+//! good; what can change often (the schema) is behind the row's slot (decision 6).
 
 mod cells;
 mod defaults;
