@@ -13,6 +13,7 @@ mod objects;
 mod rollout;
 mod streams;
 mod watching;
+mod workloads;
 
 use anyhow::Result;
 use ferrokube_tests::{Cluster, Namespace};
