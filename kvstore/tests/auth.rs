@@ -1,6 +1,6 @@
 //! Who may do what, over the wire: tokens of both sorts, certificates, and what outlives a crash.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod member;
 

@@ -1,6 +1,6 @@
 //! What probes and Prometheus ask for, over plain HTTP.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod member;
 

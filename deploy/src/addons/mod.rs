@@ -15,7 +15,8 @@ use crate::{image, probe, readiness};
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Starts the addons, or brings them up to date, and waits until they work. One that does not come up
+/// Starts the addons, or brings them up to date, and waits until the API says that they are rolled out; after
+/// a restart that may be what it said before. One that does not come up
 /// leaves a usable cluster: it is told, and no error.
 pub async fn ensure(cluster: &Cluster, progress: &Progress, patience: Duration) -> anyhow::Result<()> {
     let image = image::ensure_program(&cluster.layout, &cluster.settings.bin_dir.join(dns::NAME), dns::NAME)?;
@@ -33,7 +34,7 @@ pub async fn ensure(cluster: &Cluster, progress: &Progress, patience: Duration) 
         }
         tokio::time::sleep(PAUSE).await;
     }
-    progress.say(format_args!("{} answers at {}", dns::NAME, cluster.settings.dns_ip()));
+    progress.say(format_args!("{} is rolled out, at {}", dns::NAME, cluster.settings.dns_ip()));
     Ok(())
 }
 
