@@ -116,20 +116,7 @@ async fn first_contact(
     config: &KubeletConfiguration,
     shutdown: &Shutdown,
 ) -> anyhow::Result<RuntimeFacts> {
-    let facts = loop {
-        let facts = runtime_watch::look(runtime).await;
-        if !facts.name.is_empty() {
-            break facts;
-        }
-        tracing::warn!(
-            error = facts.runtime_error,
-            endpoint = config.container_runtime_endpoint,
-            "waiting for the container runtime"
-        );
-        if shutdown.unless(tokio::time::sleep(Duration::from_secs(2))).await.is_none() {
-            bail!("stopped while waiting for the container runtime");
-        }
-    };
+    let facts = runtime_watch::wait(runtime, &config.container_runtime_endpoint, shutdown).await?;
     // Older runtimes cannot say.
     if let Ok(answer) = runtime.runtime_config().await
         && answer.linux.is_some_and(|linux| linux.cgroup_driver == v1::CgroupDriver::Systemd as i32)

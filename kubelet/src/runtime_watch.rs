@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::shutdown::Shutdown;
+
 use crate::cri::Runtime;
 use crate::cri::v1;
 use crate::kubelet::{Kubelet, RuntimeFacts};
 
 const EVERY: Duration = Duration::from_secs(5);
+/// While something is amiss, pods wait for its end.
+const WHILE_DOWN: Duration = Duration::from_millis(500);
 
 /// COMPAT: how upstream prints a condition of the runtime.
 fn describe(condition: Option<&v1::RuntimeCondition>, kind: &str) -> String {
@@ -52,11 +56,35 @@ pub async fn look(runtime: &Runtime) -> RuntimeFacts {
     facts
 }
 
+/// Waits until the runtime answers; `Err` when told to stop before.
+pub async fn wait(runtime: &Runtime, endpoint: &str, shutdown: &Shutdown) -> Result<RuntimeFacts, Stopped> {
+    let mut told = false;
+    loop {
+        let facts = look(runtime).await;
+        // A runtime that still starts may tell its version, and nothing else.
+        if !facts.name.is_empty() && facts.status.status.is_some() {
+            return Ok(facts);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(error = facts.runtime_error, endpoint, "waiting for the container runtime");
+        }
+        shutdown.unless(tokio::time::sleep(WHILE_DOWN)).await.ok_or(Stopped)?;
+    }
+}
+
+/// The kubelet was told to stop before the runtime answered.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped while waiting for the container runtime")]
+pub struct Stopped;
+
 /// Looks every few seconds; never ends. What was known of a runtime that is down stays known.
 pub async fn run(kubelet: Arc<Kubelet>) {
+    let mut pause = EVERY;
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(pause).await;
         let mut facts = look(&kubelet.runtime).await;
+        let fine = facts.network_error.is_empty() && facts.runtime_error.is_empty();
+        pause = if fine { EVERY } else { WHILE_DOWN };
         let mut known = kubelet.runtime_facts.write();
         if facts.name.is_empty() {
             facts.name.clone_from(&known.name);
@@ -68,7 +96,8 @@ pub async fn run(kubelet: Arc<Kubelet>) {
                 network_error = facts.network_error,
                 "the runtime's condition changed"
             );
-            if facts.network_error.is_empty() {
+            // Turns that failed for it would wait for their time.
+            if fine {
                 for (pod, _) in kubelet.workers.all() {
                     kubelet.workers.wake(&pod.metadata.uid);
                 }

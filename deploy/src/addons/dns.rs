@@ -1,7 +1,14 @@
 //! Cluster DNS: the objects that run cluster-dns. Names and labels are those by which people and
 //! their tools know a cluster's DNS (`kube-system/kube-dns`, `k8s-app: kube-dns`).
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::{Name, RecordType};
 use serde_json::{Value, json};
+use tokio::net::UdpSocket;
 
 use crate::settings::Settings;
 
@@ -10,6 +17,41 @@ pub const NAME: &str = "cluster-dns";
 pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/kube-system/deployments/cluster-dns";
 
 const METRICS_PORT: u16 = 9153;
+/// How long an answer is waited for: it comes from this machine.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Whether a client on this node gets the API's own Service by name from cluster DNS.
+pub async fn answers(settings: &Settings) -> bool {
+    let name = format!("kubernetes.default.svc.{}.", settings.cluster_domain);
+    match tokio::time::timeout(PATIENCE, lookup(settings.dns_ip(), &name)).await {
+        Ok(Ok(found)) => found.contains(&settings.kubernetes_service_ip()),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "cluster DNS does not answer");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// The addresses of `name`. Each lookup has a socket of its own: to the kernel it is a new flow, which
+/// goes where the Service's rules point now.
+async fn lookup(server: IpAddr, name: &str) -> anyhow::Result<Vec<IpAddr>> {
+    let kind = if server.is_ipv4() { RecordType::A } else { RecordType::AAAA };
+    let mut query = Message::query();
+    query.add_query(Query::query(Name::from_ascii(name)?, kind));
+    let socket = UdpSocket::bind(match server {
+        IpAddr::V4(_) => "0.0.0.0:0",
+        IpAddr::V6(_) => "[::]:0",
+    })
+    .await?;
+    socket.connect((server, 53)).await?;
+    socket.send(&query.to_vec()?).await?;
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer).await?;
+    let answer = Message::from_vec(&answer[..length]).context("not a DNS message")?;
+    ensure!(answer.metadata.id == query.metadata.id, "an answer to another question");
+    Ok(answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect())
+}
 
 /// The objects with their paths in the API, in the order in which they are needed.
 pub fn objects(settings: &Settings, image: &str) -> Vec<(String, Value)> {

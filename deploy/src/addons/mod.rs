@@ -15,26 +15,26 @@ use crate::{image, probe, readiness};
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Starts the addons, or brings them up to date, and waits until the API says that they are rolled out; after
-/// a restart that may be what it said before. One that does not come up
-/// leaves a usable cluster: it is told, and no error.
+/// Starts the addons, or brings them up to date, and waits until the newest cluster DNS is rolled out and
+/// answers at its address. One that does not come up leaves a usable cluster: it is told, and no error.
 pub async fn ensure(cluster: &Cluster, progress: &Progress, patience: Duration) -> anyhow::Result<()> {
     let image = image::ensure_program(&cluster.layout, &cluster.settings.bin_dir.join(dns::NAME), dns::NAME)?;
     for (path, object) in dns::objects(&cluster.settings, &image) {
         apply(cluster, &path, &object).await?;
     }
     let deadline = progress.elapsed() + patience;
-    while !is_available(cluster, dns::DEPLOYMENT).await? {
+    // What the API says of pods may date from before a restart: only an answer tells.
+    while !(is_available(cluster, dns::DEPLOYMENT).await? && dns::answers(&cluster.settings).await) {
         if progress.elapsed() > deadline {
             progress.say(format_args!(
-                "note: {} is not available yet; see `kubectl --namespace=kube-system get pods`",
+                "note: {} does not answer yet; see `kubectl --namespace=kube-system get pods`",
                 dns::NAME
             ));
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
     }
-    progress.say(format_args!("{} is rolled out, at {}", dns::NAME, cluster.settings.dns_ip()));
+    progress.say(format_args!("{} answers at {}", dns::NAME, cluster.settings.dns_ip()));
     Ok(())
 }
 

@@ -28,6 +28,8 @@ use crate::{admission, cgroup, dns, resize, resources};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
+/// A runtime that did not answer is asked again that soon.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A static pod that was changed waits for what it was before.
 const PREDECESSOR: Duration = Duration::from_secs(1);
 /// A pod at rest is looked at again that often, in case something was missed.
@@ -125,7 +127,14 @@ fn text(error: CallError) -> String {
 /// Makes the pod run.
 async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     let uid = &turn.pod.metadata.uid;
-    let observed = kubelet.observe(uid).await.map_err(text)?;
+    let observed = match kubelet.observe(uid).await {
+        Ok(observed) => observed,
+        // Until the pod is seen its status is what it was, perhaps before a restart.
+        Err(error) => {
+            tracing::warn!(%error, pod = turn.pod.metadata.name, "cannot look at a pod");
+            return Ok(Outcome::Wait(Some(LOOK_AGAIN)));
+        }
+    };
     let fixed = is_static(&turn.pod);
     if fixed && !observed.may_run() && kubelet.workers.has_predecessor(&turn.pod) {
         return Ok(Outcome::Wait(Some(PREDECESSOR)));
