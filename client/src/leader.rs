@@ -210,26 +210,39 @@ impl Elector {
     pub async fn release(&mut self) {
         let Some(held) = self.held.take().filter(|_| self.race.settings.release) else { return };
         let lease = self.race.release(&held, self.clock.now());
-        if let Err(error) = self.client.api::<Lease>().update(&lease).await {
-            tracing::warn!(error = error_chain(&error), "Failed to release lease");
+        match tokio::time::timeout(self.patience(), self.client.api::<Lease>().update(&lease)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "Failed to release lease"),
+            Err(_) => tracing::warn!(error = "no answer in time", "Failed to release lease"),
         }
     }
 
+    /// COMPAT: a request for the lease takes half the renew deadline at most, so that one lost on a dead
+    /// connection leaves time for another.
+    fn patience(&self) -> Duration {
+        self.race.settings.renew_deadline / 2
+    }
+
     async fn try_once(&mut self) -> bool {
-        match self.try_to_hold().await {
-            Ok(held) => held,
-            Err(error) => {
-                // Another was faster: not worth an error.
-                if error.is_conflict() || error.is_already_exists() {
-                    tracing::debug!(error = error_chain(&error), "Lost a race for the lease");
-                } else {
-                    tracing::error!(error = error_chain(&error), "Error retrieving or updating lease lock");
-                }
-                // What we hold may be stale: read it anew next time.
-                self.held = None;
-                false
+        let error = match tokio::time::timeout(self.patience(), self.try_to_hold()).await {
+            Ok(Ok(held)) => return held,
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        match &error {
+            // Another was faster: not worth an error.
+            Some(error) if error.is_conflict() || error.is_already_exists() => {
+                tracing::debug!(error = error_chain(error), "Lost a race for the lease");
+            }
+            _ => {
+                let error =
+                    error.as_ref().map_or_else(|| "no answer in time".into(), |error| error_chain(error));
+                tracing::error!(error, "Error retrieving or updating lease lock");
             }
         }
+        // What we hold may be stale: read it anew next time.
+        self.held = None;
+        false
     }
 
     async fn try_to_hold(&mut self) -> Result<bool, Error> {

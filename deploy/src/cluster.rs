@@ -20,6 +20,8 @@ use crate::{addons, config, daemons, image, pki, readiness, teardown};
 
 /// Unix sockets have paths of at most 107 bytes; the longest of ours is `run/containerd.sock.ttrpc`.
 const LONGEST_DIR: usize = 80;
+/// Tells a command that `cluster run` runs the folder of the cluster.
+const OF_RUN: &str = "FERROKUBE_CLUSTER_DIR";
 
 /// A cluster that exists: its folder and what it was made with.
 #[derive(Clone, Debug)]
@@ -253,7 +255,9 @@ fn stop(cluster: &Cluster, progress: &Progress) -> anyhow::Result<()> {
         progress.say(format_args!("ended {ended} processes in containers"));
     }
     let mut left = teardown::clean_host(cluster);
-    if let Some(name) = &cluster.settings.netns {
+    // What `cluster run` runs lives in the namespace, and may start the cluster again.
+    let lived_in = std::env::var_os(OF_RUN).is_some_and(|dir| *dir == *cluster.layout.dir().as_os_str());
+    if let Some(name) = cluster.settings.netns.as_ref().filter(|_| !lived_in) {
         left.extend(namespace::remove(name).err().map(|e| format!("network namespace {name}: {e:#}")));
     }
     ensure!(
@@ -342,7 +346,7 @@ pub fn run(cluster: &Cluster, command: &[OsString]) -> anyhow::Result<()> {
     let error = Command::new(program)
         .args(args)
         .env("KUBECONFIG", cluster.layout.kubeconfig("admin"))
-        .env("FERROKUBE_CLUSTER_DIR", cluster.layout.dir())
+        .env(OF_RUN, cluster.layout.dir())
         .env("FERROKUBE_KUBEFORGE", std::env::current_exe()?)
         .exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))

@@ -83,7 +83,7 @@ pub fn remove(name: &str) -> anyhow::Result<()> {
     if !path(name).exists() {
         return Ok(());
     }
-    if inside(name) {
+    if inside(name) && ip(&["link", "show", "dev", "eth0"]).is_ok() {
         // Taking our end away takes the other one too.
         ip(&["link", "delete", "eth0"])?;
     }
