@@ -6,6 +6,7 @@
 //! objects walks the table made from that declaration (`schema.rs`, `value/`).
 
 pub mod addresses;
+pub mod admissionregistration;
 pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;
@@ -41,6 +42,7 @@ pub mod schema;
 pub mod selector;
 pub mod storage;
 pub mod value;
+pub mod webhook;
 
 pub use kind::{Kind, Object, Resource, Row, Strategy};
 pub use value::{ByteString, IntOrString, Quantity, RawExtension};

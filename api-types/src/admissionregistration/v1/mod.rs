@@ -1,0 +1,13 @@
+//! Version v1 of the group admissionregistration.k8s.io.
+
+pub mod mutating_admission_policy;
+pub mod policy;
+pub mod rule;
+pub mod validating_admission_policy;
+pub mod webhook_configuration;
+
+pub use mutating_admission_policy::*;
+pub use policy::*;
+pub use rule::*;
+pub use validating_admission_policy::*;
+pub use webhook_configuration::*;
