@@ -6,6 +6,7 @@ use api_types::core::v1::PodCondition;
 use async_trait::async_trait;
 
 use crate::pod::PodView;
+use crate::storage::{ClaimView, VolumeView};
 
 /// Why a write failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -45,6 +46,13 @@ pub trait Api: Send + Sync + 'static {
 
     /// Deletes a pod, provided that it is still the same one.
     async fn delete(&self, pod: &PodView) -> Result<(), ApiError>;
+
+    /// Makes the volume the claim's, provided that it is as it was seen. Returns its revision.
+    async fn bind_volume(&self, volume: &VolumeView, claim: &ClaimView) -> Result<u64, ApiError>;
+
+    /// Asks the claim's provisioner for a volume for the node, provided that the claim is as it was
+    /// seen. Returns its revision.
+    async fn select_node(&self, claim: &ClaimView, node: &str) -> Result<u64, ApiError>;
 
     /// Records an event about the pod. Does not wait and cannot fail.
     fn note(&self, pod: &Arc<PodView>, related: Option<&Arc<PodView>>, note: Note);

@@ -14,10 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::{Cache, NodeInfo, Snapshot};
 use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::profile::Profile;
+use crate::storage::{
+    AttachmentView, CapacityView, Changed, ClaimView, ClassView, CsiDriverView, CsiNodeView, VolumeView,
+};
 
 /// The highest score that a plugin may give a node after normalizing.
 pub const MAX_SCORE: i64 = 100;
@@ -95,6 +98,20 @@ pub enum ClusterEvent {
     NodeDeleted(Arc<NodeView>),
     /// A namespace's labels changed.
     NamespaceChanged,
+    Claim(Changed<ClaimView>),
+    Volume(Changed<VolumeView>),
+    Class(Changed<ClassView>),
+    CsiNode(Changed<CsiNodeView>),
+    CsiDriver(Changed<CsiDriverView>),
+    Capacity(Changed<CapacityView>),
+    Attachment(Changed<AttachmentView>),
+}
+
+/// `labels!("PersistentVolume")`: upstream's labels of adding, changing and deleting.
+macro_rules! labels {
+    ($resource:literal) => {
+        [concat!($resource, "Add"), concat!($resource, "Update"), concat!($resource, "Delete")]
+    };
 }
 
 impl ClusterEvent {
@@ -109,6 +126,13 @@ impl ClusterEvent {
             Self::NodeUpdated { .. } => "NodeUpdate",
             Self::NodeDeleted(_) => "NodeDelete",
             Self::NamespaceChanged => "NamespaceUpdate",
+            Self::Claim(c) => c.label(labels!("PersistentVolumeClaim")),
+            Self::Volume(c) => c.label(labels!("PersistentVolume")),
+            Self::Class(c) => c.label(labels!("storage.k8s.io/StorageClass")),
+            Self::CsiNode(c) => c.label(labels!("storage.k8s.io/CSINode")),
+            Self::CsiDriver(c) => c.label(labels!("storage.k8s.io/CSIDriver")),
+            Self::Capacity(c) => c.label(labels!("storage.k8s.io/CSIStorageCapacity")),
+            Self::Attachment(c) => c.label(labels!("storage.k8s.io/VolumeAttachment")),
         }
     }
 
@@ -119,6 +143,13 @@ impl ClusterEvent {
             Self::NodeUpdated { old, new } => Some((Some(old), new)),
             _ => None,
         }
+    }
+
+    /// A claim that `pod` uses appeared or changed: the version before, and the new one.
+    pub fn claim_of(&self, pod: &PodView) -> Option<(Option<&ClaimView>, &ClaimView)> {
+        let Self::Claim(Changed { old, new: Some(new) }) = self else { return None };
+        let used = *new.namespace == *pod.namespace && pod.volume_claims.iter().any(|c| c.name == new.name);
+        used.then_some((old.as_deref(), &**new))
     }
 }
 
@@ -252,9 +283,9 @@ pub trait Score: Plugin {
 
 /// When a node has been chosen, before anybody else can take the room.
 pub trait Reserve: Plugin {
-    fn reserve(&self, state: &mut CycleState, pod: &PodView, node: &str) -> Verdict;
+    fn reserve(&self, state: &mut CycleState, pod: &PodView, node: &str, cache: &mut Cache) -> Verdict;
     /// Undoes `reserve`; called for all Reserve plugins, in reverse order, also for those that did not come to it.
-    fn unreserve(&self, state: &mut CycleState, pod: &PodView, node: &str);
+    fn unreserve(&self, state: &mut CycleState, pod: &PodView, node: &str, cache: &mut Cache);
 }
 
 /// Something that is waited for.
@@ -274,9 +305,27 @@ pub trait Permit: Plugin {
     fn permit(&self, state: &CycleState, pod: &PodView, node: &str) -> Permission;
 }
 
+/// What a plugin that waits can see of the cluster.
+pub trait Sight: Send + Sync + 'static {
+    fn storage(&self) -> crate::storage::Storage;
+    fn node(&self, name: &str) -> Option<Arc<NodeView>>;
+    /// Whether the pod is still there.
+    fn expects(&self, uid: &str) -> bool;
+    /// Told of when storage changes or pods go.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+}
+
+/// What a plugin that waits can use.
+#[derive(Clone)]
+pub struct Around {
+    pub api: Arc<dyn crate::api::Api>,
+    pub sight: Arc<dyn Sight>,
+    pub clock: daemon::clock::SharedClock,
+}
+
 /// What must be done before a pod is bound.
 pub trait PreBind: Plugin {
-    fn pre_bind(&self, state: &CycleState, pod: &Arc<PodView>, node: &str) -> Wait;
+    fn pre_bind(&self, state: &CycleState, pod: &Arc<PodView>, node: &str, around: &Around) -> Wait;
 }
 
 /// Binds a pod.

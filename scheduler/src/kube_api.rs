@@ -1,9 +1,11 @@
-//! [`Api`] over the client: bindings, status patches, deletions, events.
+//! [`Api`] over the client: bindings of pods and volumes, status patches, deletions, events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api_types::core::v1::{Binding, ObjectReference, Pod, PodCondition};
+use api_types::core::v1::{
+    Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod, PodCondition,
+};
 use api_types::meta::v1::{DeleteOptions, ObjectMeta, Preconditions, Status};
 use async_trait::async_trait;
 use client::events::Recorder;
@@ -13,6 +15,7 @@ use serde_json::json;
 
 use crate::api::{Api, ApiError, Note};
 use crate::pod::PodView;
+use crate::storage::{BOUND_BY_CONTROLLER, ClaimView, SELECTED_NODE, VolumeView};
 
 /// Writes through a client; events through one recorder for each scheduler name.
 pub struct KubeApi {
@@ -41,6 +44,10 @@ impl From<client::Error> for ApiError {
             Self::Other(text)
         }
     }
+}
+
+fn revision(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.parse().unwrap_or(0)
 }
 
 #[async_trait]
@@ -96,6 +103,33 @@ impl Api for KubeApi {
             DeleteOptions { preconditions: Some(Box::new(preconditions)), ..DeleteOptions::default() };
         self.pods(pod).delete(&pod.name, &options).await?;
         Ok(())
+    }
+
+    async fn bind_volume(&self, volume: &VolumeView, claim: &ClaimView) -> Result<u64, ApiError> {
+        let mut metadata = json!({ "resourceVersion": volume.revision.to_string() });
+        if !volume.is_meant_for(claim) {
+            metadata["annotations"] = json!({ BOUND_BY_CONTROLLER: "yes" });
+        }
+        let reference = json!({
+            "kind": "PersistentVolumeClaim",
+            "apiVersion": "v1",
+            "namespace": claim.namespace,
+            "name": claim.name,
+            "uid": claim.uid,
+            "resourceVersion": claim.revision.to_string(),
+        });
+        let patch = Patch::Merge(json!({ "metadata": metadata, "spec": { "claimRef": reference } }));
+        let written = self.client.api::<PersistentVolume>().patch(&volume.name, &patch).await?;
+        Ok(revision(&written.metadata))
+    }
+
+    async fn select_node(&self, claim: &ClaimView, node: &str) -> Result<u64, ApiError> {
+        let patch = Patch::Merge(json!({ "metadata": {
+            "resourceVersion": claim.revision.to_string(),
+            "annotations": { SELECTED_NODE: node },
+        } }));
+        let api = self.client.api::<PersistentVolumeClaim>().namespace(claim.namespace.clone());
+        Ok(revision(&api.patch(&claim.name, &patch).await?.metadata))
     }
 
     fn note(&self, pod: &Arc<PodView>, _related: Option<&Arc<PodView>>, note: Note) {

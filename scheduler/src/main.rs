@@ -23,6 +23,7 @@ mod queue;
 mod resources;
 mod scheduler;
 mod spread;
+mod storage;
 #[cfg(test)]
 mod testing;
 mod watch;

@@ -54,6 +54,7 @@ pub struct Metrics {
     pub preemption_attempts: IntCounter,
     pub preemption_victims: Histogram,
     pub bindings: IntGaugeVec,
+    pub volume_stage_failed: IntCounterVec,
 }
 
 fn buckets(start: f64, factor: f64, count: usize) -> Vec<f64> {
@@ -132,6 +133,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         bindings: registry.int_gauge_vec(
             "scheduler_goroutines",
             "[ALPHA] Number of running goroutines split by the work they do such as binding.",
+            &["operation"],
+        ),
+        volume_stage_failed: registry.counter_vec(
+            "scheduler_volume_scheduling_stage_error_total",
+            "[ALPHA] Volume scheduling stage error count",
             &["operation"],
         ),
     }

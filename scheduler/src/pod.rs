@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::core::v1::{
-    Pod, PodCondition, PodConditionType, PodPhase, PreemptionPolicy, Protocol, Toleration,
+    Pod, PodCondition, PodConditionType, PodPhase, PreemptionPolicy, Protocol, Toleration, VolumeSource,
 };
 use api_types::meta::v1::ConditionStatus;
 use jiff::Timestamp;
@@ -33,6 +33,65 @@ impl HostPort {
         self.port == other.port
             && self.protocol == other.protocol
             && (self.ip == other.ip || any(self) || any(other))
+    }
+}
+
+/// A claim that a pod uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimUse {
+    pub name: String,
+    /// Made for the pod, of a volume's template.
+    pub ephemeral: bool,
+}
+
+/// A disk that a pod names itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    Gce { name: String, read_only: bool },
+    Aws { id: String },
+    Iscsi { iqn: String, read_only: bool },
+    Rbd { monitors: Vec<String>, pool: String, image: String, read_only: bool },
+}
+
+impl Disk {
+    fn of(source: &VolumeSource) -> Option<Self> {
+        Some(match source {
+            VolumeSource { gce_persistent_disk: Some(disk), .. } => {
+                Self::Gce { name: disk.pd_name.clone(), read_only: disk.read_only }
+            }
+            VolumeSource { aws_elastic_block_store: Some(disk), .. } => {
+                Self::Aws { id: disk.volume_id.clone() }
+            }
+            VolumeSource { iscsi: Some(disk), .. } => {
+                Self::Iscsi { iqn: disk.iqn.clone(), read_only: disk.read_only }
+            }
+            VolumeSource { rbd: Some(disk), .. } => Self::Rbd {
+                monitors: disk.monitors.clone(),
+                pool: disk.pool.clone(),
+                image: disk.image.clone(),
+                read_only: disk.read_only,
+            },
+            _ => return None,
+        })
+    }
+
+    /// Whether pods with these two cannot share a node.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Gce { name: a, read_only: ra }, Self::Gce { name: b, read_only: rb })
+            | (Self::Iscsi { iqn: a, read_only: ra }, Self::Iscsi { iqn: b, read_only: rb }) => {
+                a == b && !(*ra && *rb)
+            }
+            (Self::Aws { id: a }, Self::Aws { id: b }) => a == b,
+            (
+                Self::Rbd { monitors, pool, image, read_only },
+                Self::Rbd { monitors: others, pool: pool2, image: image2, read_only: too },
+            ) => {
+                let shared = monitors.iter().any(|m| others.contains(m));
+                shared && pool == pool2 && image == image2 && !(*read_only && *too)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -73,8 +132,10 @@ pub struct PodView {
     /// Images, with tag, of init containers, containers and image volumes.
     pub images: Vec<String>,
     pub containers: usize,
-    /// Claims for storage: the name, and whether it comes from an ephemeral volume.
-    pub volume_claims: Vec<(String, bool)>,
+    /// Claims for storage.
+    pub volume_claims: Vec<ClaimUse>,
+    /// Disks that the pod names itself, which only so many can share.
+    pub disks: Vec<Disk>,
     /// The pod's entries of resourceClaims: the claim's name, empty until one was made from a template.
     pub device_claims: Vec<String>,
 }
@@ -117,6 +178,7 @@ impl PodView {
             images: images(pod),
             containers: spec.containers.len() + spec.init_containers.len(),
             volume_claims: volume_claims(pod),
+            disks: pod.spec.volumes.iter().filter_map(|v| Disk::of(&v.source)).collect(),
             device_claims: device_claims(pod),
         }
     }
@@ -124,6 +186,11 @@ impl PodView {
     /// `namespace/name`.
     pub fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// `namespace/name` of a claim in the pod's namespace.
+    pub fn claim_key(&self, claim: &str) -> String {
+        format!("{}/{claim}", self.namespace)
     }
 
     pub fn is_assigned(&self) -> bool {
@@ -185,12 +252,14 @@ pub fn with_tag(image: &str) -> String {
     if last.contains(':') { image.to_owned() } else { format!("{image}:latest") }
 }
 
-fn volume_claims(pod: &Pod) -> Vec<(String, bool)> {
+fn volume_claims(pod: &Pod) -> Vec<ClaimUse> {
     let claim = |volume: &api_types::core::v1::Volume| match &volume.source {
-        s if s.persistent_volume_claim.is_some() => {
-            s.persistent_volume_claim.as_ref().map(|c| (c.claim_name.clone(), false))
+        VolumeSource { persistent_volume_claim: Some(claim), .. } => {
+            Some(ClaimUse { name: claim.claim_name.clone(), ephemeral: false })
         }
-        s if s.ephemeral.is_some() => Some((format!("{}-{}", pod.metadata.name, volume.name), true)),
+        VolumeSource { ephemeral: Some(_), .. } => {
+            Some(ClaimUse { name: format!("{}-{}", pod.metadata.name, volume.name), ephemeral: true })
+        }
         _ => None,
     };
     pod.spec.volumes.iter().filter_map(claim).collect()

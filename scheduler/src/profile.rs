@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::{Cache, NodeInfo, Snapshot};
 use crate::framework::{
     Bind, ClusterEvent, Code, CycleState, Failed, Filter, Permit, Plugin, PostBind, PostFilter, PostFiltered,
     PreBind, PreEnqueue, PreFilter, PreFiltered, PreScore, QueueSort, Rejection, Reserve, Score, SortKey,
@@ -205,17 +205,24 @@ impl Profile {
 
     /// # Errors
     /// The first plugin that refuses; then all have been told to undo.
-    pub fn run_reserve(&self, state: &mut CycleState, pod: &PodView, node: &str) -> Verdict {
-        let verdict =
-            self.reserve.iter().try_for_each(|p| p.reserve(state, pod, node).map_err(|r| r.by(p.name())));
+    pub fn run_reserve(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        node: &str,
+        cache: &mut Cache,
+    ) -> Verdict {
+        let mut reserve =
+            |p: &Arc<dyn Reserve>| p.reserve(state, pod, node, cache).map_err(|r| r.by(p.name()));
+        let verdict = self.reserve.iter().try_for_each(&mut reserve);
         if verdict.is_err() {
-            self.run_unreserve(state, pod, node);
+            self.run_unreserve(state, pod, node, cache);
         }
         verdict
     }
 
-    pub fn run_unreserve(&self, state: &mut CycleState, pod: &PodView, node: &str) {
-        self.reserve.iter().rev().for_each(|p| p.unreserve(state, pod, node));
+    pub fn run_unreserve(&self, state: &mut CycleState, pod: &PodView, node: &str, cache: &mut Cache) {
+        self.reserve.iter().rev().for_each(|p| p.unreserve(state, pod, node, cache));
     }
 }
 

@@ -13,16 +13,20 @@ use api_types::value::Time;
 use daemon::clock::SharedClock;
 use daemon::shutdown::Shutdown;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::api::{Api, ApiError, Note};
 use crate::cache::{Cache, Snapshot};
 use crate::cycle::{Attempt, Chosen, Failure};
-use crate::framework::{ClusterEvent, Code, CycleState, Permission, PostFiltered, Rejection, Verdict};
+use crate::framework::{
+    Around, ClusterEvent, Code, CycleState, Permission, PostFiltered, Rejection, Sight, Verdict,
+};
 use crate::metrics::{Attempted, Point, metrics};
+use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::profile::Profile;
 use crate::queue::{Backoff, Profiles, Queue, QueuedPod, Returned};
+use crate::storage::Storage;
 
 /// The longest note of an event (events.k8s.io validation).
 const NOTE_LIMIT: usize = 1024;
@@ -43,6 +47,8 @@ pub struct Scheduler {
     clock: SharedClock,
     percentage: i32,
     wake: Notify,
+    /// Counts changes of storage, and pods that went: binding tasks look again.
+    changes: watch::Sender<u64>,
 }
 
 /// Why an attempt ended without a binding.
@@ -102,7 +108,8 @@ impl Scheduler {
         let profiles = Arc::new(profiles);
         let queue = Queue::new(profiles.clone(), backoff);
         let shared = Mutex::new(Shared { cache: Cache::default(), queue });
-        Arc::new(Self { shared, profiles, api, clock, percentage, wake: Notify::new() })
+        let changes = watch::Sender::new(0);
+        Arc::new(Self { shared, profiles, api, clock, percentage, wake: Notify::new(), changes })
     }
 
     /// Changes cache or queue; whoever waits for pods looks again.
@@ -110,6 +117,11 @@ impl Scheduler {
         let result = change(&mut self.shared.lock(), self.clock.monotonic());
         self.wake.notify_one();
         result
+    }
+
+    /// Tells binding tasks that what they wait for may have come.
+    pub fn tell_waiting(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Whether pods with this scheduler name are ours.
@@ -210,15 +222,16 @@ impl Scheduler {
     ) {
         let Chosen { node, mut state, evaluated, feasible } = chosen;
         let assumed = Arc::new(PodView { node_name: node.clone(), ..(*queued.pod).clone() });
-        {
+        let reserved = {
             let mut shared = self.shared.lock();
             if shared.queue.pod(&assumed.uid).is_none() {
                 // It was deleted, or somebody else bound it, while we decided.
                 return;
             }
             shared.cache.assume(assumed.clone());
-        }
-        if let Err(rejection) = profile.run_reserve(&mut state, &assumed, &node) {
+            profile.run_reserve(&mut state, &assumed, &node, &mut shared.cache)
+        };
+        if let Err(rejection) = reserved {
             self.forget(&assumed);
             self.set_back(queued.pod, Setback::rejected(&rejection));
             return;
@@ -242,7 +255,9 @@ impl Scheduler {
                     this.bound(&profile, &queued, &assumed, &state, duration);
                 }
                 Err(rejection) => {
-                    profile.run_unreserve(&mut state, &assumed, &node);
+                    this.change(|shared, _| {
+                        profile.run_unreserve(&mut state, &assumed, &node, &mut shared.cache);
+                    });
                     this.forget(&assumed);
                     let how = if rejection.code == Code::Error {
                         Attempted::Error
@@ -257,7 +272,7 @@ impl Scheduler {
     }
 
     async fn bind(
-        &self,
+        self: &Arc<Self>,
         profile: &Profile,
         state: &mut CycleState,
         pod: &Arc<PodView>,
@@ -266,9 +281,10 @@ impl Scheduler {
         for plugin in &profile.permit {
             self.permit(plugin.permit(state, pod, node)).await.map_err(|r| r.by(plugin.name()))?;
         }
+        let around = Around { api: self.api.clone(), sight: self.clone(), clock: self.clock.clone() };
         for plugin in &profile.pre_bind {
             let started = self.clock.monotonic();
-            let verdict = plugin.pre_bind(state, pod, node).await;
+            let verdict = plugin.pre_bind(state, pod, node, &around).await;
             metrics().point(Point::PreBind, verdict.is_ok(), &profile.name, self.clock.monotonic() - started);
             verdict.map_err(|r| failed(&r, "PreBind", plugin.name()))?;
         }
@@ -487,6 +503,24 @@ impl Scheduler {
             },
         );
         Ok(())
+    }
+}
+
+impl Sight for Scheduler {
+    fn storage(&self) -> Storage {
+        self.shared.lock().cache.storage.clone()
+    }
+
+    fn node(&self, name: &str) -> Option<Arc<NodeView>> {
+        self.shared.lock().cache.node(name).cloned()
+    }
+
+    fn expects(&self, uid: &str) -> bool {
+        self.shared.lock().queue.pod(uid).is_some()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 }
 

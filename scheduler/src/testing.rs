@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use api_types::core::v1::*;
 use api_types::meta::v1::LabelSelector;
+use api_types::storage::v1::StorageClass;
+use client::informer::Projection as _;
 
 use crate::cache::{Cache, NodeInfo, Snapshot};
 use crate::framework::{CycleState, Filter, Score};
 use crate::node::NodeView;
 use crate::pod::PodView;
+use crate::storage::{ClaimView, ClassView, Part as _, VolumeView};
 
 pub fn container(cpu: &str, memory: &str) -> Container {
     let mut container = Container::default();
@@ -117,6 +120,14 @@ impl PodBuilder {
             selector.node_selector_terms.push(term);
         })
     }
+    pub fn claim(self, name: &str) -> Self {
+        self.edit(|p| {
+            let mut volume = Volume { name: format!("v-{name}"), ..Volume::default() };
+            let claim = PersistentVolumeClaimVolumeSource { claim_name: name.into(), ..Default::default() };
+            volume.source.persistent_volume_claim = Some(Box::new(claim));
+            p.spec.volumes.push(volume);
+        })
+    }
     pub fn affinity(self, key: &str, value: &str, topology_key: &str) -> Self {
         let term = pod_term(key, value, topology_key);
         self.edit(|p| {
@@ -201,6 +212,113 @@ impl NodeBuilder {
     }
     pub fn image(self, name: &str, size_bytes: i64) -> Self {
         self.edit(|n| n.status.images.push(ContainerImage { names: vec![name.into()], size_bytes }))
+    }
+}
+
+/// A claim in the making.
+#[derive(Clone)]
+pub struct ClaimBuilder(PersistentVolumeClaim);
+
+/// A claim in `default` for a volume that one node can write to, with its name as its uid.
+pub fn claim(name: &str, size: &str) -> ClaimBuilder {
+    let mut claim = PersistentVolumeClaim::default();
+    claim.metadata.name = name.into();
+    claim.metadata.namespace = "default".into();
+    claim.metadata.uid = name.into();
+    claim.metadata.resource_version = "1".into();
+    claim.spec.access_modes = vec!["ReadWriteOnce".into()];
+    claim.spec.resources.requests.insert("storage".into(), size.parse().unwrap());
+    ClaimBuilder(claim)
+}
+
+impl ClaimBuilder {
+    pub fn edit(mut self, change: impl FnOnce(&mut PersistentVolumeClaim)) -> Self {
+        change(&mut self.0);
+        self
+    }
+    pub fn shared(&self) -> Arc<ClaimView> {
+        Arc::new(ClaimView::project(self.0.clone()).unwrap())
+    }
+    pub fn class(self, name: &str) -> Self {
+        self.edit(|c| c.spec.storage_class_name = Some(name.into()))
+    }
+    pub fn annotation(self, name: &str, value: &str) -> Self {
+        self.edit(|c| drop(c.metadata.annotations.insert(name.into(), value.into())))
+    }
+    /// Bound to a volume.
+    pub fn bound(self, volume: &str) -> Self {
+        self.annotation("pv.kubernetes.io/bind-completed", "yes").edit(|c| c.spec.volume_name = volume.into())
+    }
+    pub fn revision(self, revision: u64) -> Self {
+        self.edit(|c| c.metadata.resource_version = revision.to_string())
+    }
+}
+
+/// A volume in the making.
+#[derive(Clone)]
+pub struct VolumeBuilder(PersistentVolume);
+
+/// A free volume.
+pub fn volume(name: &str, size: &str) -> VolumeBuilder {
+    let mut volume = PersistentVolume::default();
+    volume.metadata.name = name.into();
+    volume.metadata.resource_version = "1".into();
+    volume.spec.access_modes = vec!["ReadWriteOnce".into()];
+    volume.spec.capacity.insert("storage".into(), size.parse().unwrap());
+    volume.status.phase = "Available".into();
+    VolumeBuilder(volume)
+}
+
+impl VolumeBuilder {
+    pub fn edit(mut self, change: impl FnOnce(&mut PersistentVolume)) -> Self {
+        change(&mut self.0);
+        self
+    }
+    pub fn shared(&self) -> Arc<VolumeView> {
+        Arc::new(VolumeView::project(self.0.clone()).unwrap())
+    }
+    pub fn class(self, name: &str) -> Self {
+        self.edit(|v| v.spec.storage_class_name = name.into())
+    }
+    /// Reached by nodes with this label only.
+    pub fn reached_by(self, key: &str, value: &str) -> Self {
+        self.edit(|v| {
+            let selector = v.spec.node_affinity.get_or_insert_default().required.get_or_insert_default();
+            selector.node_selector_terms.push(NodeSelectorTerm {
+                match_expressions: vec![requirement(key, "In", &[value])],
+                ..Default::default()
+            });
+        })
+    }
+    pub fn revision(self, revision: u64) -> Self {
+        self.edit(|v| v.metadata.resource_version = revision.to_string())
+    }
+}
+
+/// A class whose claims wait for their pod, or do not.
+pub fn class(name: &str, provisioner: &str, waits: bool) -> StorageClass {
+    let mut class = StorageClass { provisioner: provisioner.into(), ..StorageClass::default() };
+    class.metadata.name = name.into();
+    class.volume_binding_mode = Some(if waits { "WaitForFirstConsumer" } else { "Immediate" }.into());
+    class
+}
+
+/// Puts storage into a snapshot.
+pub fn stored(
+    snapshot: &mut Snapshot,
+    volumes: &[VolumeBuilder],
+    claims: &[ClaimBuilder],
+    classes: &[StorageClass],
+) {
+    let storage = &mut snapshot.storage;
+    for view in volumes.iter().map(VolumeBuilder::shared) {
+        VolumeView::put(storage, &view.name.clone(), Some(view));
+    }
+    for view in claims.iter().map(ClaimBuilder::shared) {
+        ClaimView::put(storage, &view.key(), Some(view));
+    }
+    for class in classes {
+        ClassView::put(storage, &class.metadata.name, ClassView::project(class.clone()).map(Arc::new));
     }
 }
 

@@ -13,6 +13,9 @@ use crate::framework::ClusterEvent;
 use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::scheduler::{Scheduler, Shared};
+use crate::storage::{
+    AttachmentView, CapacityView, Changed, ClaimView, ClassView, CsiDriverView, CsiNodeView, Part, VolumeView,
+};
 
 impl Projection for PodView {
     type Source = Pod;
@@ -83,9 +86,46 @@ pub async fn follow(caches: &Caches, scheduler: &Arc<Scheduler>) {
     caches.store::<ServiceView>().subscribe(move |c| workload_changed(&it, c, |v| &v.0));
     let it = scheduler.clone();
     caches.store::<ReplicaSetView>().subscribe(move |c| workload_changed(&it, c, |v| &v.0));
+    // Classes before claims before pods, so that the first pods find theirs more often than not.
+    follow_storage::<ClassView>(caches, scheduler, ClusterEvent::Class);
+    follow_storage::<CsiDriverView>(caches, scheduler, ClusterEvent::CsiDriver);
+    follow_storage::<CsiNodeView>(caches, scheduler, ClusterEvent::CsiNode);
+    follow_storage::<CapacityView>(caches, scheduler, ClusterEvent::Capacity);
+    follow_storage::<AttachmentView>(caches, scheduler, ClusterEvent::Attachment);
+    follow_storage::<VolumeView>(caches, scheduler, ClusterEvent::Volume);
+    follow_storage::<ClaimView>(caches, scheduler, ClusterEvent::Claim);
     let it = scheduler.clone();
     caches.store::<PodView>().subscribe(move |c| pod_changed(&it, c.old, c.new));
     caches.wait_synced().await;
+}
+
+fn follow_storage<P: Projection + Part + PartialEq>(
+    caches: &Caches,
+    scheduler: &Arc<Scheduler>,
+    event: fn(Changed<P>) -> ClusterEvent,
+) {
+    let it = scheduler.clone();
+    caches.store::<P>().subscribe(move |change: &Change<'_, P>| {
+        let changed = Changed { old: change.old.cloned(), new: change.new.cloned() };
+        storage_changed(&it, &change.key.to_string(), changed, event);
+    });
+}
+
+/// A claim, volume, class or something that a CSI driver reports came, changed or went.
+pub fn storage_changed<P: Part + PartialEq>(
+    scheduler: &Scheduler,
+    key: &str,
+    changed: Changed<P>,
+    event: fn(Changed<P>) -> ClusterEvent,
+) {
+    if changed.old == changed.new {
+        return;
+    }
+    scheduler.change(|shared, now| {
+        P::put(&mut shared.cache.storage, key, changed.new.clone());
+        shared.queue.on_event(&event(changed), now);
+    });
+    scheduler.tell_waiting();
 }
 
 fn namespace_changed(scheduler: &Scheduler, change: &Change<'_, NamespaceView>) {
@@ -150,6 +190,9 @@ pub fn pod_changed(scheduler: &Scheduler, old: Option<&Arc<PodView>>, new: Optio
             Some(_) => {}
         }
     });
+    if new.is_none() {
+        scheduler.tell_waiting();
+    }
 }
 
 fn assigned(shared: &mut Shared, pod: &Arc<PodView>, now: std::time::Duration) {

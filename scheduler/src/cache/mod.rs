@@ -20,6 +20,7 @@ pub use snapshot::Snapshot;
 use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::pod_affinity::NamespaceLabels;
+use crate::storage::Storage;
 
 /// Selectors of Services and ReplicaSets by namespace: by them pods without spread constraints are spread.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +62,7 @@ pub struct Cache {
     namespaces: Arc<NamespaceLabels>,
     workloads: Arc<WorkloadSelectors>,
     image_nodes: Arc<HashMap<String, usize>>,
+    pub storage: Storage,
     /// Nodes that changed since the last snapshot.
     dirty: HashSet<Arc<str>>,
     /// Whether nodes came, went or changed zones since then.
@@ -144,6 +146,11 @@ impl Cache {
         Some(old)
     }
 
+    /// What is known of a node.
+    pub fn node(&self, name: &str) -> Option<&Arc<NodeView>> {
+        self.nodes.get(name).and_then(|info| info.known())
+    }
+
     /// Takes back an assumption, unless it was confirmed meanwhile. Returns the pod if it was there.
     pub fn forget(&mut self, uid: &str) -> Option<Arc<PodView>> {
         if self.is_assumed(uid) { self.remove_pod(uid) } else { None }
@@ -185,6 +192,7 @@ impl Cache {
         snapshot.image_nodes = self.image_nodes.clone();
         snapshot.namespaces = self.namespaces.clone();
         snapshot.workloads = self.workloads.clone();
+        snapshot.storage = self.storage.clone();
         if std::mem::take(&mut self.reorder) {
             self.dirty.clear();
             snapshot.nodes = self.in_order();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{NodeInfo, WorkloadSelectors};
 use crate::pod::PodView;
 use crate::pod_affinity::NamespaceLabels;
+use crate::storage::Storage;
 
 /// Nodes and pods at one moment.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Snapshot {
     pub nominated: Arc<BTreeMap<Arc<str>, Vec<Arc<PodView>>>>,
     pub namespaces: Arc<NamespaceLabels>,
     pub workloads: Arc<WorkloadSelectors>,
+    pub storage: Storage,
 }
 
 impl Snapshot {

@@ -2,6 +2,7 @@
 //! is refused by name, never ignored.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use api_types::core::v1::{NodeAffinity, TopologySpreadConstraint};
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use super::ConfigError;
 use crate::spread::SpreadConstraint;
 
 /// The arguments of all plugins of a profile.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PluginArgs {
     pub fit: FitArgs,
     pub balanced: BalancedArgs,
@@ -19,6 +20,22 @@ pub struct PluginArgs {
     pub preemption: PreemptionArgs,
     pub inter_pod: InterPodArgs,
     pub spread: SpreadArgs,
+    /// How long VolumeBinding waits for bindings.
+    pub bind_timeout: Duration,
+}
+
+impl Default for PluginArgs {
+    fn default() -> Self {
+        Self {
+            fit: FitArgs::default(),
+            balanced: BalancedArgs::default(),
+            node_affinity: None,
+            preemption: PreemptionArgs::default(),
+            inter_pod: InterPodArgs::default(),
+            spread: SpreadArgs::default(),
+            bind_timeout: Duration::from_secs(600),
+        }
+    }
 }
 
 /// How NodeResourcesFit scores.
@@ -135,6 +152,20 @@ impl PluginArgs {
                 };
             }
             "PodTopologySpread" => self.spread = fields.read::<SpreadFile>(args)?.args(&fields)?,
+            "VolumeBinding" => {
+                let file: VolumeBindingFile = fields.read(args)?;
+                if file.shape.is_some() {
+                    return Err(fields.refuse(
+                        "shape: unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring",
+                    ));
+                }
+                let seconds = u64::try_from(file.bind_timeout_seconds.unwrap_or(600)).map_err(|_| {
+                    fields.refuse(
+                        "bindTimeoutSeconds: invalid BindTimeoutSeconds, should not be a negative value",
+                    )
+                })?;
+                self.bind_timeout = Duration::from_secs(seconds);
+            }
             _ => return Err(fields.refuse("this plugin takes no arguments")),
         }
         Ok(())
@@ -238,6 +269,13 @@ impl FitFile {
         }
         Ok(args)
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct VolumeBindingFile {
+    bind_timeout_seconds: Option<i64>,
+    shape: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]

@@ -51,10 +51,8 @@ const POINTS: &[&str] = &[
     "postBind",
 ];
 
-/// Plugins of upstream's that are on by default there and for which there is nothing to do here:
-/// their volume kinds and features do not exist yet. A configuration may disable them.
-const ABSENT: &[&str] =
-    &["VolumeRestrictions", "NodeVolumeLimits", "VolumeZone", "NodeDeclaredFeatures", "GangScheduling"];
+/// Plugins of upstream's for features that do not exist here. A configuration may disable them.
+const ABSENT: &[&str] = &["NodeDeclaredFeatures", "GangScheduling"];
 
 /// A plugin and its weight.
 type Weighted = (&'static str, i64);

@@ -129,7 +129,7 @@ impl Plugin for InterPodAffinity {
                 topology(&old.labels) != topology(&new.labels)
                     || (terms(pod).is_none() && old.labels != new.labels)
             }
-            ClusterEvent::NodeDeleted(_) => false,
+            _ => false,
         }
     }
 }

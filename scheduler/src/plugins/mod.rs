@@ -10,12 +10,15 @@ pub mod node_ports;
 pub mod node_resources_balanced_allocation;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
+pub mod node_volume_limits;
 pub mod pod_topology_spread;
 pub mod priority_sort;
 pub mod resource_claims;
 pub mod scheduling_gates;
 pub mod taint_toleration;
-pub mod volume_claims;
+pub mod volume_binding;
+pub mod volume_restrictions;
+pub mod volume_zone;
 
 use std::sync::Arc;
 
@@ -113,7 +116,22 @@ pub const TABLE: &[Row] = &[
         weight: 1,
         make: |args| points!(node_resources_fit::Fit::new(args.fit.clone()) => filter, score),
     },
-    Row { name: "VolumeBinding", weight: 0, make: |_| points!(volume_claims::VolumeBinding => pre_filter) },
+    Row {
+        name: "VolumeRestrictions",
+        weight: 0,
+        make: |_| points!(volume_restrictions::VolumeRestrictions => pre_filter, filter),
+    },
+    Row {
+        name: "NodeVolumeLimits",
+        weight: 0,
+        make: |_| points!(node_volume_limits::NodeVolumeLimits => pre_filter, filter),
+    },
+    Row {
+        name: "VolumeBinding",
+        weight: 0,
+        make: |args| points!(volume_binding::VolumeBinding::new(args.bind_timeout) => pre_filter, filter, reserve, pre_bind),
+    },
+    Row { name: "VolumeZone", weight: 0, make: |_| points!(volume_zone::VolumeZone => pre_filter, filter) },
     Row {
         name: "PodTopologySpread",
         weight: 2,

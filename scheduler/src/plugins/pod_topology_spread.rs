@@ -123,7 +123,7 @@ impl Plugin for PodTopologySpread {
             ClusterEvent::NodeUpdated { old, new } => {
                 topology(old) != topology(new) || old.taints != new.taints
             }
-            ClusterEvent::NamespaceChanged => false,
+            _ => false,
         }
     }
 }

@@ -7,14 +7,18 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::SchedulerConfig;
-use crate::testing::{PodBuilder, node, pod};
+use crate::storage::{Changed, ClaimView, ClassView, VolumeView};
+use crate::testing::{ClaimBuilder, PodBuilder, VolumeBuilder, claim, class, node, pod, volume};
 use crate::watch;
+use client::informer::Projection as _;
 
 #[derive(Debug, PartialEq)]
 enum Call {
     Bind(String, String),
     Status(String, Option<String>, Option<String>),
     Delete(String),
+    Volume(String, String),
+    Select(String, String),
     Note(String, &'static str, String),
 }
 
@@ -42,6 +46,14 @@ impl Api for Notes {
     async fn delete(&self, pod: &PodView) -> Result<(), ApiError> {
         let _ = self.calls.send(Call::Delete(pod.name.clone()));
         Ok(())
+    }
+    async fn bind_volume(&self, volume: &VolumeView, claim: &ClaimView) -> Result<u64, ApiError> {
+        let _ = self.calls.send(Call::Volume(volume.name.clone(), claim.name.clone()));
+        Ok(volume.revision + 1)
+    }
+    async fn select_node(&self, claim: &ClaimView, node: &str) -> Result<u64, ApiError> {
+        let _ = self.calls.send(Call::Select(claim.name.clone(), node.into()));
+        Ok(claim.revision + 1)
     }
     fn note(&self, pod: &Arc<PodView>, _: Option<&Arc<PodView>>, note: Note) {
         let _ = self.calls.send(Call::Note(pod.name.clone(), note.reason, note.message));
@@ -75,6 +87,21 @@ impl Bench {
     }
     fn pod(&self, pod: &PodBuilder) {
         watch::pod_changed(&self.scheduler, None, Some(&pod.shared()));
+    }
+    fn claim(&self, old: Option<&ClaimBuilder>, new: &ClaimBuilder) {
+        let changed = Changed { old: old.map(ClaimBuilder::shared), new: Some(new.shared()) };
+        let key = new.shared().key();
+        watch::storage_changed(&self.scheduler, &key, changed, ClusterEvent::Claim);
+    }
+    fn volume(&self, old: Option<&VolumeBuilder>, new: &VolumeBuilder) {
+        let changed = Changed { old: old.map(VolumeBuilder::shared), new: Some(new.shared()) };
+        let name = new.shared().name.clone();
+        watch::storage_changed(&self.scheduler, &name, changed, ClusterEvent::Volume);
+    }
+    fn waiting_class(&self, name: &str, provisioner: &str) {
+        let view = ClassView::project(class(name, provisioner, true)).map(Arc::new);
+        let changed = Changed { old: None, new: view };
+        watch::storage_changed(&self.scheduler, name, changed, ClusterEvent::Class);
     }
     async fn expect(&mut self, expected: &[Call]) {
         for call in expected {
@@ -168,6 +195,73 @@ async fn victims_make_room_and_the_pod_follows() {
         .await;
     watch::pod_changed(&bench.scheduler, Some(&victim.shared()), None);
     bench.expect(&[Call::Bind("high".into(), "n".into())]).await;
+}
+
+const NOT_HELPFUL: &str = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+
+#[tokio::test]
+async fn a_pod_follows_its_claim_at_once() {
+    let mut bench = bench(false);
+    bench.node("1");
+    bench.pod(&pod("a").claim("data"));
+    let why = "0/1 nodes are available: persistentvolumeclaim \"data\" not found.";
+    let status = || {
+        let condition = Some("PodScheduled=False Unschedulable".into());
+        Call::Status("a".into(), condition, None)
+    };
+    bench.expect(&[note("a", "FailedScheduling", &format!("{why} {NOT_HELPFUL}")), status()]).await;
+    let free = claim("data", "1Gi");
+    bench.claim(None, &free);
+    let why = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+    bench.expect(&[note("a", "FailedScheduling", &format!("{why} {NOT_HELPFUL}")), status()]).await;
+    bench.volume(None, &volume("v", "1Gi"));
+    bench.claim(Some(&free), &free.clone().bound("v").revision(2));
+    bench.expect(&[Call::Bind("a".into(), "n".into())]).await;
+}
+
+#[tokio::test]
+async fn a_pod_waits_until_its_volume_is_bound() {
+    let mut bench = bench(false);
+    bench.node("1");
+    bench.waiting_class("local", "kubernetes.io/no-provisioner");
+    let (free, asking) = (volume("v", "2Gi").class("local"), claim("data", "1Gi").class("local"));
+    bench.volume(None, &free);
+    bench.claim(None, &asking);
+    bench.pod(&pod("a").claim("data"));
+    bench.expect(&[Call::Volume("v".into(), "data".into())]).await;
+    let taken = free.clone().revision(2).edit(|v| {
+        let claim = v.spec.claim_ref.get_or_insert_default();
+        (claim.namespace, claim.name, claim.uid) = ("default".into(), "data".into(), "data".into());
+    });
+    bench.volume(Some(&free), &taken);
+    bench.claim(Some(&asking), &asking.clone().bound("v").revision(3));
+    bench.expect(&[Call::Bind("a".into(), "n".into())]).await;
+}
+
+#[tokio::test]
+async fn a_provisioner_that_gives_up_has_the_pod_tried_again() {
+    let mut bench = bench(false);
+    bench.node("1");
+    bench.waiting_class("made", "example.com/disk");
+    let asking = claim("data", "1Gi").class("made");
+    bench.claim(None, &asking);
+    bench.pod(&pod("a").claim("data"));
+    bench.expect(&[Call::Select("data".into(), "n".into())]).await;
+    let given_back = asking.clone().revision(3);
+    bench.claim(Some(&asking), &given_back);
+    let why = "running PreBind plugin \"VolumeBinding\": binding volumes: selectedNode annotation reset for PVC \"data\"";
+    bench
+        .expect(&[
+            note("a", "FailedScheduling", why),
+            Call::Status("a".into(), Some("PodScheduled=False SchedulerError".into()), None),
+            Call::Select("data".into(), "n".into()),
+        ])
+        .await;
+    let selected = given_back.clone().revision(4).annotation("volume.kubernetes.io/selected-node", "n");
+    bench.claim(Some(&given_back), &selected);
+    bench.volume(None, &volume("made", "1Gi").class("made"));
+    bench.claim(Some(&selected), &selected.clone().bound("made").revision(5));
+    bench.expect(&[Call::Bind("a".into(), "n".into())]).await;
 }
 
 #[test]
