@@ -36,13 +36,14 @@ pub trait Api: Send + Sync + 'static {
     /// Gives the pod its node.
     async fn bind(&self, pod: &PodView, node: &str) -> Result<(), ApiError>;
 
-    /// Sets a condition and (if given) the nominated node, where an empty name clears it.
+    /// Sets a condition and (if given) the nominated node, where an empty name clears it. Returns the
+    /// pod's revision.
     async fn patch_status(
         &self,
         pod: &PodView,
         condition: Option<&PodCondition>,
         nominated_node: Option<&str>,
-    ) -> Result<(), ApiError>;
+    ) -> Result<u64, ApiError>;
 
     /// Deletes a pod, provided that it is still the same one.
     async fn delete(&self, pod: &PodView) -> Result<(), ApiError>;

@@ -73,7 +73,7 @@ impl Api for KubeApi {
         pod: &PodView,
         condition: Option<&PodCondition>,
         nominated_node: Option<&str>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<u64, ApiError> {
         let mut status = serde_json::Map::new();
         if let Some(c) = condition {
             let time = |t: Option<api_types::value::Time>| t.map(|t| t.to_string());
@@ -93,8 +93,8 @@ impl Api for KubeApi {
             status.insert("nominatedNodeName".into(), node);
         }
         let patch = json!({ "metadata": { "uid": &*pod.uid }, "status": status });
-        self.pods(pod).patch_status(&pod.name, &Patch::Strategic(patch)).await?;
-        Ok(())
+        let written = self.pods(pod).patch_status(&pod.name, &Patch::Strategic(patch)).await?;
+        Ok(revision(&written.metadata))
     }
 
     async fn delete(&self, pod: &PodView) -> Result<(), ApiError> {

@@ -188,6 +188,11 @@ impl PodView {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// Its place in the server's history.
+    pub fn revision(&self) -> u64 {
+        self.resource_version.parse().unwrap_or(0)
+    }
+
     /// `namespace/name` of a claim in the pod's namespace.
     pub fn claim_key(&self, claim: &str) -> String {
         format!("{}/{claim}", self.namespace)

@@ -3,12 +3,13 @@
 //! For each node on which removing pods can help: take away all pods of lower priority, see whether
 //! the pod fits, give back as many as possible, the important ones first. Of the nodes, take the one
 //! whose victims matter least. Pure; deleting the victims is the executor's work.
-//! PodDisruptionBudgets are not part of the API yet, so none can be violated.
+//! Budgets of disruptions are kept where that is possible, and violated where it is not.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::cache::NodeInfo;
+use crate::cache::{NodeInfo, violating};
 use crate::config::args::PreemptionArgs;
 use crate::cycle::fit_error;
 use crate::framework::{ClusterEvent, Code, Failed, Plugin, PostFilter, PostFiltered, Rejection};
@@ -19,6 +20,8 @@ use crate::pod::PodView;
 struct Candidate {
     node: Arc<str>,
     victims: Vec<Arc<PodView>>,
+    /// How many of them a budget protects.
+    violations: usize,
 }
 
 pub struct DefaultPreemption {
@@ -48,7 +51,7 @@ impl Plugin for DefaultPreemption {
 impl PostFilter for DefaultPreemption {
     fn post_filter(&self, failed: &Failed<'_>) -> PostFiltered {
         match self.preempt(failed) {
-            Ok(Candidate { node, victims }) => {
+            Ok(Candidate { node, victims, .. }) => {
                 PostFiltered { nominate: Some(node), victims, message: String::new() }
             }
             Err((nominate, why)) => {
@@ -70,7 +73,9 @@ impl DefaultPreemption {
         let (mut candidates, mut statuses) = (Vec::new(), HashMap::new());
         for info in nodes[offset..].iter().chain(&nodes[..offset]) {
             match victims(failed, info) {
-                Ok(victims) => candidates.push(Candidate { node: info.name().clone(), victims }),
+                Ok((victims, violations)) => {
+                    candidates.push(Candidate { node: info.name().clone(), victims, violations });
+                }
                 Err(rejection) => drop(statuses.insert(info.name().clone(), rejection)),
             }
             if candidates.len() >= wanted {
@@ -102,8 +107,9 @@ fn may_preempt(failed: &Failed<'_>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The fewest and least important pods whose removal makes room on the node.
-fn victims(failed: &Failed<'_>, info: &NodeInfo) -> Result<Vec<Arc<PodView>>, Rejection> {
+/// The fewest and least important pods whose removal makes room on the node, and how many of them a
+/// budget protects.
+fn victims(failed: &Failed<'_>, info: &NodeInfo) -> Result<(Vec<Arc<PodView>>, usize), Rejection> {
     let (pod, profile, snapshot) = (failed.pod, failed.profile, failed.snapshot);
     let (mut info, mut state) = (info.clone(), failed.state.clone());
     let mut lower: Vec<_> = info.pods.iter().filter(|p| p.priority < pod.priority).cloned().collect();
@@ -116,29 +122,39 @@ fn victims(failed: &Failed<'_>, info: &NodeInfo) -> Result<Vec<Arc<PodView>>, Re
         profile.run_remove_pod(&mut state, pod, victim, &info, snapshot);
     }
     profile.run_filter_with_nominated(&state, &none, pod, &info, snapshot)?;
-    lower.sort_by(|a, b| match a.more_important_than(b) {
-        true => std::cmp::Ordering::Less,
-        false if b.more_important_than(a) => std::cmp::Ordering::Greater,
-        false => std::cmp::Ordering::Equal,
-    });
-    let mut victims = Vec::new();
-    for candidate in lower {
+    lower.sort_by(by_importance);
+    // Those that a budget protects are spared first.
+    let (violating, others) = violating(snapshot, lower);
+    let (protected, mut victims, mut violations) = (violating.len(), Vec::new(), 0);
+    for (at, candidate) in violating.into_iter().chain(others).enumerate() {
         info.add(candidate.clone());
         profile.run_add_pod(&mut state, pod, &candidate, &info, snapshot);
         if profile.run_filter_with_nominated(&state, &none, pod, &info, snapshot).is_err() {
             info.remove(&candidate.uid);
             profile.run_remove_pod(&mut state, pod, &candidate, &info, snapshot);
             victims.push(candidate);
+            violations += usize::from(at < protected);
         }
     }
     if victims.is_empty() {
         let reason = format!("expected at least one victim pod on node {:?}", info.name());
         return Err(Rejection::error(reason));
     }
-    Ok(victims)
+    victims.sort_by(by_importance);
+    Ok((victims, violations))
 }
 
-/// The candidate with, in this order: the least important most important victim, the smallest sum
+fn by_importance(a: &Arc<PodView>, b: &Arc<PodView>) -> Ordering {
+    if a.more_important_than(b) {
+        Ordering::Less
+    } else if b.more_important_than(a) {
+        Ordering::Greater
+    } else {
+        Ordering::Equal
+    }
+}
+
+/// The candidate with, in this order: the fewest violated budgets, the least important most important victim, the smallest sum
 /// of priorities, the fewest victims, the youngest of the most important victims.
 fn least_harm(candidates: Vec<Candidate>) -> Option<Candidate> {
     candidates.into_iter().min_by_key(|c| {
@@ -151,20 +167,26 @@ fn least_harm(candidates: Vec<Candidate>) -> Option<Candidate> {
             .filter(|v| v.priority == highest)
             .map(|v| v.start_time.unwrap_or(jiff::Timestamp::MAX))
             .min();
-        (highest, sum, c.victims.len(), std::cmp::Reverse(oldest))
+        (c.violations, highest, sum, c.victims.len(), std::cmp::Reverse(oldest))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::{BudgetView, Snapshot};
     use crate::config::SchedulerConfig;
     use crate::cycle::{Attempt, Failure};
     use crate::testing::{NodeBuilder, PodBuilder, cluster, node, pod};
+    use api_types::policy::v1::PodDisruptionBudget;
+    use client::informer::Projection as _;
 
     fn post(incoming: &PodBuilder, nodes: &[NodeBuilder], others: &[PodBuilder]) -> PostFiltered {
+        post_in(cluster(nodes, others), incoming)
+    }
+
+    fn post_in(snapshot: Snapshot, incoming: &PodBuilder) -> PostFiltered {
         let profiles = SchedulerConfig::default().profiles().unwrap();
-        let snapshot = cluster(nodes, others);
         let random = &mut fastrand::Rng::with_seed(7);
         let attempt = Attempt { profile: &profiles[0], snapshot: &snapshot, percentage: 0, start: 0, random };
         match attempt.run(&incoming.shared()).result {
@@ -204,6 +226,31 @@ mod tests {
         let urgent = pod("p").requests("cpu", "4").priority(100);
         let others = [uses("x", "4", 10, "a"), uses("y", "2", 9, "b"), uses("z", "2", 9, "b")];
         check(&urgent, &[machine("a"), machine("b")], &others, "b", &["y", "z"]);
+    }
+
+    #[test]
+    fn budgets_are_kept_where_that_is_possible() {
+        let victims = |allowed: i32, others: &[PodBuilder]| {
+            let mut snapshot = cluster(&[machine("a"), machine("b")], others);
+            let mut budget = PodDisruptionBudget::default();
+            budget.metadata.namespace = "default".into();
+            let labels = [("app".to_owned(), "db".to_owned())];
+            budget.spec.selector.get_or_insert_default().match_labels = labels.into();
+            budget.status.disruptions_allowed = allowed;
+            let view = BudgetView::project(budget).map(Arc::new).unwrap();
+            snapshot.budgets = Arc::new([("default/db".to_owned(), view)].into());
+            let post = post_in(snapshot, &pod("p").requests("cpu", "2").priority(100));
+            let names: Vec<_> = post.victims.iter().map(|v| v.name.clone()).collect();
+            (post.nominate.unwrap().to_string(), names)
+        };
+        let db = |name: &str, priority: i32, on: &str| uses(name, "2", priority, on).pod_label("app", "db");
+        // On one node: the protected pod stays although it is less important.
+        let full = [db("db", 1, "a"), uses("web", "2", 5, "a"), uses("x", "4", 50, "b")];
+        assert_eq!(victims(0, &full), ("a".into(), vec!["web".into()]));
+        assert_eq!(victims(1, &full), ("a".into(), vec!["db".into()]));
+        // Of two nodes: the one where no budget is violated.
+        let spread = [db("d1", 1, "a"), db("d2", 1, "a"), uses("y", "4", 9, "b")];
+        assert_eq!(victims(0, &spread), ("b".into(), vec!["y".into()]));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::metrics::{Attempted, Point, metrics};
 use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::profile::Profile;
-use crate::queue::{Backoff, Profiles, Queue, QueuedPod, Returned};
+use crate::queue::{Backoff, Profiles, Queue, QueuedPod, Returned, Ticket};
 use crate::storage::Storage;
 
 /// The longest note of an event (events.k8s.io validation).
@@ -229,6 +229,7 @@ impl Scheduler {
                 return;
             }
             shared.cache.assume(assumed.clone());
+            shared.queue.nominator.settle(&assumed.uid);
             profile.run_reserve(&mut state, &assumed, &node, &mut shared.cache)
         };
         if let Err(rejection) = reserved {
@@ -358,13 +359,12 @@ impl Scheduler {
 
     /// No binding: preempt if that helps, give the pod back, and say why in event and condition.
     fn set_back(self: &Arc<Self>, pod: Arc<PodView>, setback: Setback) {
-        let latest = {
+        let (latest, ticket) = {
             let mut shared = self.shared.lock();
             let Some(latest) = shared.queue.pod(&pod.uid).cloned() else { return };
-            if let Some(node) = &setback.post.nominate {
-                shared.queue.nominator.set(&latest, Some(node.clone()));
-            }
-            latest
+            let nominate = |node| shared.queue.nominator.nominate(&latest, node);
+            let ticket = setback.post.nominate.as_ref().and_then(nominate);
+            (latest, ticket)
         };
         match setback.reason {
             SCHEDULER_ERROR => {
@@ -387,7 +387,8 @@ impl Scheduler {
             // Not before the victims are told to go: their end may be what the pod waits for.
             this.change(|shared, now| shared.queue.give_back(&latest.uid, returned, now));
             this.failed_event(&latest, message.clone());
-            this.report(&latest, reason, message, post.nominate.as_deref()).await;
+            let nominate = ticket.zip(post.nominate.as_deref());
+            this.report(&latest, reason, message, nominate).await;
         });
     }
 
@@ -401,18 +402,30 @@ impl Scheduler {
         self.api.note(pod, None, note);
     }
 
-    async fn report(&self, pod: &PodView, reason: &str, message: String, nominate: Option<&str>) {
+    async fn report(&self, pod: &PodView, reason: &str, message: String, nominate: Option<(Ticket, &str)>) {
         let condition = self.condition(pod, reason, message);
-        let nominate = nominate.filter(|node| *node != &*pod.nominated_node);
+        let current =
+            |(ticket, _): &(Ticket, _)| self.shared.lock().queue.nominator.is_current(&pod.uid, *ticket);
+        let nominate = nominate.filter(current);
         if condition.is_none() && nominate.is_none() {
             return;
         }
-        match self.api.patch_status(pod, condition.as_ref(), nominate).await {
-            Ok(()) | Err(ApiError::NotFound(_)) => {}
+        let answer = self.api.patch_status(pod, condition.as_ref(), nominate.map(|(_, node)| node)).await;
+        if let Some((ticket, _)) = nominate {
+            self.nominated(pod, ticket, &answer);
+        }
+        match answer {
+            Ok(_) | Err(ApiError::NotFound(_)) => {}
             Err(error) => {
                 tracing::error!(pod = pod.key(), error = error.to_string(), "Error updating pod");
             }
         }
+    }
+
+    /// A nomination was written, or could not be: then the pod's status stands.
+    fn nominated(&self, pod: &PodView, ticket: Ticket, answer: &Result<u64, ApiError>) {
+        let revision = *answer.as_ref().unwrap_or(&0);
+        self.shared.lock().queue.nominator.written(&pod.uid, ticket, revision);
     }
 
     /// PodScheduled=False, unless the pod says so already.
@@ -454,14 +467,19 @@ impl Scheduler {
         }
         let lower = {
             let mut shared = self.shared.lock();
-            let lower = shared.queue.nominator.lower(node, pod.priority);
-            for other in &lower {
-                shared.queue.nominator.set(other, Some("".into()));
-            }
+            let nominator = &mut shared.queue.nominator;
+            let lower = nominator.lower(node, pod.priority).into_iter();
             lower
+                .filter_map(|other| {
+                    let ticket = nominator.nominate(&other, &"".into())?;
+                    Some((other, ticket))
+                })
+                .collect::<Vec<_>>()
         };
-        for other in lower {
-            if let Err(error) = self.api.patch_status(&other, None, Some("")).await {
+        for (other, ticket) in lower {
+            let answer = self.api.patch_status(&other, None, Some("")).await;
+            self.nominated(&other, ticket, &answer);
+            if let Err(error) = answer {
                 tracing::error!(
                     pod = other.key(),
                     error = error.to_string(),
@@ -483,7 +501,7 @@ impl Scheduler {
         };
         let told = self.api.patch_status(victim, Some(&condition), None).await;
         let gone = match told {
-            Ok(()) => self.api.delete(victim).await,
+            Ok(_) => self.api.delete(victim).await,
             Err(error) => Err(error),
         };
         match gone {

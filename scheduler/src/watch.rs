@@ -9,6 +9,7 @@ use api_types::meta::v1::ListOptions;
 use api_types::selector::Labels;
 use client::informer::{Caches, Change, Projection};
 
+use crate::cache::BudgetView;
 use crate::framework::ClusterEvent;
 use crate::node::NodeView;
 use crate::pod::PodView;
@@ -86,6 +87,10 @@ pub async fn follow(caches: &Caches, scheduler: &Arc<Scheduler>) {
     caches.store::<ServiceView>().subscribe(move |c| workload_changed(&it, c, |v| &v.0));
     let it = scheduler.clone();
     caches.store::<ReplicaSetView>().subscribe(move |c| workload_changed(&it, c, |v| &v.0));
+    let it = scheduler.clone();
+    caches.store::<BudgetView>().subscribe(move |c: &Change<'_, BudgetView>| {
+        it.change(|shared, _| shared.cache.set_budget(&c.key.to_string(), c.new.cloned()));
+    });
     // Classes before claims before pods, so that the first pods find theirs more often than not.
     follow_storage::<ClassView>(caches, scheduler, ClusterEvent::Class);
     follow_storage::<CsiDriverView>(caches, scheduler, ClusterEvent::CsiDriver);

@@ -4,6 +4,7 @@
 //! room at once, until the informer confirms it or the binding fails. Assumed pods do not expire:
 //! the binding task always ends in one of the two. Pure; the caller holds the lock.
 
+mod budget;
 mod node_info;
 mod snapshot;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use api_types::selector::Labels;
 
+pub use budget::{BudgetView, violating};
 pub use node_info::NodeInfo;
 pub use snapshot::Snapshot;
 
@@ -63,6 +65,7 @@ pub struct Cache {
     workloads: Arc<WorkloadSelectors>,
     image_nodes: Arc<HashMap<String, usize>>,
     pub storage: Storage,
+    budgets: Arc<BTreeMap<String, Arc<BudgetView>>>,
     /// Nodes that changed since the last snapshot.
     dirty: HashSet<Arc<str>>,
     /// Whether nodes came, went or changed zones since then.
@@ -183,6 +186,15 @@ impl Cache {
         Arc::make_mut(&mut self.workloads).set(namespace, key, selector);
     }
 
+    /// Adds, replaces or (with `None`) removes a budget of disruptions, by `namespace/name`.
+    pub fn set_budget(&mut self, key: &str, budget: Option<Arc<BudgetView>>) {
+        let all = Arc::make_mut(&mut self.budgets);
+        match budget {
+            Some(budget) => drop(all.insert(key.to_owned(), budget)),
+            None => drop(all.remove(key)),
+        }
+    }
+
     pub fn size(&self) -> Size {
         Size { nodes: self.nodes.len(), pods: self.pods.len(), assumed: self.assumed }
     }
@@ -193,6 +205,7 @@ impl Cache {
         snapshot.namespaces = self.namespaces.clone();
         snapshot.workloads = self.workloads.clone();
         snapshot.storage = self.storage.clone();
+        snapshot.budgets = self.budgets.clone();
         if std::mem::take(&mut self.reorder) {
             self.dirty.clear();
             snapshot.nodes = self.in_order();

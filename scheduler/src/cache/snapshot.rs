@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{NodeInfo, WorkloadSelectors};
+use super::{BudgetView, NodeInfo, WorkloadSelectors};
 use crate::pod::PodView;
 use crate::pod_affinity::NamespaceLabels;
 use crate::storage::Storage;
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub namespaces: Arc<NamespaceLabels>,
     pub workloads: Arc<WorkloadSelectors>,
     pub storage: Storage,
+    /// Budgets of disruptions, by `namespace/name`.
+    pub budgets: Arc<BTreeMap<String, Arc<BudgetView>>>,
 }
 
 impl Snapshot {

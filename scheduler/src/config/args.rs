@@ -44,6 +44,27 @@ pub enum Strategy {
     #[default]
     LeastAllocated,
     MostAllocated,
+    /// By how much of a resource is requested.
+    RequestedToCapacityRatio(Shape),
+}
+
+/// Points (utilization in percent, score of 0 to 100) of a line, by rising utilization; at least one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shape(Vec<(i64, i64)>);
+
+impl Shape {
+    /// The score at a utilization: level before the first and after the last point.
+    pub fn score(&self, utilization: i64) -> i64 {
+        let after = self.0.iter().position(|(at, _)| utilization <= *at);
+        match after {
+            Some(0) => self.0[0].1,
+            Some(next) => {
+                let ((from, low), (to, high)) = (self.0[next - 1], self.0[next]);
+                low + (high - low) * (utilization - from) / (to - from)
+            }
+            None => self.0.last().map_or(0, |(_, score)| *score),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -239,7 +260,47 @@ struct StrategyFile {
     #[serde(rename = "type")]
     type_: String,
     resources: Vec<ResourceFile>,
-    requested_to_capacity_ratio: Option<Value>,
+    requested_to_capacity_ratio: Option<RatioFile>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct RatioFile {
+    shape: Vec<PointFile>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct PointFile {
+    utilization: i64,
+    score: i64,
+}
+
+impl RatioFile {
+    fn shape(self, fields: &Fields<'_>) -> Result<Shape, ConfigError> {
+        let path = "scoringStrategy.requestedToCapacityRatio.shape";
+        if self.shape.is_empty() {
+            return Err(
+                fields.refuse(format!("{path}: Required value: at least one point must be specified"))
+            );
+        }
+        for (at, point) in self.shape.iter().enumerate() {
+            let refuse = |field: &str, value: i64, why: &str| {
+                Err(fields.refuse(format!("{path}[{at}].{field}: Invalid value: {value}: {why}")))
+            };
+            if at > 0 && self.shape[at - 1].utilization >= point.utilization {
+                return refuse("utilization", point.utilization, "values must be sorted in increasing order");
+            }
+            if !(0..=100).contains(&point.utilization) {
+                return refuse("utilization", point.utilization, "not in valid range [0, 100]");
+            }
+            if !(0..=10).contains(&point.score) {
+                return refuse("score", point.score, "not in valid range [0, 10]");
+            }
+        }
+        // Scores of the file go up to ten.
+        Ok(Shape(self.shape.into_iter().map(|point| (point.utilization, point.score * 10)).collect()))
+    }
 }
 
 impl FitFile {
@@ -250,19 +311,29 @@ impl FitFile {
             ..FitArgs::default()
         };
         if let Some(strategy) = self.scoring_strategy {
-            args.strategy = match strategy.type_.as_str() {
-                "" | "LeastAllocated" => Strategy::LeastAllocated,
-                "MostAllocated" => Strategy::MostAllocated,
-                other => {
-                    let message =
-                        format!("scoringStrategy.type: {other:?} is not supported by this scheduler");
-                    return Err(fields.refuse(message));
+            let ratio = "scoringStrategy.requestedToCapacityRatio";
+            args.strategy = match (strategy.type_.as_str(), strategy.requested_to_capacity_ratio) {
+                ("" | "LeastAllocated", None) => Strategy::LeastAllocated,
+                ("MostAllocated", None) => Strategy::MostAllocated,
+                ("RequestedToCapacityRatio", Some(file)) => {
+                    Strategy::RequestedToCapacityRatio(file.shape(fields)?)
+                }
+                ("RequestedToCapacityRatio", None) => {
+                    return Err(fields.refuse(format!(
+                        "{ratio}: Required value: must be specified when type is RequestedToCapacityRatio"
+                    )));
+                }
+                ("" | "LeastAllocated" | "MostAllocated", Some(_)) => {
+                    return Err(fields.refuse(format!(
+                        "{ratio}: Forbidden: must be nil when type is not RequestedToCapacityRatio"
+                    )));
+                }
+                (other, _) => {
+                    return Err(fields.refuse(format!(
+                        "scoringStrategy.type: Unsupported value: {other:?}: supported values: \"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\""
+                    )));
                 }
             };
-            if strategy.requested_to_capacity_ratio.is_some() {
-                return Err(fields
-                    .refuse("scoringStrategy.requestedToCapacityRatio is not supported by this scheduler"));
-            }
             if !strategy.resources.is_empty() {
                 args.resources = weights(strategy.resources);
             }

@@ -40,7 +40,7 @@ fn defaults_are_upstreams() {
 #[test]
 fn points_and_weights_can_be_changed() {
     let config = config(
-        "profiles:\n- schedulerName: a\n  plugins:\n    multiPoint:\n      enabled: [{name: ImageLocality, weight: 7}]\n    score:\n      disabled: [{name: '*'}]\n      enabled: [{name: NodeResourcesFit, weight: 5}]\n- schedulerName: b\n  plugins:\n    multiPoint:\n      disabled: [{name: InterPodAffinity}, {name: VolumeZone}]\n      enabled: [{name: ImageLocality, weight: 7}]\n",
+        "profiles:\n- schedulerName: a\n  plugins:\n    multiPoint:\n      enabled: [{name: ImageLocality, weight: 7}]\n    score:\n      disabled: [{name: '*'}]\n      enabled: [{name: NodeResourcesFit, weight: 5}]\n- schedulerName: b\n  plugins:\n    multiPoint:\n      disabled: [{name: InterPodAffinity}, {name: GangScheduling}]\n      enabled: [{name: ImageLocality, weight: 7}]\n",
     )
     .unwrap();
     assert_eq!(scores(&config, 0), [("NodeResourcesFit", 5)]);
@@ -64,8 +64,8 @@ fn what_is_not_supported_is_refused_by_name() {
         ("podMaxBackoff: 3", "unknown field \"podMaxBackoff\""),
         ("profiles: [{plugins: {filter: {enabled: [{name: Mine}]}}}]", "plugin \"Mine\" is not supported"),
         (
-            "profiles: [{plugins: {multiPoint: {enabled: [{name: VolumeZone}]}}}]",
-            "plugin \"VolumeZone\" is not supported",
+            "profiles: [{plugins: {multiPoint: {enabled: [{name: GangScheduling}]}}}]",
+            "plugin \"GangScheduling\" is not supported",
         ),
         ("profiles: [{plugins: {filter: {enabled: [{name: ImageLocality}]}}}]", "does not extend filter"),
         ("profiles: [{plugins: {preFlight: {}}}]", "plugins.preFlight is not supported"),
@@ -75,7 +75,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ("profiles: [{pluginConfig: [{name: NodeName, args: {}}]}]", "takes no arguments"),
         (
             "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: RequestedToCapacityRatio}}}]}]",
-            "\"RequestedToCapacityRatio\" is not supported",
+            "must be specified when type is RequestedToCapacityRatio",
         ),
         (
             "profiles: [{pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinity: 3}}]}]",

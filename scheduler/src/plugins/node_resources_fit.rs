@@ -122,11 +122,22 @@ impl Score for Fit {
                 Strategy::LeastAllocated => (capacity - used) * MAX_SCORE / capacity,
                 // What exceeds the node counts as a full node.
                 Strategy::MostAllocated => used.min(capacity) * MAX_SCORE / capacity,
+                Strategy::RequestedToCapacityRatio(shape) => {
+                    match shape.score(used.min(capacity) * 100 / capacity) {
+                        // COMPAT: a resource without a score does not count, rather than as nothing.
+                        0 => continue,
+                        score => score,
+                    }
+                }
             };
             total += score * weight;
             weights += weight;
         }
-        if weights == 0 { 0 } else { total / weights }
+        match (&self.args.strategy, weights) {
+            (_, 0) => 0,
+            (Strategy::RequestedToCapacityRatio(_), _) => (total * 2 + weights) / (weights * 2),
+            _ => total / weights,
+        }
     }
 }
 
@@ -184,5 +195,26 @@ mod tests {
         assert_eq!(score(&fit(), &incoming, &big, &[]), 37);
         let fuller = Fit::new(FitArgs { strategy: Strategy::MostAllocated, ..FitArgs::default() });
         assert_eq!(score(&fuller, &incoming, &big, &[]), 62);
+    }
+
+    #[test]
+    fn a_shape_says_what_a_utilization_is_worth() {
+        let mut args = crate::config::args::PluginArgs::default();
+        let shape = serde_json::json!([
+            {"utilization": 0, "score": 0}, {"utilization": 50, "score": 10}, {"utilization": 100, "score": 2},
+        ]);
+        let strategy = serde_json::json!({
+            "type": "RequestedToCapacityRatio", "requestedToCapacityRatio": {"shape": shape},
+        });
+        args.set("NodeResourcesFit", serde_json::json!({"scoringStrategy": strategy})).unwrap();
+        let big = node("a").allocatable("cpu", "4000m").allocatable("memory", "10000");
+        let scored = |cpu: &str, memory: &str| {
+            let incoming = pod("p").requests("cpu", cpu).requests("memory", memory);
+            score(&Fit::new(args.fit.clone()), &incoming, &big, &[])
+        };
+        assert_eq!(scored("2000m", "5000"), 100);
+        assert_eq!(scored("1000m", "5000"), 75, "half way up");
+        assert_eq!(scored("3000m", "5000"), 80, "half way down to 20");
+        assert_eq!(scored("9000m", "9000"), 28, "more than there is counts as all of it: (20 + 36) / 2");
     }
 }

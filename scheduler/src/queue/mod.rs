@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use nominator::Nominator;
+pub use nominator::{Nominator, Ticket};
 
 use crate::framework::{ClusterEvent, SortKey};
 use crate::metrics::metrics;
@@ -159,7 +159,7 @@ impl Queue {
             self.update(pod, now);
             return;
         }
-        self.nominator.set(&pod, None);
+        self.nominator.see(&pod);
         let queued = QueuedPod {
             pod,
             since: now,
@@ -191,7 +191,7 @@ impl Queue {
         }
         let Some(Entry { mut queued, place, .. }) = self.take(&pod.uid.clone()) else { return };
         let old = std::mem::replace(&mut queued.pod, pod.clone());
-        self.nominator.set(&pod, None);
+        self.nominator.see(&pod);
         match place {
             Place::Active(..) => self.enter(queued, "PodUpdate"),
             Place::Backoff { .. } => self.put(queued, place),
@@ -253,7 +253,7 @@ impl Queue {
         if let Some(newer) = update {
             queued.pod = newer;
         }
-        self.nominator.set(&queued.pod, None);
+        self.nominator.see(&queued.pod);
         queued.since = now;
         queued.flushed = false;
         let helped = match why {

@@ -152,11 +152,11 @@ fn a_pod_that_is_gone_does_not_come_back() {
 fn nominations_are_kept_until_taken_back() {
     let mut nominator = Nominator::default();
     let plain = pod("p").priority(3).shared();
-    nominator.set(&plain, Some("n".into()));
+    let _ = nominator.nominate(&plain, &"n".into());
     // An older view of the pod, without the nomination, does not end it.
-    nominator.set(&plain, None);
+    nominator.see(&plain);
     assert_eq!(nominator.lower("n", 5).len(), 1);
     assert_eq!(nominator.lower("n", 3).len(), 0);
-    nominator.set(&plain, Some("".into()));
+    let _ = nominator.nominate(&plain, &"".into());
     assert_eq!(nominator.node_of("p"), None);
 }

@@ -38,10 +38,10 @@ impl Api for Notes {
         pod: &PodView,
         condition: Option<&PodCondition>,
         nominated: Option<&str>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<u64, ApiError> {
         let condition = condition.map(|c| format!("{}={} {}", c.type_, c.status, c.reason));
         let _ = self.calls.send(Call::Status(pod.name.clone(), condition, nominated.map(str::to_owned)));
-        Ok(())
+        Ok(0)
     }
     async fn delete(&self, pod: &PodView) -> Result<(), ApiError> {
         let _ = self.calls.send(Call::Delete(pod.name.clone()));
