@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::flags::AutoCompaction;
 use crate::metrics;
 use crate::raft::command::Kind;
+use crate::raft::runtime;
 
 /// Leases revoked at a time.
 const REVOCATIONS: usize = 64;
@@ -47,13 +48,10 @@ async fn expire_leases(context: Context) -> anyhow::Result<()> {
     let lessor = &context.shared.lessor;
     loop {
         lessor.wait().await;
-        let expired = lessor.expired(Instant::now(), REVOCATIONS);
-        if expired.is_empty() {
-            continue;
-        }
+        let Some((term, expired)) = lessor.expired(runtime::now(), REVOCATIONS) else { continue };
         let revocations = futures::stream::iter(expired).map(|id| {
             let context = &context;
-            async move { context.expire_lease(id).await }
+            async move { context.expire_lease(id, term).await }
         });
         let mut results = revocations.buffer_unordered(REVOCATIONS);
         let mut failed = None;
@@ -61,6 +59,8 @@ async fn expire_leases(context: Context) -> anyhow::Result<()> {
             match result {
                 // A client was quicker.
                 Ok(_) | Err(Error::LeaseNotFound) => metrics::get().leases_expired.inc(),
+                // Nor a leader any more: the next one gives all leases their time.
+                Err(Error::NotLeader) => tokio::time::sleep(PAUSE).await,
                 Err(error) => failed = Some(error),
             }
         }

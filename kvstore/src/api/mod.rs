@@ -107,10 +107,11 @@ impl Context {
         answer
     }
 
-    /// Ends a lease in the name of the store itself.
-    pub async fn expire_lease(&self, id: i64) -> Result<Answer, Error> {
+    /// Ends a lease in the name of the store itself, as the leader of this term.
+    pub async fn expire_lease(&self, id: i64, term: u64) -> Result<Answer, Error> {
         let caller = Caller { name: ROOT.to_owned(), revision: self.shared.auth.load().revision() };
-        self.proposer.propose_by(Kind::LeaseRevoke(pb::LeaseRevokeRequest { id }), Some(caller)).await
+        let revoke = Kind::LeaseRevoke(pb::LeaseRevokeRequest { id });
+        self.proposer.propose_as_leader(revoke, caller, term).await
     }
 
     /// Every service, ready to be served.

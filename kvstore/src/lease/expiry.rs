@@ -17,7 +17,8 @@ pub struct Lessor {
 
 #[derive(Default)]
 struct Deadlines {
-    primary: bool,
+    /// The term that this member leads in and its clock counts.
+    primary: Option<u64>,
     by_lease: HashMap<i64, Instant>,
     by_time: BTreeSet<(Instant, i64)>,
 }
@@ -53,9 +54,16 @@ impl Lessor {
         self.changed.notify_one();
     }
 
-    /// From now on this member's clock counts. `leases`: id and time granted, in seconds.
-    pub fn promote(&self, leases: impl Iterator<Item = (i64, i64)>, extension: Duration, now: Instant) {
-        let mut deadlines = Deadlines { primary: true, ..Deadlines::default() };
+    /// From now on this member's clock counts: it leads in `term`. `leases`: id and time granted, in
+    /// seconds; none may be granted or revoked meanwhile.
+    pub fn promote(
+        &self,
+        term: u64,
+        leases: impl Iterator<Item = (i64, i64)>,
+        extension: Duration,
+        now: Instant,
+    ) {
+        let mut deadlines = Deadlines { primary: Some(term), ..Deadlines::default() };
         for (lease, ttl) in leases {
             let time = Duration::from_secs(ttl.max(0) as u64).saturating_add(extension);
             if let Some(deadline) = now.checked_add(time) {
@@ -69,11 +77,12 @@ impl Lessor {
 
     /// Another member's clock counts.
     pub fn demote(&self) {
-        self.deadlines.lock().primary = false;
+        self.deadlines.lock().primary = None;
         self.changed.notify_one();
     }
 
-    pub fn is_primary(&self) -> bool {
+    /// The term in which this member's clock counts.
+    pub fn primary(&self) -> Option<u64> {
         self.deadlines.lock().primary
     }
 
@@ -82,17 +91,20 @@ impl Lessor {
         self.deadlines.lock().by_lease.get(&lease).map(|deadline| deadline.saturating_duration_since(now))
     }
 
-    /// Leases that have ended, at most `most` of them, longest ago first.
-    pub fn expired(&self, now: Instant, most: usize) -> Vec<i64> {
+    /// Leases that have ended, at most `most` of them, longest ago first, and the term in which that is
+    /// so: another leader may have given them more time.
+    pub fn expired(&self, now: Instant, most: usize) -> Option<(u64, Vec<i64>)> {
         let deadlines = self.deadlines.lock();
-        let most = if deadlines.primary { most } else { 0 };
-        deadlines.by_time.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, id)| *id).collect()
+        let term = deadlines.primary?;
+        let ended = deadlines.by_time.iter().take_while(|(at, _)| *at <= now);
+        let ended: Vec<i64> = ended.take(most).map(|(_, id)| *id).collect();
+        (!ended.is_empty()).then_some((term, ended))
     }
 
     /// None while there is none, or another member's clock counts.
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines = self.deadlines.lock();
-        deadlines.by_time.first().filter(|_| deadlines.primary).map(|(at, _)| *at)
+        deadlines.by_time.first().filter(|_| deadlines.primary.is_some()).map(|(at, _)| *at)
     }
 
     /// Waits until the next deadline or until an earlier one was set.
@@ -117,17 +129,17 @@ mod tests {
     fn the_longest_ended_comes_first() {
         let lessor = Lessor::default();
         let start = Instant::now();
-        lessor.promote(std::iter::empty(), Duration::ZERO, start);
+        lessor.promote(1, std::iter::empty(), Duration::ZERO, start);
         lessor.renew(1, 30, start);
         lessor.renew(2, 10, start);
         lessor.renew(3, 20, start);
-        assert!(lessor.expired(start, 10).is_empty());
+        assert_eq!(lessor.expired(start, 10), None);
         let later = start + Duration::from_secs(20);
-        assert_eq!(lessor.expired(later, 10), [2, 3]);
-        assert_eq!(lessor.expired(later, 1), [2]);
+        assert_eq!(lessor.expired(later, 10), Some((1, vec![2, 3])));
+        assert_eq!(lessor.expired(later, 1), Some((1, vec![2])));
         lessor.renew(2, 60, later);
         lessor.forget(3);
-        assert!(lessor.expired(later, 10).is_empty());
+        assert_eq!(lessor.expired(later, 10), None);
         assert_eq!(lessor.remaining(2, later), Some(Duration::from_secs(60)));
         assert_eq!(lessor.remaining(3, later), None);
     }
@@ -138,17 +150,17 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         lessor.renew(1, 10, start);
-        assert!(lessor.expired(at(60), 10).is_empty());
+        assert_eq!(lessor.expired(at(60), 10), None);
         assert_eq!(lessor.next_deadline(), None);
         let granted = [(1, 10), (2, 20)];
-        lessor.promote(granted.into_iter(), Duration::from_secs(1), at(60));
-        assert!(lessor.expired(at(70), 10).is_empty(), "its full time, and an election's");
-        assert_eq!(lessor.expired(at(71), 10), [1]);
+        lessor.promote(7, granted.into_iter(), Duration::from_secs(1), at(60));
+        assert_eq!(lessor.expired(at(70), 10), None, "its full time, and an election's");
+        assert_eq!(lessor.expired(at(71), 10), Some((7, vec![1])));
         lessor.clear();
         lessor.renew(2, 20, at(60));
-        assert_eq!(lessor.expired(at(90), 10), [2], "a snapshot changes nothing of it");
+        assert_eq!(lessor.expired(at(90), 10), Some((7, vec![2])), "a snapshot changes nothing of it");
         lessor.demote();
-        assert!(lessor.expired(at(90), 10).is_empty());
-        assert!(!lessor.is_primary());
+        assert_eq!(lessor.expired(at(90), 10), None);
+        assert_eq!(lessor.primary(), None);
     }
 }

@@ -30,7 +30,8 @@ pub async fn follow(standing: Standing, shared: Arc<Shared>, fatal: Arc<Notify>)
 
 #[derive(Default)]
 struct Seen {
-    leads: bool,
+    /// The term that this member leads in.
+    leads: Option<u64>,
     leader: Option<u64>,
     members: BTreeSet<u64>,
 }
@@ -54,17 +55,22 @@ fn take_note(standing: &Standing, shared: &Shared, before: Seen, metrics: &Metri
         standing.peers.say_removed();
     }
 
-    let leads = metrics.state == ServerState::Leader;
-    if leads && !before.leads {
-        let leases: Vec<(i64, i64)> = {
+    let term = metrics.vote.leader_id.term;
+    let leads = (metrics.state == ServerState::Leader).then_some(term);
+    match leads {
+        // In another term than before, somebody else may have led in between.
+        Some(term) if leads != before.leads => {
+            // Kept until the end: a lease that is granted meanwhile would be forgotten.
             let machine = shared.machine.lock();
-            machine.leases.ids().map(|id| (id, machine.leases.ttl(id).unwrap_or(0))).collect()
-        };
-        shared.lessor.promote(leases.into_iter(), standing.election, runtime::now());
-        tracing::info!(term = metrics.vote.leader_id.term, "this member leads");
-    } else if !leads && before.leads {
-        shared.lessor.demote();
-        tracing::info!(term = metrics.vote.leader_id.term, "this member leads no more");
+            let leases = machine.leases.ids().map(|id| (id, machine.leases.ttl(id).unwrap_or(0)));
+            shared.lessor.promote(term, leases, standing.election, runtime::now());
+            tracing::info!(term, "this member leads");
+        }
+        None if before.leads.is_some() => {
+            shared.lessor.demote();
+            tracing::info!(term, "this member leads no more");
+        }
+        _ => {}
     }
     // COMPAT: etcd counts each time that a leader is known anew.
     if metrics.current_leader.is_some() && metrics.current_leader != before.leader {

@@ -1,8 +1,10 @@
 //! Leases and the clock: only the leader knows how long a lease has left, so that the others ask it.
-//! Before it answers it makes sure that it still leads: a member that was cut off must not keep alive
-//! what another leader lets end.
+//! Before it answers it makes sure that it still leads (a member that was cut off must not keep alive what
+//! another leader lets end) and that it has applied what was acknowledged: whoever was granted a lease by
+//! another member, or by the leader before, has it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_protocol::etcdserverpb as pb;
 use openraft::ReadPolicy;
@@ -14,33 +16,36 @@ use super::{Raft, Shared, runtime};
 use crate::error::Error;
 use crate::metrics;
 
-/// Makes sure that this member leads and that its clocks count.
+/// How long a leader may take to apply what it has committed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Makes sure that this member leads, that its clocks count, and that it knows every lease that was
+/// granted before.
 async fn lead(raft: &Raft, shared: &Shared) -> Result<(), Error> {
-    if !shared.lessor.is_primary() {
-        return Err(Error::NotLeader);
-    }
     // At once while a quorum has been heard within the lease.
-    match raft.get_read_linearizer(ReadPolicy::LeaseRead).await {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Error::NotLeader),
-    }
+    let read = raft.get_read_linearizer(ReadPolicy::LeaseRead).await.map_err(|_| Error::NotLeader)?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let applied = shared.await_applied(read.read_log_id().index(), deadline).await;
+    applied.map_err(|_| Error::NotLeader)?;
+    // The clocks may still be those of an earlier term.
+    let term = raft.as_leader().ok().map(|leader| leader.leader_id().term);
+    if term.is_some() && shared.lessor.primary() == term { Ok(()) } else { Err(Error::NotLeader) }
 }
 
 /// Gives a lease its whole time anew; returns that, or zero for a lease that has ended.
 pub async fn renew_here(raft: &Raft, shared: &Shared, id: i64) -> Result<i64, Error> {
     lead(raft, shared).await?;
-    let now = runtime::now();
-    let granted = shared.machine.lock().leases.ttl(id);
     let lessor = &shared.lessor;
-    let alive = lessor.remaining(id, now).is_none_or(|left| !left.is_zero());
-    match granted.filter(|_| alive) {
-        Some(ttl) => {
-            lessor.renew(id, ttl, now);
-            metrics::get().leases_renewed.inc();
-            Ok(ttl)
-        }
-        None => Ok(0),
+    let now = runtime::now();
+    let Some(ttl) = shared.machine.lock().leases.ttl(id) else { return Ok(0) };
+    if lessor.remaining(id, now).is_some_and(|left| left.is_zero()) {
+        // This process may have stood still since it made sure: then the lease is another leader's.
+        lead(raft, shared).await?;
+        return Ok(0);
     }
+    lessor.renew(id, ttl, now);
+    metrics::get().leases_renewed.inc();
+    Ok(ttl)
 }
 
 /// What is known of a lease; the header carries the revision only.
@@ -77,7 +82,7 @@ pub async fn time_to_live_here(
 pub struct Leases {
     pub standing: Standing,
     pub shared: Arc<Shared>,
-    pub timeout: std::time::Duration,
+    pub timeout: Duration,
 }
 
 impl Leases {

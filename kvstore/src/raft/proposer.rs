@@ -11,6 +11,10 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::raft::ClientWriteResult;
+use openraft::vote::RaftLeaderId;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -22,7 +26,7 @@ use super::reads::Reads;
 use super::standing::{Seat, Standing};
 use super::state_machine::grows;
 use super::wire::{Fate, ProposeRequest};
-use super::{Raft, Shared};
+use super::{Raft, Shared, TypeConfig};
 use crate::auth::Caller;
 use crate::disk_space::{DiskSpace, Room};
 use crate::error::Error;
@@ -107,6 +111,22 @@ impl Proposer {
             counted.proposals_failed.inc();
         }
         result
+    }
+
+    /// Proposes what only the leader of this term may decide. An error may still be applied, in no later
+    /// term.
+    pub async fn propose_as_leader(&self, kind: Kind, caller: Caller, term: u64) -> Result<Answer, Error> {
+        let proposal = self.encode(Wanted { kind: &kind, caller: Some(&caller) }, 0)?;
+        let (responder, complete) =
+            ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
+        let leader = LeaderId::new(term, self.standing.id());
+        let write = self.standing.raft.write(proposal).responder(responder).with_leader(leader);
+        write.await.map_err(|_| Error::Stopped)?;
+        match tokio::time::timeout(self.timeout, complete).await {
+            Ok(Ok(Ok(response))) => response.data.0,
+            Ok(Ok(Err(_)) | Err(_)) => Err(Error::NotLeader),
+            Err(_) => Err(Error::Timeout),
+        }
     }
 
     async fn submit(&self, command: Wanted<'_>) -> Result<Answer, Error> {
