@@ -71,7 +71,9 @@ impl Session<'_> {
         quoted.captures_iter(&line).map(word).collect()
     }
 
+    /// Some commands print leading zeros, others do not.
     fn number(&mut self, id: &str) -> String {
+        let id = id.trim_start_matches('0');
         let found = self.ids.iter().position(|known| known == id);
         let n = found.unwrap_or_else(|| {
             self.ids.push(id.to_owned());
@@ -95,7 +97,7 @@ impl Session<'_> {
         line = replace(&line, r#""((?:Cluster|Member)ID|RaftTerm)" : \d+"#, "\"$1\" : N");
         line = replace(&line, r#""version":"3\.[0-9.]+""#, r#""version":"V""#);
         line = replace(&line, r#"took( = |":")[0-9.]+(ms|µs|s)"#, "took${1}T");
-        let hex = Regex::new(r"\b[0-9a-f]{15,16}\b").unwrap();
+        let hex = Regex::new(r"\b[0-9a-f]{13,16}\b").unwrap();
         line = hex.replace_all(&line, |found: &Captures<'_>| self.number(&found[0])).into_owned();
         let json = Regex::new(r#""(ID|lease|id)":(\d{12,})"#).unwrap();
         line = json
