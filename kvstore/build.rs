@@ -45,6 +45,7 @@ fn main() {
             )
             .build(),
         )
+        .method(method("hash_kv", "HashKv", etcds("HashKvRequest"), etcds("HashKvResponse")).build())
         .method(
             method(
                 "time_to_live",

@@ -1,6 +1,7 @@
 //! Where flags come from beside the command line: the environment (`ETCD_NAME` as etcd has it,
 //! `KVSTORE_NAME` of our own) and etcd's configuration file. What comes out is a command line again, which
-//! `flags` reads. etcd's flags that do something we do not do are refused by name, wherever they stand.
+//! `flags` reads. Those of etcd's flags that kvstore does not have are seen to by `etcd_flags`, wherever
+//! they stand.
 //!
 //! The command line wins over `KVSTORE_NAME`, and that over `ETCD_NAME`. A flag that stands on the command
 //! line and as `ETCD_NAME` is refused, as etcd does; a configuration file stands alone.
@@ -11,91 +12,13 @@ use std::path::Path;
 use clap::CommandFactory;
 use serde_json::Value;
 
+use crate::etcd_flags;
 use crate::flags::{FlagError, Flags};
 
-/// etcd's flags that are refused, with their environment variables.
-const UNSUPPORTED: &[&str] = &[
-    "auto-tls",
-    "backend-batch-interval",
-    "backend-batch-limit",
-    "backend-bbolt-freelist-type",
-    "bootstrap-defrag-threshold-megabytes",
-    "client-cert-allowed-hostname",
-    "client-cert-file",
-    "client-crl-file",
-    "client-key-file",
-    "cipher-suites",
-    "compact-hash-check-time",
-    "compaction-batch-limit",
-    "compaction-sleep-interval",
-    "corrupt-check-time",
-    "cors",
-    "discovery",
-    "discovery-endpoints",
-    "discovery-fallback",
-    "discovery-proxy",
-    "discovery-srv",
-    "discovery-srv-name",
-    "discovery-token",
-    "distributed-tracing-address",
-    "distributed-tracing-instance-id",
-    "distributed-tracing-sampling-rate",
-    "distributed-tracing-service-name",
-    "downgrade-check-time",
-    "enable-distributed-tracing",
-    "enable-grpc-gateway",
-    "enable-log-rotation",
-    "enable-pprof",
-    "enable-v2",
-    "experimental-compact-hash-check-enabled",
-    "experimental-compact-hash-check-time",
-    "experimental-compaction-batch-limit",
-    "experimental-corrupt-check-time",
-    "experimental-enable-distributed-tracing",
-    "experimental-enable-lease-checkpoint",
-    "experimental-initial-corrupt-check",
-    "experimental-memory-mlock",
-    "experimental-warning-apply-duration",
-    "feature-gates",
-    "force-new-cluster",
-    "grpc-keepalive-interval",
-    "grpc-keepalive-min-time",
-    "grpc-keepalive-timeout",
-    "host-whitelist",
-    "initial-election-tick-advance",
-    "listen-client-http-urls",
-    "log-outputs",
-    "log-rotation-config-json",
-    "max-concurrent-streams",
-    "max-snapshots",
-    "max-wals",
-    "memory-mlock",
-    "metrics",
-    "peer-auto-tls",
-    "peer-cert-allowed-cn",
-    "peer-cert-allowed-hostname",
-    "peer-client-cert-file",
-    "peer-client-key-file",
-    "peer-crl-file",
-    "peer-skip-client-san-verification",
-    "proxy",
-    "raft-read-timeout",
-    "raft-write-timeout",
-    "self-signed-cert-validity",
-    "socket-reuse-address",
-    "socket-reuse-port",
-    "tls-max-version",
-    "tls-min-version",
-    "unsafe-no-fsync",
-    "v2-deprecation",
-    "warning-apply-duration",
-    "warning-unary-request-duration",
-];
-
 const CONFIG_FILE: &str = "config-file";
-/// The configuration file's durations that are nanoseconds there.
-const NANOSECONDS: &[&str] =
-    &["watch-progress-notify-interval", "experimental-watch-progress-notify-interval"];
+/// What etcd reads from the environment alone, or its unit files and images put there: none of it changes
+/// anything here.
+const NOT_FLAGS: &[&str] = &["CONFIG_FILE", "UNSUPPORTED_ARCH", "VERSION"];
 
 /// A command line, and what there is to say about where it came from, once there is a log.
 #[derive(Debug, Default)]
@@ -111,16 +34,11 @@ pub fn words(
 ) -> Result<Words, FlagError> {
     let words: Vec<OsString> = arguments.into_iter().map(two_dashes).collect();
     let mut source = Source { words, environment, warnings: Vec::new() };
-    for flag in UNSUPPORTED {
-        if source.given(flag) || source.variable(flag).is_some() {
-            return Err(FlagError::Unsupported((*flag).to_owned()));
-        }
-    }
     if let Some(path) = source.config_file()? {
         return source.only_file(&path);
     }
     source.fill_in()?;
-    Ok(Words { words: source.words, warnings: source.warnings })
+    Ok(Words { words: etcd_flags::sift(source.words)?, warnings: source.warnings })
 }
 
 struct Source<'a> {
@@ -185,14 +103,8 @@ impl Source<'_> {
             }
         }
         let mut words: Vec<OsString> = self.words.into_iter().take(1).collect();
-        for word in file_words(path)? {
-            let name = word.trim_start_matches("--").split('=').next().unwrap_or_default();
-            if UNSUPPORTED.contains(&name) {
-                return Err(FlagError::Unsupported(name.to_owned()));
-            }
-            words.push(word.into());
-        }
-        Ok(Words { words, warnings: self.warnings })
+        words.extend(file_words(path)?.into_iter().map(OsString::from));
+        Ok(Words { words: etcd_flags::sift(words)?, warnings: self.warnings })
     }
 
     /// Adds what only the environment says.
@@ -215,9 +127,17 @@ impl Source<'_> {
             }
         }
         let names: Vec<String> = known.iter().map(|flag| variable_name(flag)).collect();
-        for (name, _) in self.environment {
+        for (name, value) in self.environment {
             let flag = name.strip_prefix("ETCD_").or_else(|| name.strip_prefix("KVSTORE_"));
-            if flag.is_some_and(|flag| !names.iter().any(|known| known == flag)) {
+            let Some(flag) = flag.filter(|flag| !names.iter().any(|known| known == flag)) else { continue };
+            if NOT_FLAGS.contains(&flag) {
+                continue;
+            }
+            let flag = flag.to_lowercase().replace('_', "-");
+            // COMPAT: an empty variable is none.
+            let known =
+                if value.is_empty() { etcd_flags::is_known(&flag) } else { etcd_flags::admit(&flag, value)? };
+            if !known {
                 self.warnings.push(format!("unrecognized environment variable {name}"));
             }
         }
@@ -246,8 +166,12 @@ fn file_words(path: &str) -> Result<Vec<String>, FlagError> {
             // COMPAT: these are named otherwise than their flags.
             let name = match (section, key.as_str()) {
                 ("", "crl-file") => "client-crl-file".to_owned(),
+                ("", "allowed-hostname") => "client-cert-allowed-hostname".to_owned(),
+                ("peer-", "client-cert-file" | "client-key-file") => format!("peer-{key}"),
                 (_, "allowed-cn") => format!("{section}cert-allowed-cn"),
                 (_, "allowed-hostname") => format!("{section}cert-allowed-hostname"),
+                // Of peers, as etcd's flag has it.
+                (_, "skip-client-san-verification") => "peer-skip-client-san-verification".to_owned(),
                 (_, key) => format!("{section}{key}"),
             };
             words.extend(word(&name, &value)?);
@@ -261,7 +185,7 @@ fn word(key: &str, value: &Value) -> Result<Option<String>, FlagError> {
     let plain = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(_) => Some(value.to_string()),
-        Value::Number(number) if NANOSECONDS.contains(&key) => Some(format!("{number}ns")),
+        Value::Number(number) if etcd_flags::is_time(key) => Some(format!("{number}ns")),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
@@ -333,6 +257,8 @@ mod tests {
         assert_eq!(warnings, expected);
         let error = line("kvstore", &[("ETCD_UNSAFE_NO_FSYNC", "true")]).unwrap_err();
         assert!(error.contains("--unsafe-no-fsync"), "{error}");
+        let quiet = [("ETCD_PROXY", "off"), ("ETCD_ENABLE_V2", ""), ("ETCD_UNSUPPORTED_ARCH", "arm64")];
+        assert_eq!(line("kvstore", &quiet).unwrap(), ("kvstore".to_owned(), vec![]));
     }
 
     #[test]
@@ -359,7 +285,9 @@ mod tests {
         assert_eq!(line("kvstore", &[("ETCD_CONFIG_FILE", path.to_str().unwrap())]).unwrap().0, expected);
         let error = line(&format!("{given} --name=x"), &[]).unwrap_err();
         assert!(error.contains("--name is given too"), "{error}");
-        write("log-outputs: [stderr]\n");
+        write("log-outputs: [stderr]\ncors:\nenable-v2: false\ncorrupt-check-time: 0\nmetrics: basic\n");
+        assert_eq!(line(&given, &[]).unwrap().0, "kvstore");
+        write("log-outputs: [/var/log/etcd.log]\n");
         assert!(line(&given, &[]).unwrap_err().contains("--log-outputs"));
         write("name: {a: b}\n");
         assert!(line(&given, &[]).unwrap_err().contains("name holds no plain value"));

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use daemon::flags::GoDuration;
+use daemon::flags::{Feature, FeatureGates, GoDuration, Stage};
+use daemon::tls::MinVersion;
 
 use crate::auth::password;
 use crate::bootstrap::InitialCluster;
@@ -58,6 +59,19 @@ pub struct Flags {
     /// URLs to listen on for clients
     #[arg(long, default_value = "http://localhost:2379", help_heading = "Member")]
     pub listen_client_urls: String,
+    /// URLs to listen on for clients that speak plain HTTP (/health, /version, /metrics); the client URLs then
+    /// serve gRPC alone
+    #[arg(long, default_value = "", help_heading = "Member")]
+    pub listen_client_http_urls: String,
+    /// Most snapshot files that are kept (0 is unlimited); kvstore never keeps more than the latest
+    #[arg(long, default_value_t = 5, help_heading = "Member")]
+    pub max_snapshots: u32,
+    /// Most log files that are kept beside those still needed (0 is unlimited); kvstore keeps none
+    #[arg(long, default_value_t = 5, help_heading = "Member")]
+    pub max_wals: u32,
+    /// Most streams that a client may have open on one connection
+    #[arg(long, default_value_t = u32::MAX, help_heading = "Member")]
+    pub max_concurrent_streams: u32,
     /// Bytes of data above which writes that grow are refused and NOSPACE is raised; 0 means 2 GiB, less
     /// than 0 no quota
     #[arg(long, default_value_t = 0, help_heading = "Member")]
@@ -135,6 +149,24 @@ pub struct Flags {
     /// Authorities of peers' certificates
     #[arg(long, default_value = "", help_heading = "Security")]
     pub peer_trusted_ca_file: String,
+    /// Certificate that is shown to peers, where it is another than --peer-cert-file
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub peer_client_cert_file: String,
+    /// Key of the certificate that is shown to peers
+    #[arg(long, default_value = "", help_heading = "Security")]
+    pub peer_client_key_file: String,
+    /// Common names that peers' certificates may have; any when none is given
+    #[arg(long, value_delimiter = ',', help_heading = "Security")]
+    pub peer_cert_allowed_cn: Vec<String>,
+    /// Cipher suites of TLS 1.2 between clients and server and between peers, as Go names them
+    #[arg(long, value_delimiter = ',', help_heading = "Security")]
+    pub cipher_suites: Vec<String>,
+    /// Lowest version of TLS
+    #[arg(long, default_value = "TLS1.2", value_parser = ["", "TLS1.2", "TLS1.3"], help_heading = "Security")]
+    pub tls_min_version: String,
+    /// Highest version of TLS
+    #[arg(long, default_value = "", value_parser = ["", "TLS1.3"], help_heading = "Security")]
+    pub tls_max_version: String,
 
     /// How users get tokens: simple, or jwt with its options (jwt,sign-method=RS256,priv-key=FILE,ttl=10m)
     #[arg(long, default_value = "simple", help_heading = "Auth")]
@@ -157,6 +189,19 @@ pub struct Flags {
         help_heading = "Features"
     )]
     pub watch_progress_notify_interval: GoDuration,
+    /// Features to switch on or off: InitialCorruptCheck=true|false
+    #[arg(long, default_value = "", help_heading = "Features")]
+    pub feature_gates: String,
+    /// Compare this member's keys with its peers' before it serves; the feature gate InitialCorruptCheck
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = daemon::flags::parse_bool,
+        help_heading = "Features"
+    )]
+    pub experimental_initial_corrupt_check: Option<bool>,
 
     /// Level of log lines
     #[arg(
@@ -166,6 +211,9 @@ pub struct Flags {
         help_heading = "Logging"
     )]
     pub log_level: String,
+    /// Same as --log-level=debug
+    #[arg(long, help_heading = "Logging")]
+    pub debug: bool,
     /// Form of log lines
     #[arg(long, default_value = "text", help_heading = "Logging")]
     pub logging_format: daemon::logging::Format,
@@ -184,6 +232,8 @@ pub const DEFAULT_PEER_URL: &str = "http://localhost:2380";
 pub enum FlagError {
     #[error("--{0} is a flag of etcd that kvstore does not support")]
     Unsupported(String),
+    #[error("--{flag}={value} is not supported: kvstore does what {same} asks for")]
+    Only { flag: String, value: String, same: String },
     #[error(
         "conflicting environment variable \"{0}\" is shadowed by corresponding command-line flag (either \
          unset environment variable or disable flag)"
@@ -191,6 +241,22 @@ pub enum FlagError {
     Shadowed(String),
     #[error("--{flag}: {reason}")]
     Invalid { flag: &'static str, reason: String },
+}
+
+/// etcd's feature gates. Only one of them changes what kvstore does.
+const FEATURES: &[Feature] = &[
+    fixed("CompactHashCheck", Stage::Alpha, false),
+    Feature { name: INITIAL_CORRUPT_CHECK, stage: Stage::Alpha, default: false, locked: false },
+    fixed("LeaseCheckpoint", Stage::Alpha, false),
+    fixed("LeaseCheckpointPersist", Stage::Alpha, false),
+    fixed("SetMemberLocalAddr", Stage::Alpha, false),
+    fixed("StopGRPCServiceOnDefrag", Stage::Alpha, false),
+    fixed("TxnModeWriteWithSharedBuffer", Stage::Beta, true),
+];
+const INITIAL_CORRUPT_CHECK: &str = "InitialCorruptCheck";
+
+const fn fixed(name: &'static str, stage: Stage, default: bool) -> Feature {
+    Feature { name, stage, default, locked: true }
 }
 
 /// Default of `--quota-backend-bytes`, as etcd's.
@@ -262,6 +328,27 @@ impl Flags {
             Some(_) => daemon::logging::Format::Text,
             None => self.logging_format,
         }
+    }
+
+    /// Whether to hold the keys against the peers' before serving.
+    pub fn initial_corrupt_check(&self) -> Result<bool, FlagError> {
+        let mut gates = FeatureGates::new(FEATURES);
+        let invalid = |reason: String| FlagError::Invalid { flag: "feature-gates", reason };
+        gates.set(&self.feature_gates).map_err(|error| invalid(error.to_string()))?;
+        // COMPAT: the flag and the gate exclude each other.
+        match self.experimental_initial_corrupt_check {
+            Some(_) if self.feature_gates.contains(INITIAL_CORRUPT_CHECK) => Err(invalid(
+                "cannot specify both flags: --experimental-initial-corrupt-check and \
+                 --feature-gates=InitialCorruptCheck at the same time, please just use the latter"
+                    .to_owned(),
+            )),
+            Some(wanted) => Ok(wanted),
+            None => Ok(gates.enabled(INITIAL_CORRUPT_CHECK)),
+        }
+    }
+
+    pub fn min_tls(&self) -> MinVersion {
+        if self.tls_min_version == "TLS1.3" { MinVersion::Tls13 } else { MinVersion::Tls12 }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -371,6 +458,25 @@ impl Flags {
         {
             return invalid("listen-metrics-urls", "an https URL needs --cert-file and --key-file");
         }
+        if urls("listen-client-http-urls", &self.listen_client_http_urls)?.iter().any(|url| url.secure)
+            && self.cert_file.is_empty()
+        {
+            return invalid("listen-client-http-urls", "an https URL needs --cert-file and --key-file");
+        }
+        if self.peer_client_cert_file.is_empty() != self.peer_client_key_file.is_empty() {
+            return invalid("peer-client-cert-file", "needs --peer-client-key-file, which needs it");
+        }
+        if !self.peer_cert_allowed_cn.is_empty() && self.peer_trusted_ca_file.is_empty() {
+            return invalid("peer-cert-allowed-cn", "needs --peer-trusted-ca-file");
+        }
+        // COMPAT: in etcd's words.
+        if self.tls_min_version == "TLS1.3" && !self.cipher_suites.is_empty() {
+            return invalid(
+                "cipher-suites",
+                "cipher suites cannot be configured when only TLS1.3 is enabled",
+            );
+        }
+        self.initial_corrupt_check()?;
         self.auto_compaction().map(|_| ())
     }
 }
@@ -422,6 +528,11 @@ mod tests {
             assert!(error.contains(name), "{error}");
         };
         refused("kvstore --discovery=x", &[], "--discovery");
+        refused("kvstore --feature-gates=Nope=true", &[], "unrecognized feature gate: Nope");
+        refused("kvstore --feature-gates=LeaseCheckpoint=true", &[], "LeaseCheckpoint to true");
+        let both = "kvstore --experimental-initial-corrupt-check --feature-gates=InitialCorruptCheck=true";
+        refused(both, &[], "cannot specify both flags");
+        refused("kvstore --tls-min-version=TLS1.3 --cipher-suites=x", &[], "only TLS1.3");
         refused("kvstore", &[("ETCD_UNSAFE_NO_FSYNC", "true")], "--unsafe-no-fsync");
         refused("kvstore --no-such-flag", &[], "--no-such-flag");
         let peers = "kvstore --name a --initial-cluster a=http://h:2380,b=http://h:2381";
@@ -431,6 +542,17 @@ mod tests {
         refused("kvstore --listen-peer-urls https://h:1", &[], "peer-cert-file");
         refused("kvstore --listen-client-urls https://h:1", &[], "cert-file");
         refused("kvstore --listen-client-urls ftp://h:1", &[], "ftp://h:1");
+    }
+
+    #[test]
+    fn a_feature_gate_and_its_old_flag_mean_the_same() {
+        let checks = |line: &str| parse(line, &[]).unwrap().initial_corrupt_check().unwrap();
+        assert!(!checks("kvstore"));
+        assert!(checks("kvstore --feature-gates=InitialCorruptCheck=true"));
+        assert!(checks("kvstore --experimental-initial-corrupt-check"));
+        assert!(!checks("kvstore --experimental-initial-corrupt-check=false"));
+        let kubespray = [("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "True")];
+        assert!(parse("kvstore", &kubespray).unwrap().initial_corrupt_check().unwrap());
     }
 
     #[test]

@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use daemon::serve;
 use daemon::shutdown::Shutdown;
-use daemon::tls::{ClientAuth, ClientMaterial, ClientTls, Pem, ServerTls, ServerTlsOptions};
+use daemon::tls::{ClientAuth, ClientMaterial, ClientTls, Pem, ServerTls, ServerTlsOptions, Subject};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tonic::Status;
 
 use crate::api::{self, Context};
 use crate::flags::{DEFAULT_PEER_URL, Flags, Url, urls};
@@ -19,15 +23,22 @@ type Bound = Vec<(TcpListener, Option<Arc<ServerTls>>)>;
 /// Sockets for clients, open before the rest is.
 pub struct ClientListeners {
     clients: Bound,
+    /// Plain HTTP for clients, where it has URLs of its own.
+    http: Bound,
     metrics: Bound,
+    options: serve::HttpOptions,
 }
 
 impl ClientListeners {
     pub async fn bind(flags: &Flags, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let auth = client_auth(&flags.trusted_ca_file);
-        let clients = load_tls(&flags.cert_file, &flags.key_file, auth, shutdown)?;
-        let metrics = load_tls(&flags.cert_file, &flags.key_file, ClientAuth::Off, shutdown)?;
+        let clients = load_tls(flags, &flags.cert_file, &flags.key_file, auth, shutdown)?;
+        let metrics = load_tls(flags, &flags.cert_file, &flags.key_file, ClientAuth::Off, shutdown)?;
+        // No limit: etcd's default is the largest number there is.
+        let max_streams = Some(flags.max_concurrent_streams).filter(|streams| *streams != u32::MAX);
         Ok(Self {
+            options: serve::HttpOptions { max_streams, ..Default::default() },
+            http: bind(&urls("listen-client-http-urls", &flags.listen_client_http_urls)?, &clients).await?,
             clients: bind(&urls("listen-client-urls", &flags.listen_client_urls)?, &clients).await?,
             metrics: bind(&urls("listen-metrics-urls", &flags.listen_metrics_urls)?, &metrics).await?,
         })
@@ -43,11 +54,13 @@ impl ClientListeners {
         let mut serving = JoinSet::new();
         let http = api::http::routes(context.clone());
         let gate = axum::middleware::from_fn_with_state(context.clone(), api::gate::admit);
-        let all = context.routes().into_axum_router().layer(gate).merge(http.clone());
+        let grpc = context.routes().into_axum_router().layer(gate);
+        let all = if self.http.is_empty() { grpc.merge(http.clone()) } else { grpc };
         for (listener, tls) in self.clients {
-            serving.spawn(serve::connections_with(listener, tls, all.clone(), options(), shutdown.clone()));
+            let served = serve::connections_with(listener, tls, all.clone(), self.options, shutdown.clone());
+            serving.spawn(served);
         }
-        for (listener, tls) in self.metrics {
+        for (listener, tls) in self.http.into_iter().chain(self.metrics) {
             serving.spawn(serve::connections(listener, tls, http.clone(), shutdown.clone()));
         }
         serving
@@ -57,12 +70,14 @@ impl ClientListeners {
 /// Sockets for the other members.
 pub struct PeerListeners {
     peers: Bound,
+    /// Common names that peers may have; any when empty.
+    allowed: Arc<[String]>,
 }
 
 impl PeerListeners {
     pub async fn bind(flags: &Flags, alone: bool, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let auth = client_auth(&flags.peer_trusted_ca_file);
-        let tls = load_tls(&flags.peer_cert_file, &flags.peer_key_file, auth, shutdown)?;
+        let tls = load_tls(flags, &flags.peer_cert_file, &flags.peer_key_file, auth, shutdown)?;
         let peers = match bind(&urls("listen-peer-urls", &flags.listen_peer_urls)?, &tls).await {
             // Where nobody asked for it, a member alone does without.
             Err(error) if alone && flags.listen_peer_urls == DEFAULT_PEER_URL => {
@@ -71,19 +86,22 @@ impl PeerListeners {
             }
             bound => bound?,
         };
-        Ok(Self { peers })
+        Ok(Self { peers, allowed: flags.peer_cert_allowed_cn.clone().into() })
     }
 
     /// Begins to hear the other members.
     pub fn serve(self, service: PeerService, shutdown: &Shutdown) -> JoinSet<()> {
         let mut serving = JoinSet::new();
-        let routes = service.routes().into_axum_router();
+        let mut routes = service.routes().into_axum_router();
+        if !self.allowed.is_empty() {
+            routes = routes.layer(axum::middleware::from_fn_with_state(self.allowed, admit_named));
+        }
         for (listener, tls) in self.peers {
             serving.spawn(serve::connections_with(
                 listener,
                 tls,
                 routes.clone(),
-                options(),
+                serve::HttpOptions { max_streams: None, ..Default::default() },
                 shutdown.clone(),
             ));
         }
@@ -91,8 +109,15 @@ impl PeerListeners {
     }
 }
 
-fn options() -> serve::HttpOptions {
-    serve::HttpOptions { max_streams: None, ..Default::default() }
+/// Turns away peers whose certificate has another name.
+async fn admit_named(State(allowed): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    let shown = request.extensions().get::<serve::PeerCertificates>();
+    let name = shown.and_then(|shown| Subject::of(shown.0.first()?).ok()).map(|subject| subject.common_name);
+    if name.as_ref().is_some_and(|name| allowed.contains(name)) {
+        return next.run(request).await;
+    }
+    tracing::warn!(name, "turned away a peer: --peer-cert-allowed-cn does not name it");
+    Status::permission_denied("client certificate authentication failed").into_http()
 }
 
 /// COMPAT: naming authorities requires certificates, with or without --client-cert-auth.
@@ -104,6 +129,7 @@ fn client_auth(ca: &str) -> ClientAuth {
 }
 
 fn load_tls(
+    flags: &Flags,
     cert: &str,
     key: &str,
     auth: ClientAuth,
@@ -114,6 +140,8 @@ fn load_tls(
     }
     let mut options = ServerTlsOptions::new(Pem::File(cert.into()), Pem::File(key.into()));
     options.client_auth = auth;
+    options.min_version = flags.min_tls();
+    options.cipher_suites = flags.cipher_suites.clone();
     let tls = ServerTls::load(options)?;
     tls.watch(shutdown.clone());
     Ok(Some(tls))
@@ -122,10 +150,14 @@ fn load_tls(
 /// What this member shows to others when it connects to them; none when all peer URLs are plain.
 pub fn peer_tls(flags: &Flags, shutdown: &Shutdown) -> anyhow::Result<Option<Arc<ClientTls>>> {
     let file = |path: &str| (!path.is_empty()).then(|| Pem::File(path.into()));
+    let (cert, key) = match flags.peer_client_cert_file.is_empty() {
+        true => (&flags.peer_cert_file, &flags.peer_key_file),
+        false => (&flags.peer_client_cert_file, &flags.peer_client_key_file),
+    };
     let material = ClientMaterial {
         ca: file(&flags.peer_trusted_ca_file),
-        cert: file(&flags.peer_cert_file),
-        key: file(&flags.peer_key_file),
+        cert: file(cert),
+        key: file(key),
         alpn: vec!["h2"],
         ..ClientMaterial::default()
     };

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    let verbosity = if flags.log_level == "debug" { 4 } else { 0 };
+    let verbosity = if flags.debug || flags.log_level == "debug" { 4 } else { 0 };
     daemon::logging::init(flags.log_form(), verbosity);
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::api::Context;
 use crate::auth::tokens::Provider;
 use crate::bootstrap::InitialCluster;
+use crate::corruption;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk_space::DiskSpace;
 use crate::error::Error;
@@ -30,6 +31,7 @@ use crate::raft::peer_service::PeerService;
 use crate::raft::peers::{Peers, REMOVED};
 use crate::raft::proposer::{Parts, Proposer};
 use crate::raft::{Applier, Raft, Shared};
+use crate::readiness;
 use crate::recovery::{Places, recover};
 use crate::snapshot::SnapshotFolder;
 use crate::tasks;
@@ -71,6 +73,9 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
     metrics::get().peers.set_local(identity.member_id);
     let peers = Peers::new(identity, tls, election);
     let start = Start { identity, first: (!joining).then(|| cluster.nodes()), peers: peers.clone() };
+    if flags.initial_corrupt_check()? {
+        corruption::check(identity.member_id, &shared, &peers).await?;
+    }
     let raft = start_raft(&flags, &start, log, shared.clone()).await?;
     let fatal = Arc::new(Notify::new());
     shared.tokens.set_ttl(flags.auth_token_ttl);
@@ -145,6 +150,7 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
                     clients,
                     "ready to serve client requests"
                 );
+                readiness::announce();
                 let ended = ending.await;
                 if ended.is_ok() && proposer.is_leader() && !proposer.standing().votes_alone() {
                     leadership::hand_over(proposer.standing()).await;

@@ -17,8 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Context, SERVER_VERSION, STORAGE_VERSION, unexpected};
+use crate::corruption;
 use crate::error::Error;
-use crate::mvcc;
 use crate::raft::TypeConfig;
 use crate::raft::command::{Answer, Kind};
 use crate::raft::leadership;
@@ -111,22 +111,8 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         self.0.admin(&request).await?;
         let wanted = request.into_inner().revision;
         let shared = self.0.shared.clone();
-        let view = shared.reader.view();
-        let revision = if wanted > 0 { wanted } else { view.revision };
-        if revision > view.revision {
-            return Err(Error::FutureRevision.into());
-        }
-        if revision < view.compacted {
-            return Err(Error::Compacted.into());
-        }
-        let compacted = view.compacted;
-        let hash = blocking(move || mvcc::hash(&view, revision, &shared.reader)).await?;
-        Ok(Response::new(pb::HashKvResponse {
-            header: self.0.header_now(),
-            hash,
-            compact_revision: compacted,
-            hash_revision: revision,
-        }))
+        let hashed = blocking(move || corruption::hash(&shared, wanted)).await?;
+        Ok(Response::new(pb::HashKvResponse { header: self.0.header_now(), ..hashed }))
     }
 
     async fn snapshot(

@@ -28,6 +28,7 @@ use super::wire::{
     ReadIndexReply, SnapshotOffer, SnapshotPart, SnapshotReply, TO, TransferReply, TransferRequest,
 };
 use super::{Raft, Shared, Snapshot, SnapshotMeta, TypeConfig};
+use crate::corruption;
 use crate::data_dir::Identity;
 use crate::error::Error;
 use crate::metrics;
@@ -214,6 +215,16 @@ impl Peer for PeerService {
         let id = request.into_inner().id;
         let ttl = leases::renew_here(&self.raft, &self.shared, id).await?;
         Ok(Response::new(pb::LeaseKeepAliveResponse { header: None, id, ttl }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        let (shared, revision) = (self.shared.clone(), request.into_inner().revision);
+        let hashed = tokio::task::spawn_blocking(move || corruption::hash(&shared, revision)).await;
+        let hashed = hashed.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(hashed?))
     }
 
     async fn time_to_live(
