@@ -5,7 +5,6 @@
 //! does follows from the seed; when it meets what, does not: that is what the simulation is for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use etcd_protocol::etcdserverpb as pb;
 use fastrand::Rng;
 
+use crate::disks::Mounted;
 use crate::history::{History, Outcome};
 use crate::members::{Member, server};
 use crate::model::{Answer, Request};
@@ -34,8 +34,9 @@ pub struct Campaign {
     pub seed: u64,
     pub faults: Vec<Fault>,
     pub flags: Vec<&'static str>,
-    /// Where data directories are made; a temporary folder when `None`.
-    pub folder: Option<PathBuf>,
+    /// Where the data directories are made, for one member after the other; a temporary folder when there are
+    /// none.
+    pub disks: Vec<Mounted>,
     /// What members are joined by, if they are to be parted.
     pub wires: Option<Wires>,
 }
@@ -63,7 +64,7 @@ impl Campaign {
             faults,
             // Small snapshots and often, so that faults meet them as well.
             flags: vec!["--snapshot-count=500"],
-            folder: None,
+            disks: Vec::new(),
             wires: None,
         }
     }
@@ -71,9 +72,8 @@ impl Campaign {
     /// Runs it; says on standard error what was run, and fails with the seed.
     pub async fn run(self) -> Result<Report> {
         let seed = self.seed;
-        let kept = tempfile::tempdir()?;
-        let folder = self.folder.clone().unwrap_or_else(|| kept.path().to_owned());
-        let result = self.run_in(&folder).await;
+        let folder = tempfile::tempdir()?;
+        let result = self.run_in(folder.path()).await;
         if let Ok(report) = &result {
             eprintln!("seed {seed}: {report:?}, no violation");
         }
@@ -86,7 +86,10 @@ impl Campaign {
             Some(wires) => wires.places(),
             None => on_loopback(self.members)?,
         };
-        let member = |n| Member::new(&program, folder, &places, n, &self.flags);
+        let member = |n: usize| {
+            let disk = self.disks.get(n % self.disks.len().max(1)).map_or(folder, Mounted::path);
+            Member::new(&program, folder, disk, &places, n, &self.flags)
+        };
         let mut members: Vec<Member> = (0..places.len()).map(member).collect();
         for member in &mut members {
             member.start()?;

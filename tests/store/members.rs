@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use etcd_protocol::etcdserverpb as pb;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::clocks::Clocks;
 use crate::wires::Place;
 
 /// How long a member may take to answer after its start.
@@ -39,16 +40,29 @@ pub struct Member {
     pub data: PathBuf,
     log: PathBuf,
     pub client: String,
+    pub peer: String,
+    /// What its next start sees of the time; the machine's clocks when `None`.
+    pub clocks: Option<Clocks>,
+    /// Whether it joins a cluster that exists.
+    joins: bool,
     namespace: Option<String>,
     flags: Vec<String>,
     process: Option<Child>,
 }
 
 impl Member {
-    /// The n-th of the members in these places; not started yet. Its data and its log go into `folder`.
-    pub fn new(program: &Path, folder: &Path, places: &[Place], n: usize, flags: &[&str]) -> Self {
+    /// The n-th of the members in these places; not started yet. Its log goes into `folder`, its data into
+    /// `disk`.
+    pub fn new(
+        program: &Path,
+        folder: &Path,
+        disk: &Path,
+        places: &[Place],
+        n: usize,
+        flags: &[&str],
+    ) -> Self {
         let (name, place) = (format!("m{n}"), &places[n]);
-        let data = folder.join(&name);
+        let data = disk.join(&name);
         let members = places.iter().enumerate().map(|(n, place)| format!("m{n}={}", place.peer));
         let mut words = vec![
             format!("--name={name}"),
@@ -66,6 +80,9 @@ impl Member {
             program: program.to_owned(),
             data,
             client: place.client.clone(),
+            peer: place.peer.clone(),
+            clocks: None,
+            joins: false,
             namespace: place.namespace.clone(),
             flags: words,
             process: None,
@@ -74,17 +91,20 @@ impl Member {
 
     pub fn start(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = match &self.namespace {
+        let network = self.namespace.iter().map(|name| format!("--net=/run/netns/{name}"));
+        let clocks = self.clocks.iter().map(|clocks| format!("--time={}", clocks.path()));
+        let spaces: Vec<String> = network.chain(clocks).collect();
+        let mut command = if spaces.is_empty() {
+            Command::new(&self.program)
+        } else {
             // It becomes the program: signals reach that.
-            Some(namespace) => {
-                let mut enter = Command::new("nsenter");
-                enter.arg(format!("--net=/run/netns/{namespace}")).arg(&self.program);
-                enter
-            }
-            None => Command::new(&self.program),
+            let mut enter = Command::new("nsenter");
+            enter.args(spaces).arg(&self.program);
+            enter
         };
         let process = command
             .args(&self.flags)
+            .args(self.joins.then_some("--initial-cluster-state=existing"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -121,8 +141,8 @@ impl Member {
         })
     }
 
-    /// Where its data directory and its log are.
-    pub fn folder(&self) -> &Path {
+    /// Where its data directory is.
+    pub fn disk(&self) -> &Path {
         self.data.parent().unwrap_or(&self.data)
     }
 
@@ -172,6 +192,12 @@ impl Member {
             Command::new("kill").args([format!("-{name}"), process.id().to_string()]).status()?;
         }
         Ok(())
+    }
+
+    /// Loses its data; its next start joins the cluster.
+    pub fn forget_everything(&mut self) -> Result<()> {
+        self.joins = true;
+        std::fs::remove_dir_all(&self.data).context("remove the data")
     }
 
     /// Makes the next start believe that the machine went down: what was not synced is not trusted.

@@ -1,14 +1,15 @@
 //! What goes wrong, by dice: one fault at a time, each undone before the next.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fastrand::Rng;
 
+use crate::clocks::Clocks;
+use crate::disks::{Filler, Mounted};
 use crate::members::Member;
+use crate::replacement::replace;
 use crate::wires::Wires;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub enum Fault {
     Part,
     /// Someone else takes what is free of the disk, for a while.
     FillDisk,
+    /// The disk takes nothing for up to five seconds.
+    StallDisk,
+    /// SIGTERM, and a new start with another time on the monotonic clock.
+    SkewClock,
+    /// Out of the cluster, and in again as another member without data.
+    Replace,
 }
 
 impl Fault {
@@ -36,6 +43,9 @@ impl Fault {
             Fault::Pause => "pause",
             Fault::Part => "part",
             Fault::FillDisk => "fill disk",
+            Fault::StallDisk => "stall disk",
+            Fault::SkewClock => "skew clock",
+            Fault::Replace => "replace",
         }
     }
 }
@@ -59,6 +69,11 @@ impl Nemesis {
         let Some(fault) = self.rng.choice(&self.faults).copied() else { return Ok(()) };
         let n = self.rng.usize(..members.len());
         let count = members.len();
+        if fault == Fault::Replace {
+            replace(members, n, self.rng.bool()).await?;
+            *self.done.entry(fault.name()).or_default() += 1;
+            return Ok(());
+        }
         let member = &mut members[n];
         match fault {
             Fault::Kill => member.kill()?,
@@ -67,6 +82,10 @@ impl Nemesis {
                 if self.ours {
                     member.forget_state()?;
                 }
+            }
+            Fault::SkewClock => {
+                ensure!(member.stop()?, "{} did not end well", member.name);
+                member.clocks = Clocks::skewed(&mut self.rng)?;
             }
             Fault::Restart => ensure!(member.stop()?, "{} did not end well", member.name),
             Fault::Pause => {
@@ -84,13 +103,20 @@ impl Nemesis {
             Fault::FillDisk => {
                 // From nearly nothing to where only deletions pass.
                 let left = self.rng.u64(10..120) << 20;
-                let filler = Filler::new(member.folder(), left)?;
+                let filler = Filler::new(member.disk(), left)?;
                 self.wait(700, 2500).await;
                 drop(filler);
                 ensure!(member.ended()?.is_none(), "a full disk ended {}", member.name);
             }
+            Fault::StallDisk => {
+                let stall = Mounted::stall(member.disk())?;
+                self.wait(500, 5000).await;
+                drop(stall);
+                ensure!(member.ended()?.is_none(), "a disk that stood still ended {}", member.name);
+            }
+            Fault::Replace => unreachable!("it was done above"),
         }
-        if !matches!(fault, Fault::Pause | Fault::Part | Fault::FillDisk) {
+        if !matches!(fault, Fault::Pause | Fault::Part | Fault::FillDisk | Fault::StallDisk) {
             self.wait(0, 300).await;
             member.start()?;
             member.ready().await?;
@@ -101,59 +127,5 @@ impl Nemesis {
 
     async fn wait(&mut self, least: u64, most: u64) {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(least..most))).await;
-    }
-}
-
-/// A file that takes room; gone when dropped.
-struct Filler(PathBuf);
-
-impl Filler {
-    /// Leaves so many bytes of the folder's file system.
-    fn new(folder: &Path, left: u64) -> Result<Self> {
-        let filler = Self(folder.join("filler"));
-        let df = Command::new("df").args(["--block-size=1", "--output=avail"]).arg(folder).output()?;
-        let text = String::from_utf8(df.stdout)?;
-        let free: u64 = text.lines().nth(1).context("df says what is free")?.trim().parse()?;
-        if free > left {
-            let length = (free - left).to_string();
-            Command::new("fallocate").args(["--length", &length]).arg(&filler.0).status()?;
-        }
-        Ok(filler)
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        // Not there when there was nothing to take.
-        std::fs::remove_file(&self.0).ok();
-    }
-}
-
-/// A small disk of its own, in memory; gone when dropped.
-pub struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None` (which is said) without the right to mount.
-    pub fn mounted(megabytes: u64) -> Result<Option<Self>> {
-        let folder = tempfile::tempdir()?;
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(folder.path())
-            .output()?;
-        if !mount.status.success() {
-            eprintln!("skipped: a disk cannot be mounted: {}", String::from_utf8_lossy(&mount.stderr));
-            return Ok(None);
-        }
-        Ok(Some(Self(folder)))
-    }
-
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.0.path()).status().ok();
     }
 }

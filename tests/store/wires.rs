@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, ensure};
 
@@ -32,7 +33,8 @@ pub struct Wires {
 impl Wires {
     /// `None` (which is said) without the right to make them.
     pub fn laid(members: usize) -> Result<Option<Self>> {
-        let id = std::process::id() % 10_000;
+        static LAID: AtomicU32 = AtomicU32::new(0);
+        let id = (std::process::id() * 4 + LAID.fetch_add(1, Ordering::Relaxed)) % 10_000;
         let wires = Self { id, members };
         let bridge = wires.bridge();
         if let Err(error) = ip(&["link", "add", &bridge, "type", "bridge"]) {
