@@ -72,7 +72,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("reservedMemory", &[]),
     ("reservedSystemCPUs", &[]),
     ("runOnce", &[]),
-    ("serverTLSBootstrap", &[]),
     ("showHiddenMetricsForVersion", &[]),
     ("shutdownGracePeriod", &[]),
     ("shutdownGracePeriodByPodPriority", &[]),
@@ -228,6 +227,8 @@ pub struct KubeletConfiguration {
     pub serialize_image_pulls: Option<bool>,
     pub register_node: Option<bool>,
     pub rotate_certificates: Option<bool>,
+    #[serde(rename = "serverTLSBootstrap")]
+    pub server_tls_bootstrap: Option<bool>,
     pub static_pod_path: String,
     #[serde(deserialize_with = "duration")]
     pub file_check_frequency: Option<Duration>,
@@ -299,6 +300,7 @@ impl Default for KubeletConfiguration {
             serialize_image_pulls: None,
             register_node: None,
             rotate_certificates: None,
+            server_tls_bootstrap: None,
             static_pod_path: String::new(),
             file_check_frequency: None,
             register_with_taints: Vec::new(),

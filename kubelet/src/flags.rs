@@ -25,7 +25,10 @@ pub struct Flags {
     /// Renew the kubelet's client certificate before it expires
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
     pub rotate_certificates: Option<bool>,
-    /// The directory where the TLS certs are located, for a serving certificate that the kubelet makes itself
+    /// Have the cluster issue the kubelet's serving certificate, and renew it before it expires. Someone must approve the requests
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    pub rotate_server_certificates: Option<bool>,
+    /// The directory where the TLS certs are located, for certificates that the kubelet makes itself or asks for
     #[arg(long, value_name = "string", default_value = "/var/lib/kubelet/pki")]
     pub cert_dir: PathBuf,
     /// If non-empty, will use this string as identification instead of the actual hostname
@@ -135,6 +138,7 @@ impl Flags {
         config.max_pods = self.max_pods.unwrap_or(config.max_pods);
         config.fail_swap_on = self.fail_swap_on.or(config.fail_swap_on);
         config.rotate_certificates = self.rotate_certificates.or(config.rotate_certificates);
+        config.server_tls_bootstrap = self.rotate_server_certificates.or(config.server_tls_bootstrap);
         config.register_node = self.register_node.or(config.register_node);
         if !self.cluster_dns.is_empty() {
             config.cluster_dns.clone_from(&self.cluster_dns);

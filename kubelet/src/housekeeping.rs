@@ -34,6 +34,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
             tracing::warn!(error, "cannot look for orphaned pods");
         }
         remove_orphaned_files(&kubelet).await;
+        kubelet.csi.volumes.unstage_unused().await;
         rotate_logs(&kubelet).await;
         if round.is_multiple_of(COLLECT)
             && let Err(error) = collect(&kubelet, false).await
@@ -80,7 +81,7 @@ async fn remove_orphaned_files(kubelet: &Arc<Kubelet>) {
         for dir in entries(&kubelet.root.join("pods")).unwrap_or_default() {
             let uid = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !kubelet.workers.knows(&uid) {
-                report("volumes of an orphaned pod", &dir, apply::remove_pod_dir(&dir));
+                report("volumes of an orphaned pod", &dir, apply::remove_pod_dir(&dir, &kubelet.csi));
             }
         }
         kubelet.resizes.retain(|uid| kubelet.workers.knows(uid));

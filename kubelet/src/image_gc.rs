@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cri::v1;
+use crate::images::with_tag;
 use crate::kubelet::Kubelet;
 
 const EVERY: Duration = Duration::from_secs(300);
@@ -96,12 +97,25 @@ pub async fn remove_unused(kubelet: &Arc<Kubelet>) -> Result<(), String> {
     collect(kubelet, Limits { high: 0, low: 0, ..limits }).await
 }
 
+/// The ids of images that volumes of pods show.
+async fn shown_by_volumes(kubelet: &Kubelet) -> Result<Vec<String>, crate::cri::CallError> {
+    let mut ids = Vec::new();
+    for (pod, _) in kubelet.workers.all() {
+        for source in pod.spec.volumes.iter().filter_map(|volume| volume.source.image.as_ref()) {
+            let Some(image) = with_tag(&source.reference) else { continue };
+            let spec = v1::ImageSpec { image, ..Default::default() };
+            ids.extend(kubelet.runtime.image(spec).await?.map(|image| image.id));
+        }
+    }
+    Ok(ids)
+}
+
 async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
     let mut records = kubelet.image_records.0.lock().await;
     let text = |error: crate::cri::CallError| error.to_string();
     let images = kubelet.runtime.image_list().await.map_err(text)?;
     let containers = kubelet.runtime.containers(None).await.map_err(text)?;
-    let used: HashSet<String> = containers
+    let mut used: HashSet<String> = containers
         .into_iter()
         .flat_map(|container| {
             [
@@ -112,6 +126,7 @@ async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
         })
         .filter(|name| !name.is_empty())
         .collect();
+    used.extend(shown_by_volumes(kubelet).await.map_err(text)?);
     let now = Timestamp::now();
     records.retain(|id, _| images.iter().any(|image| image.id == *id));
     let mut unused = Vec::new();

@@ -11,6 +11,7 @@ use crate::cgroup::tree::Tree;
 use crate::config::KubeletConfiguration;
 use crate::cri::observed::{self, ObservedPod};
 use crate::cri::{CallError, Runtime, changes::Pulse, v1};
+use crate::csi::Csi;
 use crate::events::Recorder;
 use crate::eviction::Pressures;
 use crate::image_gc::Records;
@@ -101,7 +102,9 @@ pub struct Kubelet {
     /// Services.
     pub services: Arc<Services>,
     /// Service account tokens.
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
+    /// Storage drivers.
+    pub csi: Arc<Csi>,
     /// Static pods.
     pub manifests: Manifests,
     /// Their mirrors in the API.
@@ -137,6 +140,12 @@ impl Kubelet {
     pub fn strict_groups(&self) -> bool {
         let facts = self.runtime_facts.read();
         facts.status.features.as_ref().is_some_and(|features| features.supplemental_groups_policy)
+    }
+
+    /// What a runtime handler can do, as far as the runtime says.
+    pub fn handler_features(&self, handler: &str) -> Option<v1::RuntimeHandlerFeatures> {
+        let facts = self.runtime_facts.read();
+        facts.status.runtime_handlers.iter().find(|known| known.name == handler)?.features.clone()
     }
 
     /// The runtime's name, as container ids start with it.

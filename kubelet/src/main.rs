@@ -9,6 +9,7 @@ mod certificate;
 mod cgroup;
 mod config;
 mod cri;
+mod csi;
 mod dns;
 mod downward;
 mod environment;

@@ -9,7 +9,6 @@ use api_types::core::v1::PodQOSClass;
 use client::Client;
 use daemon::clock::System;
 use daemon::shutdown::Shutdown;
-use daemon::tls::Pem;
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -17,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::config::KubeletConfiguration;
 use crate::cri::changes::{self, Change, Pulse};
 use crate::cri::{Runtime, v1};
+use crate::csi::{self, Csi};
 use crate::events::Recorder;
 use crate::eviction::Pressures;
 use crate::flags::Flags;
@@ -65,11 +65,11 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     )?;
     let facts = first_contact(&runtime, &config, &shutdown).await?;
     certificate::bootstrap(&flags, &node_name(&flags), &shutdown).await?;
-    let client_config =
+    let mut client_config =
         client::Config::from_kubeconfig(kubeconfig)?.with_agent("kubelet", None).with_limits(50.0, 100);
     let rotates = config.rotate_certificates == Some(true) || flags.bootstrap_kubeconfig.is_some();
     if rotates {
-        check_rotation(&client_config, &flags)?;
+        certificate::adopt(&mut client_config, &flags.cert_dir, Timestamp::now())?;
     }
     let client = Client::new(client_config)?;
     client.watch_files(shutdown.clone());
@@ -81,7 +81,13 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     spawn_loops(&kubelet);
     if rotates {
         let (client, node) = (kubelet.client.clone(), kubelet.node_name.clone());
-        tokio::spawn(certificate::rotate(client, flags.cert_dir.clone(), node));
+        tokio::spawn(certificate::rotate(client, flags.cert_dir.clone(), node, certificate::Use::Client));
+    }
+    if kubelet.config.server_tls_bootstrap == Some(true) {
+        let (client, node) = (kubelet.client.clone(), kubelet.node_name.clone());
+        let addresses = kubelet.node_ips.iter().filter_map(|address| address.parse().ok()).collect();
+        let purpose = certificate::Use::Server(addresses);
+        tokio::spawn(certificate::rotate(client, flags.cert_dir.clone(), node, purpose));
     }
     listeners.serve(Arc::clone(&kubelet), shutdown.clone());
     shutdown.wait().await;
@@ -95,19 +101,6 @@ fn node_name(flags: &Flags) -> String {
         "" => machine::hostname(),
         name => name.to_lowercase(),
     }
-}
-
-/// A new certificate takes effect through the file that the kubeconfig names.
-fn check_rotation(config: &client::Config, flags: &Flags) -> anyhow::Result<()> {
-    let current = certificate::store::Store::new(&flags.cert_dir).current();
-    let names = |pem: &Option<Pem>| matches!(pem, Some(Pem::File(path)) if *path == current);
-    if names(&config.cert) && names(&config.key) {
-        return Ok(());
-    }
-    bail!(
-        "rotateCertificates: the kubeconfig must name {} as client-certificate and as client-key",
-        current.display()
-    )
 }
 
 /// Waits for the runtime, and checks that the two agree on control groups.
@@ -176,6 +169,7 @@ fn assemble(
         wake: Box::new(wake.clone()),
         started,
     });
+    let tokens = Arc::new(Tokens::new(client.clone()));
     let pids = config.pod_pids_limit.unwrap_or(-1);
     let serial = config.serialize_image_pulls != Some(false);
     Ok(Arc::new(Kubelet {
@@ -196,7 +190,8 @@ fn assemble(
         runtime_classes: RuntimeClasses::new(),
         claims: ClaimCache::new(client.clone(), &node_name),
         services: Services::new(),
-        tokens: Tokens::new(client.clone()),
+        csi: Arc::new(Csi::new(client.clone(), &node_name, &flags.root_dir, Arc::clone(&tokens))),
+        tokens,
         tree: cgroup::tree::Tree::detect(pids),
         pulse: Pulse::new(),
         runtime_facts: RwLock::new(facts),
@@ -250,6 +245,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(Arc::clone(&kubelet.probes).run());
     tokio::spawn(Arc::clone(&kubelet.services).run(kubelet.client.clone()));
     tokio::spawn(Arc::clone(&kubelet.runtime_classes).run(kubelet.client.clone()));
+    tokio::spawn(Arc::clone(&kubelet.csi).run());
     tokio::spawn(runtime_watch::run(Arc::clone(kubelet)));
     tokio::spawn(sources::pods::run(Arc::clone(kubelet)));
     tokio::spawn(sources::manifests::run(Arc::clone(kubelet)));
@@ -262,6 +258,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
             node::register::register_until_done(&node).await;
         }
         tokio::spawn(node::lease::run(Arc::clone(&node)));
+        tokio::spawn(csi::registration::run(Arc::clone(&node)));
         node::status::run(node).await;
     });
 }

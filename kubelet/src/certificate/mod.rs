@@ -1,12 +1,14 @@
-//! The kubelet's client certificate: asked for with a bootstrap kubeconfig where there is none yet (TLS
-//! bootstrapping), and asked for anew before it expires (`rotateCertificates`).
+//! The kubelet's certificates: the client's, asked for with a bootstrap kubeconfig where there is none yet
+//! (TLS bootstrapping) and anew before it expires (`rotateCertificates`), and the server's, where the
+//! cluster is to issue it (`serverTLSBootstrap`; someone must approve the requests).
 //!
 //! Files are upstream's: `kubelet-client-current.pem` in the certificate directory, a link to the newest
-//! `kubelet-client-DATE.pem`, holds certificate and key, and the kubeconfig names it for both. The client
-//! follows the file, so nothing else has to be told. [`store`] keeps the files.
+//! `kubelet-client-DATE.pem`, holds certificate and key; `kubelet-server-…` likewise. Client and server
+//! follow the files, so nothing else has to be told. [`store`] keeps them.
 
 pub mod store;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,17 +21,49 @@ use client::{Client, Config};
 use daemon::shutdown::Shutdown;
 use daemon::tls::Pem;
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use tokio::sync::oneshot;
 
 use crate::flags::Flags;
 use crate::sources::follow::{Event, follow};
 use store::{Life, Store};
 
-const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 /// How long a request may stay unanswered before another is made.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 const RETRY: Duration = Duration::from_secs(30);
+
+/// What a certificate is for.
+#[derive(Clone, Debug)]
+pub enum Use {
+    /// Speaking to the API server.
+    Client,
+    /// Being spoken to, under these addresses and the node's name.
+    Server(Vec<IpAddr>),
+}
+
+impl Use {
+    fn signer(&self) -> &'static str {
+        match self {
+            Self::Client => "kubernetes.io/kube-apiserver-client-kubelet",
+            Self::Server(_) => "kubernetes.io/kubelet-serving",
+        }
+    }
+
+    fn usages(&self) -> Vec<KeyUsage> {
+        let purpose = match self {
+            Self::Client => KeyUsage::ClientAuth,
+            Self::Server(_) => KeyUsage::ServerAuth,
+        };
+        vec![KeyUsage::DigitalSignature, purpose]
+    }
+
+    fn store(&self, dir: &Path) -> Store {
+        match self {
+            Self::Client => Store::client(dir),
+            Self::Server(_) => Store::server(dir),
+        }
+    }
+}
 
 /// Sees to it that there is a kubeconfig that can be used: with the bootstrap kubeconfig a certificate is
 /// asked for, and a kubeconfig written that names it.
@@ -47,10 +81,10 @@ pub async fn bootstrap(flags: &Flags, node: &str, shutdown: &Shutdown) -> anyhow
     let config = Config::from_kubeconfig(from)
         .with_context(|| format!("bootstrap kubeconfig {}", from.display()))?
         .with_agent("kubelet", Some("bootstrap"));
-    let store = Store::new(&flags.cert_dir);
+    let store = Store::client(&flags.cert_dir);
     let client = Client::new(config.clone())?;
     loop {
-        match shutdown.unless(request(&client, node)).await {
+        match shutdown.unless(request(&client, node, &Use::Client)).await {
             None => bail!("stopped while waiting for a client certificate"),
             Some(Ok(pem)) => {
                 store.keep(&pem, Timestamp::now())?;
@@ -79,9 +113,37 @@ fn is_usable(kubeconfig: &Path, now: Timestamp) -> bool {
     }
 }
 
-/// Renews the client certificate while the kubelet runs; never ends.
-pub async fn rotate(client: Client, cert_dir: std::path::PathBuf, node: String) {
-    let store = Store::new(&cert_dir);
+/// Makes the client use the certificate that is rotated, whatever the kubeconfig says. The kubeconfig's
+/// own is the first one where there is none, or none that still holds.
+///
+/// COMPAT: kubeadm starts the kubelet of a first node with a certificate inside of the kubeconfig.
+///
+/// # Errors
+/// When the kubeconfig has no certificate, or files cannot be read or written.
+pub fn adopt(config: &mut Config, cert_dir: &Path, now: Timestamp) -> anyhow::Result<()> {
+    let store = Store::client(cert_dir);
+    let current = store.current();
+    let holds = |pem: &[u8]| store::life(pem).is_some_and(|life| life.not_after > now);
+    if !std::fs::read(&current).is_ok_and(|pem| holds(&pem)) {
+        let (Some(cert), Some(key)) = (&config.cert, &config.key) else {
+            bail!(
+                "rotateCertificates: the kubeconfig has no client certificate, and none is in {}",
+                current.display()
+            );
+        };
+        let (cert, key) = (cert.bytes()?, key.bytes()?);
+        let both = if cert == key { cert } else { [cert, b"\n".to_vec(), key].concat() };
+        store.keep(&both, now).with_context(|| format!("writing {}", current.display()))?;
+    }
+    config.cert = Some(Pem::File(current.clone()));
+    config.key = Some(Pem::File(current));
+    Ok(())
+}
+
+/// Sees to it that there is a certificate, and renews it while the kubelet runs; never ends.
+pub async fn rotate(client: Client, cert_dir: std::path::PathBuf, node: String, purpose: Use) {
+    let store = purpose.store(&cert_dir);
+    let signer = purpose.signer();
     // Spread, so that the nodes of a cluster do not ask at once.
     let spread = fastrand::f64();
     loop {
@@ -92,11 +154,12 @@ pub async fn rotate(client: Client, cert_dir: std::path::PathBuf, node: String) 
             tokio::time::sleep(left.min(Duration::from_secs(3600))).await;
             continue;
         }
-        tracing::info!("the client certificate is to be renewed");
-        let renewed =
-            async { Ok::<_, anyhow::Error>(store.keep(&request(&client, &node).await?, Timestamp::now())?) };
+        tracing::info!(signer, "a certificate is to be had");
+        let renewed = async {
+            Ok::<_, anyhow::Error>(store.keep(&request(&client, &node, &purpose).await?, Timestamp::now())?)
+        };
         if let Err(error) = renewed.await {
-            tracing::warn!(error = format!("{error:#}"), "cannot renew the client certificate");
+            tracing::warn!(error = format!("{error:#}"), signer, "no new certificate yet");
             tokio::time::sleep(RETRY).await;
         }
     }
@@ -110,14 +173,14 @@ fn deadline(life: Life, spread: f64) -> Timestamp {
 }
 
 /// Asks for a certificate and waits for it; answers certificate and key as PEM.
-async fn request(client: &Client, node: &str) -> anyhow::Result<Vec<u8>> {
+async fn request(client: &Client, node: &str, purpose: &Use) -> anyhow::Result<Vec<u8>> {
     let key = KeyPair::generate().context("making a key")?;
     let mut asked = CertificateSigningRequest::default();
     asked.metadata.generate_name = "csr-".into();
     asked.spec = CertificateSigningRequestSpec {
-        request: ByteString(signing_request(&key, node)?.into_bytes()),
-        signer_name: SIGNER.into(),
-        usages: vec![KeyUsage::DigitalSignature, KeyUsage::ClientAuth],
+        request: ByteString(signing_request(&key, node, purpose)?.into_bytes()),
+        signer_name: purpose.signer().into(),
+        usages: purpose.usages(),
         ..Default::default()
     };
     let made = client
@@ -133,11 +196,15 @@ async fn request(client: &Client, node: &str) -> anyhow::Result<Vec<u8>> {
     Ok([certificate, key.serialize_pem().into_bytes()].concat())
 }
 
-fn signing_request(key: &KeyPair, node: &str) -> anyhow::Result<String> {
+fn signing_request(key: &KeyPair, node: &str, purpose: &Use) -> anyhow::Result<String> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
     params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+    if let Use::Server(addresses) = purpose {
+        params.subject_alt_names.push(SanType::DnsName(node.try_into().context("the node's name")?));
+        params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+    }
     Ok(params.serialize_request(key).context("making a request")?.pem()?)
 }
 
@@ -232,12 +299,63 @@ mod tests {
     #[test]
     fn requests_name_the_node_and_its_group() {
         use x509_parser::prelude::FromDer;
-        let text = signing_request(&KeyPair::generate().unwrap(), "n1").unwrap();
+        let text = signing_request(&KeyPair::generate().unwrap(), "n1", &Use::Client).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).unwrap();
         let (_, request) =
             x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents).unwrap();
         let subject = request.certification_request_info.subject.to_string();
         assert_eq!(subject, "O=system:nodes, CN=system:node:n1");
+    }
+
+    #[test]
+    fn servers_are_asked_for_by_name_and_address() {
+        use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension};
+        let purpose = Use::Server(vec!["10.0.0.1".parse().unwrap()]);
+        let text = signing_request(&KeyPair::generate().unwrap(), "n1", &purpose).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).unwrap();
+        let (_, request) =
+            x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents).unwrap();
+        let names: Vec<String> = request
+            .requested_extensions()
+            .unwrap()
+            .filter_map(|extension| match extension {
+                ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+                _ => None,
+            })
+            .flatten()
+            .map(|name| match name {
+                GeneralName::DNSName(name) => (*name).to_owned(),
+                GeneralName::IPAddress(bytes) => format!("{bytes:?}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(names, ["n1", "[10, 0, 0, 1]"]);
+        assert_eq!(purpose.usages(), [KeyUsage::DigitalSignature, KeyUsage::ServerAuth]);
+    }
+
+    #[test]
+    fn the_kubeconfigs_certificate_is_the_first_that_is_rotated() {
+        let dir = std::env::temp_dir().join(format!("kubelet-adopt-{}", uuid::Uuid::new_v4()));
+        let now = Timestamp::now();
+        let mut config = Config::new("https://api:6443");
+        let error = adopt(&mut config, &dir, now).unwrap_err().to_string();
+        assert!(error.contains("no client certificate"), "{error}");
+        let (cert, key) = daemon::tls::self_signed("n", &[]).unwrap();
+        let (cert, key) = (Pem::Data(cert.bytes().unwrap()), Pem::Data(key.bytes().unwrap()));
+        (config.cert, config.key) = (Some(cert.clone()), Some(key.clone()));
+        adopt(&mut config, &dir, now).unwrap();
+        let current = Store::client(&dir).current();
+        assert_eq!(config.cert.as_ref().unwrap().origin(), current.display().to_string());
+        let kept = std::fs::read(&current).unwrap();
+        assert_eq!(config.cert.unwrap().certificates().unwrap(), cert.certificates().unwrap());
+        assert!(config.key.unwrap().private_key().is_ok());
+        // Another kubeconfig does not take the place of one that holds.
+        let (cert, key) = daemon::tls::self_signed("other", &[]).unwrap();
+        let mut other = Config::new("https://api:6443");
+        (other.cert, other.key) = (Some(cert), Some(key));
+        adopt(&mut other, &dir, now).unwrap();
+        assert_eq!(std::fs::read(&current).unwrap(), kept);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The files of the client certificate.
+//! The files of a certificate: `kubelet-client-…` or `kubelet-server-…`.
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,28 +26,34 @@ pub fn life(pem: &[u8]) -> Option<Life> {
     Some(Life { not_before: at(validity.not_before)?, not_after: at(validity.not_after)? })
 }
 
-/// Certificates in a directory.
+/// Certificates of one use in a directory.
 pub struct Store {
     dir: PathBuf,
+    name: &'static str,
 }
 
 impl Store {
-    /// In this directory.
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+    /// The client's certificates in this directory.
+    pub fn client(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), name: "kubelet-client" }
+    }
+
+    /// The server's.
+    pub fn server(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), name: "kubelet-server" }
     }
 
     /// The link to the newest.
     pub fn current(&self) -> PathBuf {
-        self.dir.join("kubelet-client-current.pem")
+        self.dir.join(format!("{}-current.pem", self.name))
     }
 
     /// Keeps certificate and key, and makes them the current ones.
     pub fn keep(&self, pem: &[u8], now: Timestamp) -> io::Result<()> {
         std::fs::create_dir_all(&self.dir)?;
-        let file = self.dir.join(format!("kubelet-client-{}.pem", now.strftime("%Y-%m-%d-%H-%M-%S")));
+        let file = self.dir.join(format!("{}-{}.pem", self.name, now.strftime("%Y-%m-%d-%H-%M-%S")));
         write_private(&file, pem)?;
-        let beside = self.dir.join("kubelet-client-updated.pem");
+        let beside = self.dir.join(format!("{}-updated.pem", self.name));
         match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -78,7 +84,7 @@ mod tests {
     #[test]
     fn the_newest_is_the_current_one() {
         let dir = std::env::temp_dir().join(format!("kubelet-certificates-{}", uuid::Uuid::new_v4()));
-        let store = Store::new(&dir);
+        let store = Store::client(&dir);
         let at = |second| Timestamp::from_second(second).unwrap();
         store.keep(b"one", at(0)).unwrap();
         store.keep(b"two", at(60)).unwrap();

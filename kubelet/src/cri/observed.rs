@@ -94,6 +94,8 @@ pub struct Container {
     pub user: Option<v1::LinuxContainerUser>,
     /// Where the mount of a path in the container lives on the node.
     pub mounts: Vec<(String, String)>,
+    /// Paths in the container that are read-only all the way down.
+    pub read_only_below: Vec<String>,
     /// What it may use, when the runtime says.
     pub resources: Option<v1::LinuxContainerResources>,
 }
@@ -116,6 +118,12 @@ impl Container {
             log_path: status.log_path,
             facts,
             user: status.user.and_then(|user| user.linux),
+            read_only_below: status
+                .mounts
+                .iter()
+                .filter(|mount| mount.recursive_read_only)
+                .map(|mount| mount.container_path.clone())
+                .collect(),
             mounts: status.mounts.into_iter().map(|mount| (mount.container_path, mount.host_path)).collect(),
             resources: status.resources.and_then(|resources| resources.linux),
         }

@@ -155,8 +155,7 @@ async fn start(runtime: &Runtime, pod: &Pod, dir: &Path, restart_count: i32) -> 
         mounts: vec![ReadyMount {
             container_path: "/dev/termination-log".into(),
             host_path: words.to_string_lossy().into_owned(),
-            read_only: false,
-            propagation: None,
+            ..Default::default()
         }],
         resources: Default::default(),
         seccomp_root: "",

@@ -18,6 +18,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -31,9 +32,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
+use crate::certificate::store::Store;
 use crate::flags::Flags;
 use crate::kubelet::Kubelet;
 use access::Access;
+
+/// How often a certificate that is not there yet is looked for.
+const AWAITED: Duration = Duration::from_secs(1);
 
 /// A response's body: a buffer, or a stream.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -56,10 +61,18 @@ pub fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> 
     response
 }
 
+/// What the server shows to clients.
+enum Certificate {
+    /// It is there.
+    There(Arc<ServerTls>),
+    /// The cluster is to issue it; until then connections are closed.
+    Awaited(Box<ServerTlsOptions>),
+}
+
 /// The server's sockets, bound and not yet served.
 pub struct Server {
     main: TcpListener,
-    tls: Arc<ServerTls>,
+    tls: Certificate,
     client_ca: Option<Arc<ClientCa>>,
     healthz: Option<TcpListener>,
     read_only: Option<TcpListener>,
@@ -93,12 +106,18 @@ impl Server {
             cipher_suites: config.tls_cipher_suites.clone(),
             ..ServerTlsOptions::new(cert, key)
         };
-        Ok(Self { main, tls: ServerTls::load(options)?, client_ca, healthz, read_only })
+        let awaited = config.server_tls_bootstrap == Some(true)
+            && options.cert.certificates().and(options.key.private_key()).is_err();
+        let tls = if awaited {
+            Certificate::Awaited(Box::new(options))
+        } else {
+            Certificate::There(ServerTls::load(options)?)
+        };
+        Ok(Self { main, tls, client_ca, healthz, read_only })
     }
 
     /// Serves until shutdown.
     pub fn serve(self, kubelet: Arc<Kubelet>, shutdown: Shutdown) {
-        self.tls.watch(shutdown.clone());
         if let Some(ca) = &self.client_ca {
             ca.watch(shutdown.clone());
         }
@@ -109,7 +128,20 @@ impl Server {
             health: health.clone(),
             stats: stats::Sampler::default(),
         });
-        spawn(self.main, Some(self.tls), router, shutdown.clone());
+        match self.tls {
+            Certificate::There(tls) => {
+                tls.watch(shutdown.clone());
+                spawn(self.main, Some(tls), router, shutdown.clone());
+            }
+            Certificate::Awaited(options) => {
+                let shutdown = shutdown.clone();
+                tokio::spawn(async move {
+                    let tls = issued(&self.main, *options).await;
+                    tls.watch(shutdown.clone());
+                    spawn(self.main, Some(tls), router, shutdown);
+                });
+            }
+        }
         if let Some(listener) = self.read_only {
             let open = Arc::new(Router {
                 access: None,
@@ -147,9 +179,31 @@ fn spawn(listener: TcpListener, tls: Option<Arc<ServerTls>>, router: Arc<Router>
     tokio::spawn(serve::connections(listener, tls, service, shutdown));
 }
 
+/// Waits for the certificate. Clients are not kept waiting as well.
+async fn issued(listener: &TcpListener, options: ServerTlsOptions) -> Arc<ServerTls> {
+    loop {
+        if let Ok(tls) = ServerTls::load(options.clone()) {
+            tracing::info!("serving with the certificate that the cluster issued");
+            return tls;
+        }
+        let pause = tokio::time::sleep(AWAITED);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                refused = listener.accept() => drop(refused),
+            }
+        }
+    }
+}
+
 /// The configured certificate, or one that the kubelet made itself and keeps in its certificate directory.
 fn certificate(kubelet: &Kubelet, flags: &Flags) -> anyhow::Result<(Pem, Pem)> {
     let config = &kubelet.config;
+    if config.server_tls_bootstrap == Some(true) {
+        let current = Store::server(&flags.cert_dir).current();
+        return Ok((Pem::File(current.clone()), Pem::File(current)));
+    }
     match (config.tls_cert_file.as_str(), config.tls_private_key_file.as_str()) {
         ("", "") => {}
         ("", _) | (_, "") => anyhow::bail!("tlsCertFile and tlsPrivateKeyFile must both be given"),

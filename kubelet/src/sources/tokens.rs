@@ -53,6 +53,11 @@ impl Tokens {
         Ok((all, next))
     }
 
+    /// One token, and when it expires.
+    pub async fn get(&self, pod: &Pod, key: &TokenKey) -> Result<(String, Timestamp), String> {
+        self.one(pod, key).await.map(|token| (token.text, token.expires))
+    }
+
     /// Forgets a pod.
     pub fn forget(&self, uid: &str) {
         self.tokens.lock().retain(|(owner, _), _| owner != uid);

@@ -117,7 +117,7 @@ fn from_memory(view: &View<'_>, container: &Container, old: Option<&ContainerSta
         name: container.name.clone(),
         image: container.image.clone(),
         state: waiting(reason, ""),
-        volume_mounts: volume_mounts(container),
+        volume_mounts: volume_mounts(container, &[]),
         ..Default::default()
     };
     let Some(old) = old else { return status };
@@ -170,7 +170,7 @@ fn from_runtime(
         image_id: seen.image_ref.clone(),
         container_id: format!("{}://{}", view.runtime_name, seen.id),
         state,
-        volume_mounts: volume_mounts(container),
+        volume_mounts: volume_mounts(container, &seen.read_only_below),
         allocated_resources: container.resources.requests.clone(),
         resources: Some(Box::new(resources::of_container(view, container, seen, old))),
         user: seen.user.as_ref().map(|user| {
@@ -236,7 +236,7 @@ fn state(
     (state, 0)
 }
 
-fn volume_mounts(container: &Container) -> Vec<VolumeMountStatus> {
+fn volume_mounts(container: &Container, below: &[String]) -> Vec<VolumeMountStatus> {
     container
         .volume_mounts
         .iter()
@@ -244,7 +244,10 @@ fn volume_mounts(container: &Container) -> Vec<VolumeMountStatus> {
             name: mount.name.clone(),
             mount_path: mount.mount_path.clone(),
             read_only: mount.read_only,
-            recursive_read_only: mount.read_only.then_some(RecursiveReadOnlyMode::Disabled),
+            recursive_read_only: mount.read_only.then(|| {
+                let whole = below.contains(&mount.mount_path);
+                if whole { RecursiveReadOnlyMode::Enabled } else { RecursiveReadOnlyMode::Disabled }
+            }),
             ..Default::default()
         })
         .collect()

@@ -23,6 +23,7 @@ use crate::probe::Type;
 use crate::sources::static_pods::is_static;
 use crate::status::{self, Eviction, restarting};
 use crate::volume::apply::{self, Ready};
+use crate::volume::desired;
 use crate::volume::kinds::payload::Materials;
 use crate::{admission, cgroup, dns, resize, resources};
 
@@ -32,6 +33,8 @@ const RETRY: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A static pod that was changed waits for what it was before.
 const PREDECESSOR: Duration = Duration::from_secs(1);
+/// COMPAT: about how often upstream asks storage drivers that want it to publish a volume again.
+const REPUBLISH: Duration = Duration::from_secs(90);
 /// A pod at rest is looked at again that often, in case something was missed.
 const RESYNC: Duration = Duration::from_secs(300);
 
@@ -316,12 +319,18 @@ async fn prepare_volumes(
         }
     };
     let claims = kubelet.claims.of(pod).await.map_err(|(volume, error)| failed(&volume, &error))?;
+    let republished = desired::mounted(pod).iter().any(|volume| {
+        let behind = claims.get(&volume.name).and_then(|claimed| claimed.volume.spec.source.csi.as_ref());
+        let inline = volume.source.csi.as_ref().map(|source| &source.driver);
+        inline.or(behind.map(|source| &source.driver)).is_some_and(|driver| kubelet.csi.republishes(driver))
+    });
+    let renewal = renewal.into_iter().chain(republished.then_some(REPUBLISH)).min();
     let (node, of, dir) = (Arc::clone(kubelet), Arc::clone(pod), kubelet.pod_dir(&pod.metadata.uid));
     let (given, ips) = (objects.clone(), observed.ips().to_vec());
     let worked = tokio::task::spawn_blocking(move || {
         let facts =
             NodeFacts { host_ips: &node.node_ips, pod_ips: &ips, allocatable: Some(&node.allocatable) };
-        apply::ensure(&of, &dir, &Materials { objects: given, tokens, facts }, &claims)
+        apply::ensure(&of, &dir, &Materials { objects: given, tokens, facts }, &claims, &node.csi)
     });
     let (ready, problems) = worked.await.map_err(|error| error.to_string())?;
     let messages: Vec<String> =
@@ -621,8 +630,9 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
         report(kubelet, turn, &observed, Life::Over);
     }
     let dir = kubelet.pod_dir(uid);
+    let csi = Arc::clone(&kubelet.csi);
     let removed = tokio::task::spawn_blocking(move || {
-        if deleted { apply::remove_pod_dir(&dir) } else { apply::remove_volumes(&dir) }
+        if deleted { apply::remove_pod_dir(&dir, &csi) } else { apply::remove_volumes(&dir, &csi) }
     });
     removed.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     if deleted {

@@ -38,7 +38,7 @@ pub struct ImageUser {
 }
 
 /// A mount that is ready on the node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct ReadyMount {
     /// Where in the container.
     pub container_path: String,
@@ -46,8 +46,12 @@ pub struct ReadyMount {
     pub host_path: String,
     /// Whether the container may only read.
     pub read_only: bool,
+    /// Nor what is mounted below it.
+    pub recursive: bool,
     /// How mounts made later travel.
     pub propagation: Option<MountPropagationMode>,
+    /// The image whose content is mounted, in place of a path of the node; and the path in it.
+    pub image: Option<(v1::ImageSpec, String)>,
 }
 
 /// All that goes into a container beside its spec.
@@ -127,7 +131,10 @@ fn mount(ready: &ReadyMount) -> v1::Mount {
         container_path: ready.container_path.clone(),
         host_path: ready.host_path.clone(),
         readonly: ready.read_only,
+        recursive_read_only: ready.recursive,
         propagation: propagation as i32,
+        image: ready.image.as_ref().map(|(image, _)| image.clone()),
+        image_sub_path: ready.image.as_ref().map(|(_, path)| path.clone()).unwrap_or_default(),
         ..Default::default()
     }
 }

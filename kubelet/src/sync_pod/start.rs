@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api_types::core::v1::{Container, Pod, Secret, VolumeMount};
+use api_types::core::v1::{Container, Pod, RecursiveReadOnlyMode, Secret, VolumeMount};
 
 use super::container_config::{ImageUser, Inputs, ReadyMount, container_config};
 use super::kill::{Target, stop_container};
@@ -65,7 +65,8 @@ pub async fn start(
         sandbox: common.sandbox_config,
     };
     let image = kubelet.images.ensure(&request).await.inspect_err(|error| failed(error.reason))?;
-    let configured = configure(kubelet, common, container, restart_count, &image, target).await;
+    let images = volume_images(kubelet, common, container).await.inspect_err(|error| failed(error.reason))?;
+    let configured = configure(kubelet, common, container, restart_count, (&image, &images), target).await;
     let config = configured.map_err(|message| {
         failed(&message);
         StartError::new(reasons::CREATE_CONFIG, message)
@@ -150,12 +151,60 @@ pub fn restart_count_by_logs(dir: &Path) -> i32 {
         .map_or(0, |newest| newest + 1)
 }
 
+/// Images that volumes show, by the volume's name.
+type VolumeImages = BTreeMap<String, v1::ImageSpec>;
+
+/// Sees to it that the images are there whose content the container mounts.
+async fn volume_images(
+    kubelet: &Arc<Kubelet>,
+    common: &PodInputs<'_>,
+    container: &Container,
+) -> Result<VolumeImages, StartError> {
+    let pod = common.pod;
+    let mut images = VolumeImages::new();
+    for volume in &pod.spec.volumes {
+        let Some(source) = &volume.source.image else { continue };
+        if !container.volume_mounts.iter().any(|mount| mount.name == volume.name) {
+            continue;
+        }
+        let request = images::Request {
+            pod,
+            container: &container.name,
+            image: &source.reference,
+            policy: &source.pull_policy,
+            secrets: common.pull_secrets,
+            sandbox: common.sandbox_config,
+        };
+        let found = kubelet.images.ensure(&request).await?;
+        let spec = v1::ImageSpec {
+            image: found,
+            user_specified_image: source.reference.clone(),
+            ..Default::default()
+        };
+        images.insert(volume.name.clone(), spec);
+    }
+    Ok(images)
+}
+
+/// Whether a mount is read-only all the way down (KEP-3857).
+fn recursive(mount: &VolumeMount, supported: bool) -> Result<bool, String> {
+    match mount.recursive_read_only {
+        Some(RecursiveReadOnlyMode::IfPossible) => Ok(supported && mount.read_only),
+        Some(RecursiveReadOnlyMode::Enabled) if !supported => Err(format!(
+            "failed to resolve recursive read-only mode: volume {:?} requested recursive read-only mode, but it is not supported by the runtime handler",
+            mount.name
+        )),
+        Some(RecursiveReadOnlyMode::Enabled) => Ok(true),
+        _ => Ok(false),
+    }
+}
+
 async fn configure(
     kubelet: &Arc<Kubelet>,
     common: &PodInputs<'_>,
     container: &Container,
     restart_count: i32,
-    image: &str,
+    (image, images): (&str, &VolumeImages),
     target: Option<String>,
 ) -> Result<v1::ContainerConfig, String> {
     let pod = common.pod;
@@ -171,7 +220,9 @@ async fn configure(
     };
     let environment = environment::variables(pod, container, common.objects, &services, &facts)
         .map_err(|error| error.to_string())?;
-    let mounts = mounts(kubelet, common, container, &environment)?;
+    let handler = kubelet.runtime_classes.handler(pod).await?;
+    let recursive = kubelet.handler_features(&handler).is_some_and(|has| has.recursive_read_only_mounts);
+    let mounts = mounts(kubelet, common, container, &environment, (images, recursive))?;
     let logs = Path::new(&log_directory(&kubelet.config.pod_logs_dir, pod)).join(&container.name);
     std::fs::create_dir_all(&logs).map_err(|error| {
         format!("create container log directory for container {} failed: {error}", container.name)
@@ -212,6 +263,7 @@ fn mounts(
     common: &PodInputs<'_>,
     container: &Container,
     environment: &[(String, String)],
+    (images, supported): (&VolumeImages, bool),
 ) -> Result<Vec<ReadyMount>, String> {
     let pod_dir = kubelet.pod_dir(&common.pod.metadata.uid);
     let mut ready = Vec::new();
@@ -220,6 +272,17 @@ fn mounts(
             format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name)
         })?;
         let sub = sub_path_of(mount, environment)?;
+        let recursive = recursive(mount, supported)?;
+        if let Some(image) = images.get(&mount.name) {
+            ready.push(ReadyMount {
+                container_path: absolute(&mount.mount_path),
+                read_only: true,
+                recursive,
+                image: Some((image.clone(), sub)),
+                ..Default::default()
+            });
+            continue;
+        }
         let host = if sub.is_empty() {
             volume.path.clone()
         } else {
@@ -247,7 +310,9 @@ fn mounts(
             container_path: absolute(&mount.mount_path),
             host_path: host.to_string_lossy().into_owned(),
             read_only: mount.read_only || volume.read_only,
+            recursive,
             propagation: mount.mount_propagation.clone(),
+            image: None,
         });
     }
     hosts_mount(kubelet, common, container, &pod_dir, &mut ready)?;
@@ -309,8 +374,7 @@ fn hosts_mount(
     ready.push(ReadyMount {
         container_path: "/etc/hosts".into(),
         host_path: path.to_string_lossy().into_owned(),
-        read_only: false,
-        propagation: None,
+        ..Default::default()
     });
     Ok(())
 }
@@ -336,8 +400,7 @@ fn termination_mount(
     ready.push(ReadyMount {
         container_path: container.termination_message_path.clone(),
         host_path: path.to_string_lossy().into_owned(),
-        read_only: false,
-        propagation: None,
+        ..Default::default()
     });
     Ok(())
 }
@@ -359,6 +422,26 @@ mod tests {
         assert_eq!(of("", "$(B)"), Err("missing value for \"B\"".into()));
         assert!(of("/a", "").is_err());
         assert!(of("a/../b", "").is_err());
+    }
+
+    #[test]
+    fn read_only_all_the_way_down_where_the_runtime_can() {
+        let of = |mode: RecursiveReadOnlyMode, supported: bool| {
+            let mount = VolumeMount {
+                name: "v".into(),
+                read_only: true,
+                recursive_read_only: Some(mode),
+                ..Default::default()
+            };
+            recursive(&mount, supported)
+        };
+        assert_eq!(of(RecursiveReadOnlyMode::Disabled, true), Ok(false));
+        assert_eq!(of(RecursiveReadOnlyMode::IfPossible, false), Ok(false));
+        assert_eq!(of(RecursiveReadOnlyMode::IfPossible, true), Ok(true));
+        assert_eq!(of(RecursiveReadOnlyMode::Enabled, true), Ok(true));
+        assert!(
+            of(RecursiveReadOnlyMode::Enabled, false).unwrap_err().contains("not supported by the runtime")
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::csi;
+
 /// A volume on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -35,6 +37,7 @@ pub fn found(pod_dir: &Path) -> io::Result<Vec<Found>> {
                 | "kubernetes.io~downward-api"
                 | "kubernetes.io~local-volume"
                 | "kubernetes.io~nfs" => super::mounts::is_mounted(&path)?,
+                csi::volumes::PLUGIN => super::mounts::is_mounted(&path.join("mount"))?,
                 _ => true,
             };
             let ready = kept && ready_file(pod_dir, &plugin, &volume).exists();

@@ -12,6 +12,8 @@ use super::kinds::payload::{Materials, payload};
 use super::kinds::{empty_dir, host_path, mounted};
 use super::plan::{Action, plan};
 use super::{VolumeError, atomic_writer, io, mounts, ownership};
+use crate::csi::request::Request;
+use crate::csi::{self, Csi};
 use crate::resources;
 
 /// A volume that a container can mount.
@@ -42,6 +44,7 @@ pub fn ensure(
     pod_dir: &Path,
     materials: &Materials<'_>,
     claims: &Claims,
+    csi: &Csi,
 ) -> (BTreeMap<String, Ready>, Vec<Failed>) {
     let (mut ready, mut failed) = (BTreeMap::new(), Vec::new());
     let mut wanted = Vec::new();
@@ -70,10 +73,13 @@ pub fn ensure(
     };
     for action in plan(&wanted, &found) {
         let (name, result) = match action {
-            Action::TearDown { found } => (found.volume.clone(), tear_down(pod_dir, &found)),
+            Action::TearDown { found } => (found.volume.clone(), tear_down(pod_dir, &found, csi)),
+            Action::Refresh { volume, kind: Kind::Csi } if !republishes(pod, by_dir.get(&volume), csi) => {
+                continue;
+            }
             Action::SetUp { volume, kind } | Action::Refresh { volume, kind } => {
                 let Some(one) = by_dir.get(&volume) else { continue };
-                let result = set_up(pod, pod_dir, one, kind, materials);
+                let result = set_up(pod, pod_dir, one, kind, materials, csi);
                 let name = one.volume.name.clone();
                 if result.is_err() {
                     ready.remove(&name);
@@ -94,6 +100,7 @@ fn set_up(
     wanted: &Wanted,
     kind: Kind,
     materials: &Materials<'_>,
+    csi: &Csi,
 ) -> Result<(), VolumeError> {
     let (volume, path) = (&wanted.volume, wanted.path(pod_dir));
     let context = pod.spec.security_context.as_ref();
@@ -105,6 +112,8 @@ fn set_up(
         None => Ok(()),
     };
     match kind {
+        // With the container: pulled, and mounted by the runtime.
+        Kind::Image => return Ok(()),
         // Nothing on disk says that it is ready: it is checked each time.
         Kind::HostPath => {
             return volume.source.host_path.as_ref().map_or(Ok(()), |source| host_path::set_up(source));
@@ -125,6 +134,16 @@ fn set_up(
         Kind::Nfs => {
             if let Some(source) = &volume.source.nfs {
                 mounted::nfs(&path, source, &wanted.options, wanted.read_only)?;
+            }
+        }
+        Kind::Csi => {
+            let Some(request) = Request::of(pod, wanted) else { return Ok(()) };
+            let work = async {
+                let facts = csi.facts(pod, &request).await?;
+                csi.volumes.set_up(&request, &facts, &path, group).await
+            };
+            if Csi::wait(work)? {
+                own(&path, false)?;
             }
         }
         Kind::ConfigMap | Kind::Secret | Kind::DownwardApi | Kind::Projected => {
@@ -151,15 +170,25 @@ fn set_up(
     Ok(())
 }
 
-fn tear_down(pod_dir: &Path, found: &Found) -> Result<(), VolumeError> {
+/// The driver of a volume that is set up wants to be asked again.
+fn republishes(pod: &Pod, wanted: Option<&Wanted>, csi: &Csi) -> bool {
+    wanted.and_then(|one| Request::of(pod, one)).is_some_and(|request| csi.republishes(&request.driver))
+}
+
+fn tear_down(pod_dir: &Path, found: &Found, csi: &Csi) -> Result<(), VolumeError> {
+    if found.plugin == csi::volumes::PLUGIN {
+        Csi::wait(csi.volumes.tear_down(&found.path))?;
+        let _ = std::fs::remove_file(actual::ready_file(pod_dir, &found.plugin, &found.volume));
+        return Ok(());
+    }
     let _ = std::fs::remove_file(actual::ready_file(pod_dir, &found.plugin, &found.volume));
     mounts::unmount(&found.path).map_err(io(format!("unmount {}", found.path.display())))?;
     std::fs::remove_dir_all(&found.path).map_err(io(format!("remove {}", found.path.display())))
 }
 
 /// Unmounts everything below a pod's directory and removes it, volumes included.
-pub fn remove_pod_dir(pod_dir: &Path) -> Result<(), VolumeError> {
-    unmount_all(pod_dir)?;
+pub fn remove_pod_dir(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
+    unmount_all(pod_dir, csi)?;
     match std::fs::remove_dir_all(pod_dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(io(format!("remove {}", pod_dir.display()))(error))
@@ -169,8 +198,8 @@ pub fn remove_pod_dir(pod_dir: &Path) -> Result<(), VolumeError> {
 }
 
 /// Unmounts everything below a pod's directory and removes its volumes; the rest stays.
-pub fn remove_volumes(pod_dir: &Path) -> Result<(), VolumeError> {
-    unmount_all(pod_dir)?;
+pub fn remove_volumes(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
+    unmount_all(pod_dir, csi)?;
     for part in ["volumes", "volume-subpaths", "plugins"] {
         let dir = pod_dir.join(part);
         match std::fs::remove_dir_all(&dir) {
@@ -183,7 +212,8 @@ pub fn remove_volumes(pod_dir: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
-fn unmount_all(pod_dir: &Path) -> Result<(), VolumeError> {
+fn unmount_all(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
+    Csi::wait(csi.volumes.tear_down_pod(pod_dir))?;
     for point in mounts::below(pod_dir).map_err(io("read the mount table"))? {
         mounts::unmount(&point).map_err(io(format!("unmount {}", point.display())))?;
     }

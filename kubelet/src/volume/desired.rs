@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use api_types::core::v1::{Container, Pod, Volume, VolumeSource};
+use std::sync::Arc;
+
+use api_types::core::v1::{Container, PersistentVolume, Pod, Volume, VolumeSource};
 
 use super::claims::Claims;
 
@@ -25,6 +27,10 @@ pub enum Kind {
     Local,
     /// An export of an NFS server.
     Nfs,
+    /// What a storage driver mounts.
+    Csi,
+    /// The content of an image, which the runtime mounts.
+    Image,
 }
 
 impl Kind {
@@ -39,12 +45,19 @@ impl Kind {
             Self::Projected => "kubernetes.io~projected",
             Self::Local => "kubernetes.io~local-volume",
             Self::Nfs => "kubernetes.io~nfs",
+            Self::Image => "kubernetes.io~image",
+            Self::Csi => crate::csi::volumes::PLUGIN,
         }
     }
 
     /// The kubelet writes the content from objects of the API, and keeps it current.
     pub fn is_payload(self) -> bool {
         matches!(self, Self::ConfigMap | Self::Secret | Self::DownwardApi | Self::Projected)
+    }
+
+    /// A volume that is set up is looked at again in each of its pod's turns.
+    pub fn is_refreshed(self) -> bool {
+        self.is_payload() || self == Self::Csi
     }
 
     /// The content lives in memory and never reaches the disk.
@@ -63,6 +76,8 @@ pub fn kind(source: &VolumeSource) -> Result<Kind, &'static str> {
         (source.downward_api.is_some(), Kind::DownwardApi),
         (source.projected.is_some(), Kind::Projected),
         (source.nfs.is_some(), Kind::Nfs),
+        (source.csi.is_some(), Kind::Csi),
+        (source.image.is_some(), Kind::Image),
     ];
     if let Some((_, kind)) = known.iter().find(|(present, _)| *present) {
         return Ok(*kind);
@@ -70,8 +85,6 @@ pub fn kind(source: &VolumeSource) -> Result<Kind, &'static str> {
     let unknown = [
         (source.persistent_volume_claim.is_some(), "persistentVolumeClaim"),
         (source.ephemeral.is_some(), "ephemeral"),
-        (source.csi.is_some(), "csi"),
-        (source.image.is_some(), "image"),
         (source.iscsi.is_some(), "iscsi"),
         (source.fc.is_some(), "fc"),
         (source.git_repo.is_some(), "gitRepo"),
@@ -100,6 +113,8 @@ pub struct Wanted {
     pub options: Vec<String>,
     /// The folder of a `local` volume.
     pub local: String,
+    /// The PersistentVolume, where there is one.
+    pub behind: Option<Arc<PersistentVolume>>,
 }
 
 impl Wanted {
@@ -107,8 +122,15 @@ impl Wanted {
     pub fn path(&self, pod_dir: &Path) -> PathBuf {
         match (&self.volume.source.host_path, self.kind) {
             (Some(host), Kind::HostPath) => PathBuf::from(&host.path),
-            _ => pod_dir.join("volumes").join(self.kind.plugin()).join(&self.dir),
+            (_, Kind::Csi) => self.dir_in(pod_dir).join("mount"),
+            _ => self.dir_in(pod_dir),
         }
+    }
+}
+
+impl Wanted {
+    fn dir_in(&self, pod_dir: &Path) -> PathBuf {
+        pod_dir.join("volumes").join(self.kind.plugin()).join(&self.dir)
     }
 }
 
@@ -118,9 +140,11 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
         volume: volume.clone(),
         kind: Kind::EmptyDir,
         dir: volume.name.clone(),
-        read_only: volume.source.nfs.as_ref().is_some_and(|nfs| nfs.read_only),
+        read_only: volume.source.nfs.as_ref().is_some_and(|nfs| nfs.read_only)
+            || volume.source.csi.as_ref().is_some_and(|csi| csi.read_only == Some(true)),
         options: Vec::new(),
         local: String::new(),
+        behind: None,
     };
     let Some(claimed) = claims.get(&volume.name) else {
         made.kind = kind(&volume.source)?;
@@ -131,6 +155,7 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
     made.dir.clone_from(&meta.name);
     made.options.clone_from(&spec.mount_options);
     made.read_only = claimed.read_only;
+    made.behind = Some(Arc::clone(&claimed.volume));
     made.volume.source = VolumeSource::default();
     if let Some(local) = &source.local {
         made.kind = Kind::Local;
@@ -142,9 +167,10 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
         made.kind = Kind::Nfs;
         made.read_only |= nfs.read_only;
         made.volume.source.nfs = Some(nfs.clone());
+    } else if source.csi.is_some() {
+        made.kind = Kind::Csi;
     } else {
         return Err(match () {
-            () if source.csi.is_some() => "csi",
             () if source.iscsi.is_some() => "iscsi",
             () if source.fc.is_some() => "fc",
             () if source.flex_volume.is_some() => "flexVolume",

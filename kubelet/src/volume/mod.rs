@@ -51,6 +51,9 @@ pub enum VolumeError {
     /// A fact about the pod cannot be told.
     #[error(transparent)]
     Field(#[from] crate::downward::FieldError),
+    /// A storage driver's volume.
+    #[error(transparent)]
+    Csi(#[from] crate::csi::CsiError),
     /// This kubelet has no such kind of volume (yet).
     #[error("volume type {0} is not supported by this kubelet")]
     Unsupported(&'static str),

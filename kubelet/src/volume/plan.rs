@@ -40,7 +40,7 @@ pub fn plan(wanted: &[(String, Kind)], found: &[Found]) -> Vec<Action> {
         let there = found.iter().find(|there| there.volume == *name && there.plugin == kind.plugin());
         let (volume, kind) = (name.clone(), *kind);
         match there {
-            Some(there) if there.ready && kind.is_payload() => {
+            Some(there) if there.ready && kind.is_refreshed() => {
                 actions.push(Action::Refresh { volume, kind });
             }
             Some(there) if there.ready => {}
