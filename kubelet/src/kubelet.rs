@@ -145,7 +145,7 @@ impl Kubelet {
     /// What a runtime handler can do, as far as the runtime says.
     pub fn handler_features(&self, handler: &str) -> Option<v1::RuntimeHandlerFeatures> {
         let facts = self.runtime_facts.read();
-        facts.status.runtime_handlers.iter().find(|known| known.name == handler)?.features.clone()
+        facts.status.runtime_handlers.iter().find(|known| known.name == handler)?.features
     }
 
     /// The runtime's name, as container ids start with it.

@@ -103,11 +103,14 @@ fn remove_mount(dir: &Path) -> Result<(), CsiError> {
     absent_is_fine(std::fs::remove_dir(dir)).map_err(io(format!("remove {}", dir.display())))
 }
 
+/// One for each volume that is worked on, by driver and handle.
+type Turns = HashMap<(String, String), Arc<Turn<()>>>;
+
 /// The volumes of all drivers on this node.
 pub struct Volumes {
     root: PathBuf,
     drivers: RwLock<BTreeMap<String, Driver>>,
-    turns: Mutex<HashMap<(String, String), Arc<Turn<()>>>>,
+    turns: Mutex<Turns>,
 }
 
 impl Volumes {
