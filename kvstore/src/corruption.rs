@@ -38,7 +38,7 @@ pub fn hash(shared: &Shared, revision: i64) -> Result<pb::HashKvResponse, Error>
     Ok(pb::HashKvResponse { header: None, hash, compact_revision: view.compacted, hash_revision: revision })
 }
 
-/// Compares this member, not started yet, with those that run.
+/// Compares this member, which nobody can reach yet, with those that run.
 ///
 /// # Errors
 /// [`CorruptionError::Inconsistent`] in etcd's words, when one of them holds something else.

@@ -491,7 +491,7 @@ mod tests {
     fn parse(line: &str, environment: &[(&str, &str)]) -> Result<Flags, String> {
         let environment: Vec<_> =
             environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let words = environment::words(line.split(' ').map(OsString::from), &environment);
+        let words = environment::words(line.split_whitespace().map(OsString::from), &environment);
         match daemon::flags::try_parse_from::<Flags, _>(words.map_err(|error| error.to_string())?.words) {
             Ok(daemon::flags::Parsed::Flags(flags)) => {
                 flags.check().map(|()| flags).map_err(|e| e.to_string())
@@ -553,6 +553,59 @@ mod tests {
         assert!(!checks("kvstore --experimental-initial-corrupt-check=false"));
         let kubespray = [("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "True")];
         assert!(parse("kvstore", &kubespray).unwrap().initial_corrupt_check().unwrap());
+    }
+
+    /// As `kubeadm init` writes the static pod.
+    #[test]
+    fn kubeadms_command_line_is_taken() {
+        let line = "etcd --advertise-client-urls=https://10.0.0.1:2379 --cert-file=/pki/server.crt \
+                    --client-cert-auth=true --data-dir=/var/lib/etcd --feature-gates=InitialCorruptCheck=true \
+                    --initial-advertise-peer-urls=https://10.0.0.1:2380 --initial-cluster=n=https://10.0.0.1:2380 \
+                    --key-file=/pki/server.key --listen-client-urls=https://127.0.0.1:2379,https://10.0.0.1:2379 \
+                    --listen-metrics-urls=http://127.0.0.1:2381 --listen-peer-urls=https://10.0.0.1:2380 --name=n \
+                    --peer-cert-file=/pki/peer.crt --peer-client-cert-auth=true --peer-key-file=/pki/peer.key \
+                    --peer-trusted-ca-file=/pki/ca.crt --snapshot-count=10000 --trusted-ca-file=/pki/ca.crt \
+                    --watch-progress-notify-interval=5s";
+        let flags = parse(line, &[]).unwrap();
+        assert!(flags.initial_corrupt_check().unwrap());
+        assert_eq!(flags.watch_progress_notify_interval.0, Duration::from_secs(5));
+    }
+
+    /// As kubespray fills /etc/etcd.env.
+    #[test]
+    fn kubesprays_environment_is_taken() {
+        let environment = [
+            ("ETCD_DATA_DIR", "/var/lib/etcd"),
+            ("ETCD_ADVERTISE_CLIENT_URLS", "https://10.0.0.1:2379"),
+            ("ETCD_INITIAL_ADVERTISE_PEER_URLS", "https://10.0.0.1:2380"),
+            ("ETCD_INITIAL_CLUSTER_STATE", "new"),
+            ("ETCD_METRICS", "basic"),
+            ("ETCD_LISTEN_CLIENT_URLS", "https://10.0.0.1:2379,https://127.0.0.1:2379"),
+            ("ETCD_ELECTION_TIMEOUT", "5000"),
+            ("ETCD_HEARTBEAT_INTERVAL", "250"),
+            ("ETCD_INITIAL_CLUSTER_TOKEN", "k8s_etcd"),
+            ("ETCD_LISTEN_PEER_URLS", "https://10.0.0.1:2380"),
+            ("ETCD_NAME", "etcd1"),
+            ("ETCD_PROXY", "off"),
+            ("ETCD_INITIAL_CLUSTER", "etcd1=https://10.0.0.1:2380,etcd2=https://10.0.0.2:2380"),
+            ("ETCD_AUTO_COMPACTION_RETENTION", "8"),
+            ("ETCD_SNAPSHOT_COUNT", "100000"),
+            ("ETCD_MAX_SNAPSHOTS", "5"),
+            ("ETCD_MAX_WALS", "5"),
+            ("ETCD_TRUSTED_CA_FILE", "/ca.pem"),
+            ("ETCD_CERT_FILE", "/m.pem"),
+            ("ETCD_KEY_FILE", "/m-key.pem"),
+            ("ETCD_CLIENT_CERT_AUTH", "true"),
+            ("ETCD_PEER_TRUSTED_CA_FILE", "/ca.pem"),
+            ("ETCD_PEER_CERT_FILE", "/m.pem"),
+            ("ETCD_PEER_KEY_FILE", "/m-key.pem"),
+            ("ETCD_PEER_CLIENT_CERT_AUTH", "True"),
+            ("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "True"),
+            ("ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s"),
+        ];
+        let flags = parse("etcd", &environment).unwrap();
+        assert_eq!((flags.name.as_str(), flags.election_timeout), ("etcd1", 5000));
+        assert!(flags.peer_client_cert_auth && flags.initial_corrupt_check().unwrap());
     }
 
     #[test]

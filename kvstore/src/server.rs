@@ -73,10 +73,14 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
     metrics::get().peers.set_local(identity.member_id);
     let peers = Peers::new(identity, tls, election);
     let start = Start { identity, first: (!joining).then(|| cluster.nodes()), peers: peers.clone() };
-    if flags.initial_corrupt_check()? {
-        corruption::check(identity.member_id, &shared, &peers).await?;
-    }
     let raft = start_raft(&flags, &start, log, shared.clone()).await?;
+    // Not sooner: raft brings the state up to the snapshot and the log.
+    if flags.initial_corrupt_check()?
+        && let Err(error) = corruption::check(identity.member_id, &shared, &peers).await
+    {
+        raft.shutdown().await.context("stop raft")?;
+        return Err(error.into());
+    }
     let fatal = Arc::new(Notify::new());
     shared.tokens.set_ttl(flags.auth_token_ttl);
     let proposer = Proposer::new(Parts {

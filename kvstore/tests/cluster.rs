@@ -288,6 +288,22 @@ async fn reads_of_followers_see_what_was_acknowledged_before() {
     }
 }
 
+/// Whoever answers for leases knows of one that any member has just granted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_known_to_all_once_it_is_granted() {
+    let cluster = Cluster::start(3, &[]);
+    let names: Vec<String> = cluster.members.keys().cloned().collect();
+    for round in 0..60 {
+        let (grants, renews) = (&names[round % 3], &names[round / 3 % 3]);
+        let request = pb::LeaseGrantRequest { ttl: 60, id: 0 };
+        let id = cluster.members[grants].lease().lease_grant(request).await.unwrap().into_inner().id;
+        let requests = tokio_stream::iter([pb::LeaseKeepAliveRequest { id }]);
+        let mut answers =
+            cluster.members[renews].lease().lease_keep_alive(requests).await.unwrap().into_inner();
+        assert_eq!(answers.message().await.unwrap().unwrap().ttl, 60, "{grants}, {renews}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_outlive_their_leader_and_end_all_the_same() {
     let mut cluster = Cluster::start(3, &[]);
