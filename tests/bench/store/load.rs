@@ -43,7 +43,7 @@ pub struct Load {
 
 impl Load {
     pub fn new(server: &Server, clients: usize) -> Result<Self> {
-        let channels = (0..CONNECTIONS.min(clients.max(1))).map(|_| server.channel());
+        let channels = (0..CONNECTIONS.min(clients.max(1))).map(|n| server.channel(n));
         Ok(Self { channels: channels.collect::<Result<_>>()?, clients })
     }
 

@@ -28,6 +28,7 @@ struct Options {
     large: u64,
     watchers: Vec<usize>,
     clients: Vec<usize>,
+    members: Vec<usize>,
     only: Vec<String>,
 }
 
@@ -39,6 +40,7 @@ const HELP: &str = "\
   --small N            keys of 256 bytes (default 1000000)
   --large N            keys of 8 KB (default 100000)
   --clients A,B        (default 1,1000)
+  --members A,B        of the cluster that is written to (default 1,3)
   --watchers A,B       (default 1,1000,10000)
   --only A,B           of: put, txn, range, watch, large (default: all)
 ";
@@ -56,6 +58,7 @@ fn options() -> Result<Option<Options>> {
         large: 100_000,
         watchers: vec![1, 1000, 10_000],
         clients: vec![1, 1000],
+        members: vec![1, 3],
         only: Vec::new(),
     };
     let mut words = std::env::args().skip(1);
@@ -78,6 +81,7 @@ fn options() -> Result<Option<Options>> {
             "--small" => options.small = value.parse()?,
             "--large" => options.large = value.parse()?,
             "--watchers" => options.watchers = numbers(&value)?,
+            "--members" => options.members = numbers(&value)?,
             "--clients" => options.clients = numbers(&value)?,
             "--only" => options.only = value.split(',').map(str::to_owned).collect(),
             other => anyhow::bail!("{other} is not known; see --help"),
@@ -106,27 +110,30 @@ async fn main() -> Result<()> {
     let mut report = Report::new(options.servers.iter().map(|(name, _)| name.clone()).collect());
     for (n, (_, program)) in options.servers.iter().enumerate() {
         // Writes to few keys, then to the history that they leave.
-        if wanted("put") || wanted("txn") {
-            let mut server = Server::start(program, &options.dir).await?;
-            report.memory(n, "idle", &server)?;
+        for members in &options.members {
+            if !wanted("put") && !wanted("txn") {
+                continue;
+            }
+            let mut server = Server::start(program, &options.dir, *members).await?;
+            let of = if *members == 1 { String::new() } else { format!(", {members} members") };
+            report.memory(n, &format!("idle{of}"), &server)?;
             for clients in &options.clients {
                 if wanted("put") {
                     let load = Load::new(&server, *clients)?;
-                    report
-                        .line(n, format!("put {SMALL} B, {clients} clients"), &server, load.put(time))
-                        .await?;
+                    let name = format!("put {SMALL} B, {clients} clients{of}");
+                    report.line(n, name, &server, load.put(time)).await?;
                 }
                 if wanted("txn") {
                     let load = Load::new(&server, *clients)?;
-                    let name = format!("guarded txn {SMALL} B, {clients} clients");
+                    let name = format!("guarded txn {SMALL} B, {clients} clients{of}");
                     report.line(n, name, &server, load.guarded(time)).await?;
                 }
             }
-            report.memory(n, "after these writes", &server)?;
+            report.memory(n, &format!("after these writes{of}"), &server)?;
             server.end()?;
         }
         if wanted("range") {
-            let mut server = Server::start(program, &options.dir).await?;
+            let mut server = Server::start(program, &options.dir, 1).await?;
             let load = Load::new(&server, 16)?;
             let name = format!("fill {} × {SMALL} B", options.small);
             report.line(n, name, &server, load.fill(options.small, SMALL)).await?;
@@ -140,7 +147,7 @@ async fn main() -> Result<()> {
             server.end()?;
         }
         if wanted("large") {
-            let mut server = Server::start(program, &options.dir).await?;
+            let mut server = Server::start(program, &options.dir, 1).await?;
             let load = Load::new(&server, 16)?;
             let name = format!("fill {} × {LARGE} B", options.large);
             report.line(n, name, &server, load.fill(options.large, LARGE)).await?;
@@ -149,7 +156,7 @@ async fn main() -> Result<()> {
         }
         if wanted("watch") {
             for watchers in &options.watchers {
-                let mut server = Server::start(program, &options.dir).await?;
+                let mut server = Server::start(program, &options.dir, 1).await?;
                 let load = Load::new(&server, 1)?;
                 let name = format!("watch fan-out, {watchers} watchers (per event)");
                 report.line(n, name, &server, load.fan_out(time, *watchers)).await?;
