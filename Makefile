@@ -112,6 +112,18 @@ test-cluster: ## Run the tests that need a running cluster
 	$(TEST_FORGE) cluster purge --dir $(TEST_DIR) || status=1; \
 	exit $$status
 
+FUZZ_SECONDS ?= 60
+FUZZ := $(CARGO) +nightly fuzz
+
+.PHONY: fuzz
+fuzz: toolchain ## Fuzz what reads clients' bytes, each decoder for FUZZ_SECONDS=60
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked --quiet cargo-fuzz
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+	@set -e; for target in $$($(FUZZ) list --fuzz-dir tests/fuzz); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		$(FUZZ) run --fuzz-dir tests/fuzz --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1; \
+	done
+
 .PHONY: bench-store
 bench-store: toolchain ## Measure kvstore beside etcd (BENCH_FLAGS="--small 100000" …; --help says more)
 	$(CARGO) bench --locked --package kvstore --bench store -- $(BENCH_FLAGS)
