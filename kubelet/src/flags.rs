@@ -8,6 +8,7 @@ use clap::Parser;
 use daemon::flags::{GoDuration, KeyValues, LoggingFlags};
 
 use crate::config::{ConfigError, KubeletConfiguration, Taint};
+use crate::setting_flags::SettingFlags;
 
 /// The kubelet is the primary "node agent" that runs on each node. It registers the node with the apiserver, runs the pods bound to it by means of a container runtime, and reports their state
 #[derive(Parser, Clone, Debug)]
@@ -100,6 +101,9 @@ pub struct Flags {
     /// Requests with a client certificate signed by one of the authorities in this file are authenticated by it
     #[arg(long, value_name = "string")]
     pub client_ca_file: Option<String>,
+    /// Fields of the configuration file
+    #[command(flatten)]
+    pub settings: SettingFlags,
     /// Verbosity and format of the log
     #[command(flatten)]
     pub logging: LoggingFlags,
@@ -143,6 +147,7 @@ impl Flags {
         if !self.cluster_dns.is_empty() {
             config.cluster_dns.clone_from(&self.cluster_dns);
         }
+        self.settings.apply(&mut config);
         for text in &self.register_with_taints {
             config.register_with_taints.push(taint(text)?);
         }

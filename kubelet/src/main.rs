@@ -33,6 +33,7 @@ mod resources;
 mod run;
 mod runtime_watch;
 mod server;
+mod setting_flags;
 mod sources;
 mod status;
 mod sync_pod;

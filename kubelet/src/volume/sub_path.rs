@@ -5,6 +5,7 @@
 //! descriptor, and the container gets that mount.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -31,17 +32,27 @@ pub fn make(root: &Path, sub_path: &Path, mode: u32) -> Result<(), VolumeError> 
         seen.push(part);
         let step = Path::new(part.as_os_str());
         let root_fd = open_root(root)?;
+        let mut made_here = false;
         let next = match open_beneath(&root_fd, &seen) {
             Err(rustix::io::Errno::NOENT) => {
                 let made = rustix::fs::mkdirat(&fd, step, Mode::from_raw_mode(mode));
                 if !matches!(made, Ok(()) | Err(rustix::io::Errno::EXIST)) {
                     return made.map_err(std::io::Error::from).map_err(io(format!("mkdir {}", shown())));
                 }
+                made_here = made.is_ok();
                 open_beneath(&root_fd, &seen)
             }
             other => other,
         };
         fd = next.map_err(std::io::Error::from).map_err(io(format!("open {}", shown())))?;
+        if made_here {
+            // What mkdir made is less by our umask. By the descriptor: the name may be another's by now.
+            std::fs::set_permissions(
+                format!("/proc/self/fd/{}", fd.as_raw_fd()),
+                std::fs::Permissions::from_mode(mode),
+            )
+            .map_err(io(format!("chmod {}", shown())))?;
+        }
     }
     Ok(())
 }
@@ -96,8 +107,11 @@ mod tests {
             assert!(mount(&volume, Path::new(path), &target).is_err(), "{path}");
             assert!(make(&volume, &Path::new(path).join("new"), 0o755).is_err(), "{path}");
         }
-        make(&volume, Path::new("a/b/c"), 0o755).unwrap();
-        assert!(volume.join("a/b/c").is_dir());
+        make(&volume, Path::new("a/b/c"), 0o2777).unwrap();
+        for dir in ["a", "a/b", "a/b/c"] {
+            let mode = std::fs::metadata(volume.join(dir)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o2777, "{dir}");
+        }
         assert!(!Path::new("/etc/new").exists());
         std::fs::remove_dir_all(root).unwrap();
     }

@@ -1,0 +1,186 @@
+//! Flags that stand for a field of the configuration file and win over it. Upstream calls them
+//! deprecated; unit files and `KUBELET_EXTRA_ARGS` are full of them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use clap::Args;
+use daemon::flags::{GoDuration, KeyValues};
+
+use crate::config::KubeletConfiguration;
+
+/// `memory.available<100Mi,nodefs.available<10%`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Thresholds(BTreeMap<String, String>);
+
+/// A part without `<`; worded as upstream's map flags word it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed pair, expect string<string")]
+pub struct ThresholdsError;
+
+impl FromStr for Thresholds {
+    type Err = ThresholdsError;
+
+    fn from_str(text: &str) -> Result<Self, ThresholdsError> {
+        let pairs = text.split(',').filter(|part| !part.trim().is_empty()).map(|part| {
+            let (signal, value) = part.split_once('<').ok_or(ThresholdsError)?;
+            Ok((signal.trim().to_owned(), value.trim().to_owned()))
+        });
+        pairs.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The flags; units and meanings are those of the fields.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SettingFlags {
+    /// Unique identifier for identifying the node in a machine database, i.e cloudprovider
+    #[arg(long, value_name = "string")]
+    provider_id: Option<String>,
+    /// The read-only port for the kubelet to serve on with no authentication/authorization (set to 0 to disable)
+    #[arg(long, value_name = "int32")]
+    read_only_port: Option<u16>,
+    /// The IP address for the healthz server to serve on
+    #[arg(long, value_name = "ip")]
+    healthz_bind_address: Option<IpAddr>,
+    /// Enables anonymous requests to the kubelet server
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    anonymous_auth: Option<bool>,
+    /// Use the TokenReview API to determine authentication for bearer tokens
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    authentication_token_webhook: Option<bool>,
+    /// Authorization mode for the kubelet server. Valid options are AlwaysAllow or Webhook
+    #[arg(long, value_name = "string")]
+    authorization_mode: Option<String>,
+    /// Comma-separated list of cipher suites for the server
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    tls_cipher_suites: Vec<String>,
+    /// Minimum TLS version supported
+    #[arg(long, value_name = "string")]
+    tls_min_version: Option<String>,
+    /// How often the kubelet computes the node's status
+    #[arg(long, value_name = "duration")]
+    node_status_update_frequency: Option<GoDuration>,
+    /// Timeout of all runtime requests except long running ones: pull, logs, exec and attach
+    #[arg(long, value_name = "duration")]
+    runtime_request_timeout: Option<GoDuration>,
+    /// The maximum number of processes per pod
+    #[arg(long, value_name = "int")]
+    pod_max_pids: Option<i64>,
+    /// Enable CPU CFS quota enforcement for containers that specify CPU limits
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    cpu_cfs_quota: Option<bool>,
+    /// Enable the use of `RuntimeDefault` as the default seccomp profile for all workloads
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    seccomp_default: Option<bool>,
+    /// Pull images one at a time
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    serialize_image_pulls: Option<bool>,
+    /// The maximum size (e.g. 10Mi) of a container log file before it is rotated
+    #[arg(long, value_name = "string")]
+    container_log_max_size: Option<String>,
+    /// The maximum number of container log files that can be present for a container
+    #[arg(long, value_name = "int32")]
+    container_log_max_files: Option<i32>,
+    /// The percent of disk usage after which image garbage collection is always run
+    #[arg(long, value_name = "int32")]
+    image_gc_high_threshold: Option<u8>,
+    /// The percent of disk usage before which image garbage collection is never run
+    #[arg(long, value_name = "int32")]
+    image_gc_low_threshold: Option<u8>,
+    /// A set of eviction thresholds (e.g. memory.available<1Gi) that if met would trigger a pod eviction
+    #[arg(long, value_name = "mapStringString")]
+    eviction_hard: Option<Thresholds>,
+    /// Resources reserved for non-kubernetes components (e.g. cpu=200m,memory=500Mi)
+    #[arg(long, value_name = "mapStringString")]
+    system_reserved: Option<KeyValues>,
+    /// Resources reserved for kubernetes system components (e.g. cpu=200m,memory=500Mi)
+    #[arg(long, value_name = "mapStringString")]
+    kube_reserved: Option<KeyValues>,
+}
+
+impl SettingFlags {
+    /// Writes what was given over the configuration; the caller checks the result.
+    pub fn apply(&self, config: &mut KubeletConfiguration) {
+        fn set<T: Clone>(field: &mut T, flag: Option<&T>) {
+            if let Some(value) = flag {
+                field.clone_from(value);
+            }
+        }
+        fn prefer<T: Clone>(field: &mut Option<T>, flag: &Option<T>) {
+            if flag.is_some() {
+                field.clone_from(flag);
+            }
+        }
+        set(&mut config.provider_id, self.provider_id.as_ref());
+        set(&mut config.read_only_port, self.read_only_port.as_ref());
+        set(&mut config.healthz_bind_address, self.healthz_bind_address.map(|ip| ip.to_string()).as_ref());
+        prefer(&mut config.authentication.anonymous.enabled, &self.anonymous_auth);
+        prefer(&mut config.authentication.webhook.enabled, &self.authentication_token_webhook);
+        set(&mut config.authorization.mode, self.authorization_mode.as_ref());
+        if !self.tls_cipher_suites.is_empty() {
+            config.tls_cipher_suites.clone_from(&self.tls_cipher_suites);
+        }
+        set(&mut config.tls_min_version, self.tls_min_version.as_ref());
+        let duration = |flag: &Option<GoDuration>| flag.as_ref().map(|given| given.0);
+        prefer(&mut config.node_status_update_frequency, &duration(&self.node_status_update_frequency));
+        prefer(&mut config.runtime_request_timeout, &duration(&self.runtime_request_timeout));
+        prefer(&mut config.pod_pids_limit, &self.pod_max_pids);
+        prefer(&mut config.cpu_cfs_quota, &self.cpu_cfs_quota);
+        prefer(&mut config.seccomp_default, &self.seccomp_default);
+        prefer(&mut config.serialize_image_pulls, &self.serialize_image_pulls);
+        set(&mut config.container_log_max_size, self.container_log_max_size.as_ref());
+        prefer(&mut config.container_log_max_files, &self.container_log_max_files);
+        prefer(&mut config.image_gc_high_threshold_percent, &self.image_gc_high_threshold);
+        prefer(&mut config.image_gc_low_threshold_percent, &self.image_gc_low_threshold);
+        prefer(&mut config.eviction_hard, &self.eviction_hard.as_ref().map(|given| given.0.clone()));
+        set(&mut config.system_reserved, self.system_reserved.as_ref().map(|given| &given.0));
+        set(&mut config.kube_reserved, self.kube_reserved.as_ref().map(|given| &given.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::Flags;
+    use clap::Parser;
+
+    fn parse(line: &str) -> Result<KubeletConfiguration, String> {
+        let arguments = std::iter::once("kubelet").chain(line.split_whitespace());
+        let flags = Flags::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        flags.configuration().map_err(|error| error.to_string())
+    }
+
+    /// As kubeadm, kind and people's `/etc/default/kubelet` start a kubelet.
+    #[test]
+    fn command_lines_of_unit_files() {
+        let config = parse(
+            "--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \
+             --kubeconfig=/etc/kubernetes/kubelet.conf \
+             --container-runtime-endpoint=unix:///var/run/containerd/containerd.sock \
+             --register-with-taints=node-role.kubernetes.io/control-plane:NoSchedule --node-ip=172.18.0.2 \
+             --node-labels= --provider-id=kind://docker/kind/node --fail-swap-on=false --v=2 \
+             --system-reserved=cpu=100m,memory=200Mi --kube-reserved=memory=100Mi \
+             --eviction-hard=memory.available<100Mi,nodefs.available<10% --image-gc-high-threshold=90 \
+             --container-log-max-size=5Mi --container-log-max-files=3 --anonymous-auth=false \
+             --authorization-mode=Webhook --authentication-token-webhook --read-only-port=0 \
+             --rotate-certificates --rotate-server-certificates --max-pods=200 --serialize-image-pulls=false",
+        )
+        .unwrap();
+        assert_eq!(config.provider_id, "kind://docker/kind/node");
+        assert_eq!(config.system_reserved["memory"], "200Mi");
+        assert_eq!(config.eviction_hard.unwrap()["nodefs.available"], "10%");
+        assert_eq!(config.authentication.webhook.enabled, Some(true));
+        assert_eq!((config.server_tls_bootstrap, config.serialize_image_pulls), (Some(true), Some(false)));
+        assert_eq!(config.container_runtime_endpoint, "unix:///var/run/containerd/containerd.sock");
+        assert_eq!(config.register_with_taints[0].effect, "NoSchedule");
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_by_name() {
+        assert!(parse("--cloud-provider=external").unwrap_err().contains("--cloud-provider"));
+        assert!(parse("--eviction-hard=memory.available").unwrap_err().contains("malformed pair"));
+        assert!(parse("--cgroup-driver=systemd").unwrap_err().contains("cgroupDriver: systemd"));
+        assert!(parse("--authorization-mode=Open").unwrap_err().contains("authorization.mode"));
+    }
+}
