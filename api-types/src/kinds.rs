@@ -65,6 +65,8 @@ kinds! {
     crate::storage::v1::StorageClass,
     crate::storage::v1::VolumeAttachment,
     crate::storage::v1::VolumeAttributesClass,
+    crate::admissionregistration::v1::MutatingWebhookConfiguration,
+    crate::admissionregistration::v1::ValidatingWebhookConfiguration,
     crate::apiextensions::v1::CustomResourceDefinition,
     crate::scheduling::v1::PriorityClass,
     crate::coordination::v1::Lease,

@@ -1,7 +1,9 @@
 //! Who may do what, put together from the command line: views, authenticator, authorizer, admission,
 //! the issuer of service account tokens.
 
+use crate::admission::webhook::Webhooks;
 use crate::admission::{self, Chain};
+use crate::aggregator::Services;
 use crate::authn::service_account::{
     IssueOptions, Issuer, OpenIdDocuments, ServiceAccountTokens, SigningKey, VerifyingKeys,
 };
@@ -13,6 +15,7 @@ use crate::bootstrap;
 use crate::flags::{Authentication, Flags};
 use crate::storage::Storage;
 use crate::views::{CatchUp, Feed, Views};
+use crate::webhook::Caller;
 use anyhow::{Context, bail};
 use daemon::clock::{self, SharedClock};
 use daemon::shutdown::Shutdown;
@@ -30,6 +33,8 @@ pub struct Access {
     /// `None` when the issuer is no https URL: the documents are not served then.
     pub open_id: Option<OpenIdDocuments>,
     pub feed: Arc<Feed>,
+    /// Asks webhooks.
+    pub caller: Arc<Caller>,
 }
 
 impl Access {
@@ -71,8 +76,11 @@ impl Access {
             &flags.admission.enable_admission_plugins,
             &flags.admission.disable_admission_plugins,
         )?;
-        let admission = Chain::new(plugins, views, fresh, authorizer.clone(), clock);
-        Ok(Self { authenticator, authorizer, admission, issuer, open_id, feed })
+        let services = Services::new(storage, flags.misc.enable_aggregator_routing);
+        let caller = Arc::new(Caller::new(services));
+        let admission = Chain::new(plugins, views, fresh, authorizer.clone(), clock)
+            .with_webhooks(Webhooks::new(caller.clone()));
+        Ok(Self { authenticator, authorizer, admission, issuer, open_id, feed, caller })
     }
 }
 

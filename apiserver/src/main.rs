@@ -33,6 +33,7 @@ mod storage;
 mod stream;
 mod subresource;
 mod views;
+mod webhook;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

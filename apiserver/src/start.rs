@@ -69,6 +69,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
 
     let advertised = advertised(&flags);
     let access = access::Access::new(&flags, &storage, &advertised, &background)?;
+    crate::crd::conversion::install(access.caller);
     let server = Arc::new(Server {
         storage,
         authenticator: access.authenticator,

@@ -2,7 +2,10 @@
 
 use super::json_path::JsonPath;
 use super::structural::Structural;
-use crate::apiextensions::v1::{CustomResourceDefinition, CustomResourceDefinitionVersion, ResourceScope};
+use crate::apiextensions::v1::{
+    ConversionStrategyType, CustomResourceDefinition, CustomResourceDefinitionVersion, ResourceScope,
+    WebhookClientConfig,
+};
 use crate::kind::{Kind, Subresource};
 use serde_json::{Value as Json, json};
 use std::collections::HashSet;
@@ -29,6 +32,26 @@ pub struct Definition {
     pub served: bool,
     /// The kind is going: nothing new is made.
     pub terminating: bool,
+    /// Who says what objects of one version look like in another; without, only the version changes.
+    pub conversion: Option<Webhook>,
+}
+
+/// A webhook that converts objects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    pub client: WebhookClientConfig,
+    /// Versions of ConversionReview that it understands, the best one first.
+    pub reviews: Vec<String>,
+}
+
+impl Webhook {
+    fn of(definition: &CustomResourceDefinition) -> Option<Self> {
+        let conversion = definition.spec.conversion.as_deref()?;
+        let webhook = conversion.webhook.as_deref()?;
+        let client = webhook.client_config.as_deref()?.clone();
+        (conversion.strategy == ConversionStrategyType::Webhook)
+            .then(|| Self { client, reviews: webhook.conversion_review_versions.clone() })
+    }
 }
 
 /// Where the replica count is.
@@ -68,9 +91,11 @@ fn kept_list(texts: &[String]) -> &'static [&'static str] {
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
 impl Definition {
-    /// The definitions of all served versions, and of the stored one.
+    /// The definitions of all served versions, and of the stored one; with a webhook of all, since objects
+    /// may rest in any.
     pub fn all(of: &CustomResourceDefinition) -> Vec<Self> {
-        let versions = of.spec.versions.iter().filter(|version| version.served || version.storage);
+        let all = Webhook::of(of).is_some();
+        let versions = of.spec.versions.iter().filter(|version| version.served || version.storage || all);
         versions.map(|version| Self::of(of, version)).collect()
     }
 
@@ -126,6 +151,7 @@ impl Definition {
             storage: version.storage,
             served: version.served,
             terminating: definition.metadata.deletion_timestamp.is_some(),
+            conversion: Webhook::of(definition),
         }
     }
 }

@@ -16,7 +16,7 @@ pub mod structural;
 mod table;
 mod validate;
 
-pub use definition::{Definition, Scale};
+pub use definition::{Definition, Scale, Webhook};
 pub use json_path::JsonPath;
 pub(crate) use rules::rules_errors;
 pub use structural::Structural;

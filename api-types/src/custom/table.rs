@@ -17,6 +17,8 @@ pub struct Slot {
     definition: RwLock<Arc<Definition>>,
     /// The row in whose version objects are stored.
     stored: RwLock<Option<&'static Row>>,
+    /// The rows of all versions that objects may be stored in.
+    versions: RwLock<Vec<&'static Row>>,
 }
 
 impl Slot {
@@ -29,8 +31,15 @@ impl Slot {
         *self.stored.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn store_as(&self, row: &'static Row) {
+    pub fn store_as(&self, row: &'static Row, versions: &[&'static Row]) {
         *self.stored.write().unwrap_or_else(PoisonError::into_inner) = Some(row);
+        *self.versions.write().unwrap_or_else(PoisonError::into_inner) = versions.to_vec();
+    }
+
+    /// The row of a version that objects may be stored in.
+    pub fn version(&self, api_version: &str) -> Option<&'static Row> {
+        let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+        versions.iter().find(|row| row.kind.api_version == api_version).copied()
     }
 }
 
@@ -68,8 +77,12 @@ pub fn slot(definition: Definition) -> &'static Row {
         return row;
     }
     let path = kept(&format!("{}/{}", kind.group, kind.resource));
-    let slot: &'static Slot =
-        Box::leak(Box::new(Slot { path, definition: RwLock::new(definition), stored: RwLock::new(None) }));
+    let slot: &'static Slot = Box::leak(Box::new(Slot {
+        path,
+        definition: RwLock::new(definition),
+        stored: RwLock::default(),
+        versions: RwLock::default(),
+    }));
     let row: &'static Row = Box::leak(Box::new(row(kind, slot)));
     made.push(row);
     row

@@ -1,6 +1,7 @@
 //! Runs the plugins, one after another.
 
 use super::table::Chosen;
+use super::webhook::{self, Rounds, Webhooks};
 use super::{Context, Operation, Plugin, Refusal, Request, escalation::Escalation, metrics};
 use crate::authz::Authorizer;
 use crate::status::ApiError;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at something that somebody is about to make.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How long a write waits for the views to be filled for the first time.
+const READY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The plugins that are on, and what they decide from.
 pub struct Chain {
@@ -19,6 +22,8 @@ pub struct Chain {
     fresh: Arc<dyn CatchUp>,
     authorizer: Arc<dyn Authorizer>,
     clock: SharedClock,
+    /// None in tests of plugins.
+    webhooks: Option<Webhooks>,
 }
 
 impl Chain {
@@ -32,7 +37,13 @@ impl Chain {
     ) -> Self {
         // Upstream has it in the storage of its kinds: no flag turns it off.
         plugins.insert(0, ("RoleEscalation", Box::new(Escalation)));
-        Self { plugins, views, fresh, authorizer, clock }
+        Self { plugins, views, fresh, authorizer, clock, webhooks: None }
+    }
+
+    /// Asks webhooks, too, as far as their plugins are on.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: Webhooks) -> Self {
+        Self { webhooks: Some(webhooks), ..self }
     }
 
     /// Whether a plugin is on.
@@ -45,7 +56,41 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, request: &mut Request<'_>) -> Result<(), ApiError> {
-        self.run("admit", request, |plugin, request, context| plugin.admit(request, context)).await
+        let step = Instant::now();
+        let result = self.rounds(request).await;
+        metrics::step("admit", request.operation, result.is_err(), step.elapsed().as_secs_f64());
+        result
+    }
+
+    /// Plugins, then webhooks; and once more if webhooks changed something, for those who care.
+    async fn rounds(&self, request: &mut Request<'_>) -> Result<(), ApiError> {
+        let mut rounds = Rounds::default();
+        loop {
+            self.run("admit", request, |plugin, request, context| plugin.admit(request, context)).await?;
+            let Some(webhooks) = self.asks(webhook::MUTATING) else { return Ok(()) };
+            self.ready(request).await?;
+            let started = Instant::now();
+            let asked = webhooks.mutate(request, &self.views, &*self.fresh, &mut rounds).await;
+            let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
+            metrics::plugin(webhook::MUTATING, "admit", operation, asked.is_err(), seconds);
+            asked?;
+            if rounds.second || !rounds.changed {
+                return Ok(());
+            }
+            rounds.second = true;
+        }
+    }
+
+    fn asks(&self, name: &str) -> Option<&Webhooks> {
+        self.webhooks.as_ref().filter(|_| self.has(name))
+    }
+
+    /// Nothing passes before it is known what webhooks there are.
+    async fn ready(&self, request: &Request<'_>) -> Result<(), ApiError> {
+        if self.fresh.is_filled() || tokio::time::timeout(READY_PATIENCE, self.fresh.filled()).await.is_ok() {
+            return Ok(());
+        }
+        Err(request.forbidden("not yet ready to handle request"))
     }
 
     /// Lets the plugins check the object as it will be stored. Adds warnings to the request.
@@ -53,13 +98,27 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn validate(&self, request: &mut Request<'_>) -> Result<(), ApiError> {
+        let step = Instant::now();
+        let result = self.checks(request).await;
+        metrics::step("validate", request.operation, result.is_err(), step.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn checks(&self, request: &mut Request<'_>) -> Result<(), ApiError> {
         self.run("validate", request, |plugin, request, context| {
             plugin.validate(request, context)?;
             let warnings = plugin.warnings(request, context);
             request.warnings.extend(warnings);
             Ok(())
         })
-        .await
+        .await?;
+        let Some(webhooks) = self.asks(webhook::VALIDATING) else { return Ok(()) };
+        self.ready(request).await?;
+        let started = Instant::now();
+        let asked = webhooks.validate(request, &self.views, &*self.fresh).await;
+        let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
+        metrics::plugin(webhook::VALIDATING, "validate", operation, asked.is_err(), seconds);
+        asked
     }
 
     async fn run(
@@ -69,7 +128,6 @@ impl Chain {
         part: fn(&dyn Plugin, &mut Request<'_>, Context<'_>) -> Result<(), Refusal>,
     ) -> Result<(), ApiError> {
         let operation = request.operation;
-        let step = Instant::now();
         let mut result = Ok(());
         for (name, plugin) in self.interested(operation) {
             let started = Instant::now();
@@ -86,7 +144,6 @@ impl Chain {
                 break;
             }
         }
-        metrics::step(phase, operation, result.is_err(), step.elapsed().as_secs_f64());
         result
     }
 

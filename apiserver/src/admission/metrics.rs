@@ -28,23 +28,14 @@ static STEPS: LazyLock<HistogramVec> = LazyLock::new(|| {
 
 /// One plugin's part in one phase.
 pub(super) fn plugin(name: &str, phase: &str, operation: Operation, rejected: bool, seconds: f64) {
-    PLUGINS.with_label_values(&[name, phase, word(operation), yes(rejected)]).observe(seconds);
+    PLUGINS.with_label_values(&[name, phase, operation.word(), yes(rejected)]).observe(seconds);
 }
 
 /// A whole phase.
 pub(super) fn step(phase: &str, operation: Operation, rejected: bool, seconds: f64) {
-    STEPS.with_label_values(&[phase, word(operation), yes(rejected)]).observe(seconds);
+    STEPS.with_label_values(&[phase, operation.word(), yes(rejected)]).observe(seconds);
 }
 
 fn yes(rejected: bool) -> &'static str {
     if rejected { "true" } else { "false" }
-}
-
-fn word(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
 }

@@ -28,6 +28,7 @@ mod table;
 mod taint_nodes_by_condition;
 #[cfg(test)]
 mod tests;
+pub mod webhook;
 
 pub use chain::Chain;
 pub use resource_quota::NAME as RESOURCE_QUOTA;
@@ -35,10 +36,12 @@ pub use table::chosen;
 
 use crate::authz::Authorizer;
 use crate::authz::rbac::Policy;
+use crate::call::Call;
 use crate::request::{RequestInfo, User};
 use crate::status::{ApiError, Qualified};
 use crate::views::Views;
 use api_types::kind::{Kind, Object, Resource};
+use api_types::meta::v1::DeleteOptions;
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,16 @@ pub enum Operation {
 impl Operation {
     pub fn is_write(self) -> bool {
         self != Self::Connect
+    }
+
+    /// As configurations, reviews and metrics name it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
     }
 }
 
@@ -89,6 +102,12 @@ pub struct Request<'a> {
     pub object: Payload<'a>,
     /// What is there; none for creations.
     pub old: Option<&'a dyn Object>,
+    /// Whether it is only tried.
+    pub dry_run: bool,
+    /// How to delete; none for anything but deletions.
+    pub deletion: Option<&'a DeleteOptions>,
+    /// The request behind it, which webhooks are told of; none in tests.
+    pub call: Option<&'a Call>,
     pub warnings: Vec<String>,
 }
 

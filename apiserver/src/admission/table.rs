@@ -4,7 +4,7 @@ use super::{
     Plugin, always, certificate_approval, certificate_signing, certificate_subject_restriction, claim_resize,
     default_class, default_toleration_seconds, limit_ranger, namespace_lifecycle, node_restriction,
     pod_security, priority, resource_quota, runtime_class, service_account, storage_protection,
-    taint_nodes_by_condition,
+    taint_nodes_by_condition, webhook,
 };
 
 /// What this server knows of a plugin.
@@ -74,11 +74,11 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("NodeDeclaredFeatureValidator", ON, Idle),
     ("JobValidation", ON, Idle),
     ("PodResizeValidator", ON, Idle),
-    // The configurations of the four are kinds of admissionregistration.k8s.io.
+    // The kinds of the two policies are not served yet.
     ("MutatingAdmissionPolicy", ON, Idle),
-    ("MutatingAdmissionWebhook", ON, Idle),
+    (webhook::MUTATING, ON, Here(|| Box::new(webhook::Switch))),
     ("ValidatingAdmissionPolicy", ON, Idle),
-    ("ValidatingAdmissionWebhook", ON, Idle),
+    (webhook::VALIDATING, ON, Here(|| Box::new(webhook::Switch))),
     (resource_quota::NAME, ON, Here(|| Box::new(resource_quota::ResourceQuota))),
     ("AlwaysDeny", OFF, Here(|| Box::new(always::AlwaysDeny))),
 ];

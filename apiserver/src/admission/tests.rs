@@ -113,6 +113,9 @@ impl Cluster {
             info: &self.info,
             object: Payload::Open(object),
             old,
+            dry_run: false,
+            deletion: None,
+            call: None,
             warnings: Vec::new(),
         };
         if operation == Operation::Delete {

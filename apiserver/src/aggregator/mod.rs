@@ -22,7 +22,7 @@ use api_types::kind::Resource;
 use arc_swap::ArcSwap;
 use daemon::tls::{ClientMaterial, ClientTls, Pem, TlsError};
 
-use crate::storage::Storage;
+use crate::storage::{Collection, Storage};
 use crate::stream::Backend;
 
 pub use authentication::Told;
@@ -99,36 +99,51 @@ impl Aggregator {
     }
 }
 
-/// HOST:PORT behind a Service's port, or why there is none.
-fn resolve(
-    storage: &Storage,
-    (namespace, name): (&str, &str),
-    port: i32,
+/// Where Services are, out of the cache: for whoever connects to one on the server's own account.
+#[derive(Clone)]
+pub struct Services {
+    services: Arc<Collection>,
+    endpoints: Arc<Collection>,
     to_endpoints: bool,
-) -> Result<String, String> {
-    let service: Service =
-        cached(storage, namespace, name).ok_or_else(|| format!("service {name:?} not found"))?;
-    let spec = &service.spec;
-    let wanted = spec.ports.iter().find(|own| own.port == port);
-    if spec.type_ == "ExternalName" {
-        return Ok(format!("{}:{port}", spec.external_name));
+}
+
+impl Services {
+    /// `to_endpoints` is `--enable-aggregator-routing`: past the cluster IPs.
+    pub fn new(storage: &Storage, to_endpoints: bool) -> Self {
+        let (services, endpoints) = (storage.of::<Service>().clone(), storage.of::<Endpoints>().clone());
+        Self { services, endpoints, to_endpoints }
     }
-    let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
-    if !to_endpoints && !spec.cluster_ip.is_empty() && spec.cluster_ip != "None" {
-        return Ok(at(&spec.cluster_ip, port));
-    }
-    let endpoints: Endpoints =
-        cached(storage, namespace, name).ok_or_else(|| format!("endpoints {name:?} not found"))?;
-    let mut places = Vec::new();
-    for subset in &endpoints.subsets {
-        for port in subset.ports.iter().filter(|port| port.name == wanted.name) {
-            places.extend(subset.addresses.iter().map(|address| at(&address.ip, port.port)));
+
+    /// HOST:PORT behind a Service's port.
+    ///
+    /// # Errors
+    /// Why there is none, as upstream words it.
+    pub fn resolve(&self, (namespace, name): (&str, &str), port: i32) -> Result<String, String> {
+        let key = crate::registry::relative_key(namespace, name);
+        let service: Option<Service> = self.services.get(&key).and_then(|entry| entry.typed().ok());
+        let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
+        let spec = &service.spec;
+        let wanted = spec.ports.iter().find(|own| own.port == port);
+        if spec.type_ == "ExternalName" {
+            return Ok(format!("{}:{port}", spec.external_name));
         }
+        let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+        if !self.to_endpoints && !spec.cluster_ip.is_empty() && spec.cluster_ip != "None" {
+            return Ok(at(&spec.cluster_ip, port));
+        }
+        let endpoints: Option<Endpoints> = self.endpoints.get(&key).and_then(|entry| entry.typed().ok());
+        let endpoints = endpoints.ok_or_else(|| format!("endpoints {name:?} not found"))?;
+        let mut places = Vec::new();
+        for subset in &endpoints.subsets {
+            for port in subset.ports.iter().filter(|port| port.name == wanted.name) {
+                places.extend(subset.addresses.iter().map(|address| at(&address.ip, port.port)));
+            }
+        }
+        if places.is_empty() {
+            return Err(format!("no endpoints available for service {name:?}"));
+        }
+        Ok(places.swap_remove(fastrand::usize(..places.len())))
     }
-    if places.is_empty() {
-        return Err(format!("no endpoints available for service {name:?}"));
-    }
-    Ok(places.swap_remove(fastrand::usize(..places.len())))
 }
 
 fn at(ip: &str, port: i32) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 
-use super::{Remote, resolve};
+use super::{Remote, Services};
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::request::User;
@@ -62,7 +62,8 @@ where
 {
     let backend = remote.backend.as_ref().map_err(Clone::clone)?;
     let service = (remote.namespace.as_str(), remote.service.as_str());
-    let place = resolve(&server.storage, service, remote.port, server.aggregator.options.to_endpoints)?;
+    let services = Services::new(&server.storage, server.aggregator.options.to_endpoints);
+    let place = services.resolve(service, remote.port)?;
     let uri: Uri = format!("https://{place}{path}").parse().map_err(|error| format!("{error}"))?;
     stream::pass(request, uri, backend, &identity(user)).await.map_err(|error| error.to_string())
 }

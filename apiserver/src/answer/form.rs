@@ -30,13 +30,19 @@ impl Served {
         std::ptr::eq(self.row, self.stored)
     }
 
+    /// Whether this entry's bytes are what the client gets.
+    pub fn passes(self, entry: &Entry) -> bool {
+        self.as_stored() && std::ptr::eq(entry.row(self.stored), self.row)
+    }
+
     /// The object, in the served version.
     ///
     /// # Errors
-    /// A 500 for bytes that are no such object.
+    /// A 500 for bytes that are no such object, and what a webhook that converts does not do.
     pub fn decode(self, entry: &Entry) -> Result<Box<dyn Object>, ApiError> {
-        let object = entry.decode(self.stored).map_err(ApiError::internal)?;
-        if self.as_stored() { Ok(object) } else { kinds::convert(&*object, self.row) }
+        let from = entry.row(self.stored);
+        let object = entry.decode(from).map_err(ApiError::internal)?;
+        if std::ptr::eq(from, self.row) { Ok(object) } else { kinds::convert(&*object, self.row) }
     }
 
     /// JSON with kind and apiVersion.
@@ -44,7 +50,7 @@ impl Served {
     /// # Errors
     /// As `decode`.
     pub fn json(self, entry: &Entry) -> Result<Bytes, ApiError> {
-        if self.as_stored() {
+        if self.passes(entry) {
             return Ok(entry.bytes.clone());
         }
         Ok(json::to_vec(&*self.decode(entry)?).into())
@@ -103,7 +109,7 @@ pub fn made(object: &dyn Object, accepted: Accepted) -> Result<Bytes, ApiError> 
 /// PartialObjectMetadata, cut out of the stored bytes.
 pub fn metadata(served: Served, entry: &Entry, out: &mut Vec<u8>) {
     out.extend_from_slice(PARTIAL.as_bytes());
-    let start = entry::prefix(served.stored).len();
+    let start = entry::prefix(entry.row(served.stored)).len();
     // Every entry's bytes begin with kind, apiVersion, metadata, in this order.
     out.extend_from_slice(field(&entry.bytes[start.min(entry.bytes.len())..]));
     out.push(b'}');

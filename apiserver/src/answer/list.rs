@@ -270,7 +270,7 @@ impl Items {
     fn item(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), ApiError> {
         let served = self.list.served;
         match self.form {
-            Form::Whole if served.as_stored() => {
+            Form::Whole if served.passes(entry) => {
                 out.push(b'{');
                 out.extend_from_slice(&entry.bytes[self.stored_prefix.min(entry.bytes.len())..]);
             }

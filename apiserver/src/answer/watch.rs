@@ -259,9 +259,10 @@ impl Writer {
         if change != Change::Left {
             return self.frame_of(change.name(), entry);
         }
-        let mut object = entry.decode(self.watch.served.stored).map_err(ApiError::internal)?;
+        let row = entry.row(self.watch.served.stored);
+        let mut object = entry.decode(row).map_err(ApiError::internal)?;
         object.meta_mut().resource_version = revision.to_string();
-        let entry = Entry::of(self.watch.served.stored, entry.key.clone(), &*object, revision);
+        let entry = Entry::of(row, entry.key.clone(), &*object, revision);
         self.frame_of(change.name(), &Arc::new(entry))
     }
 

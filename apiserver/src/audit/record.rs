@@ -61,7 +61,7 @@ pub struct Event<'a> {
     pub request_received_timestamp: String,
     stage_timestamp: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: &'a BTreeMap<&'static str, String>,
+    annotations: &'a BTreeMap<String, String>,
 }
 
 /// A user.
@@ -117,7 +117,7 @@ struct Filled {
     status: Option<Value>,
     request: Option<Value>,
     response: Option<Value>,
-    annotations: BTreeMap<&'static str, String>,
+    annotations: BTreeMap<String, String>,
     done: bool,
 }
 
@@ -182,8 +182,8 @@ impl Record {
         self.filled.lock().impersonated = Some(Person::from(user));
     }
 
-    pub fn annotate(&self, name: &'static str, value: &str) {
-        self.filled.lock().annotations.insert(name, value.to_owned());
+    pub fn annotate(&self, name: impl Into<String>, value: &str) {
+        self.filled.lock().annotations.insert(name.into(), value.to_owned());
     }
 
     /// Takes in what the client sent, as it came.

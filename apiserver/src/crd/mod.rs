@@ -6,6 +6,7 @@
 //! early; after a change of the schema the kind's cache is read anew, because stored objects get the new
 //! defaults.
 
+pub mod conversion;
 mod plan;
 
 use std::collections::HashMap;
@@ -161,7 +162,7 @@ impl Definitions {
             None => return,
         };
         for slot in rows.iter().filter_map(|row| row.custom) {
-            slot.store_as(stored);
+            slot.store_as(stored, &rows);
         }
         let same_content = before.as_ref().is_some_and(|served| served.spec.versions == crd.spec.versions);
         if !same_content {

@@ -17,6 +17,7 @@ use api_types::field::Errors;
 use api_types::kind::{Object, Row};
 use api_types::value::Time;
 
+use crate::crd::conversion;
 use crate::request::User;
 use crate::server::Server;
 use crate::status::ApiError;
@@ -72,8 +73,11 @@ pub fn time_to_live(server: &Server, row: &Row) -> Option<i64> {
 /// The same object in another version of its resource.
 ///
 /// # Errors
-/// A 500 for versions between which nothing converts.
+/// A 500 for versions between which nothing converts, and what a webhook that converts does not do.
 pub fn convert(object: &dyn Object, to: &'static Row) -> Result<Box<dyn Object>, ApiError> {
+    if let Some(converted) = conversion::convert(object, to) {
+        return converted;
+    }
     definition::convert(object, to)
         .or_else(|| event::convert(object, to))
         .or_else(|| autoscaler::convert(object, to))

@@ -2,6 +2,7 @@
 //! about to be stored. What the server writes on its own account is not asked about.
 
 use api_types::kind::{Object, Row};
+use api_types::meta::v1::DeleteOptions;
 
 pub use crate::admission::Operation;
 use crate::admission::{Payload, Request};
@@ -20,6 +21,8 @@ pub struct Write<'a> {
     pub name: &'a str,
     pub subresource: &'a str,
     pub dry_run: bool,
+    /// How to delete; none for anything but deletions.
+    pub deletion: Option<&'a DeleteOptions>,
 }
 
 impl<'a> Write<'a> {
@@ -34,6 +37,9 @@ impl<'a> Write<'a> {
             info: &self.call.info,
             object,
             old,
+            dry_run: self.dry_run,
+            deletion: self.deletion,
+            call: Some(self.call),
             warnings: Vec::new(),
         }
     }

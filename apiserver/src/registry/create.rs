@@ -113,6 +113,7 @@ pub async fn create_managed(
         name: &name,
         subresource: "",
         dry_run,
+        deletion: None,
     };
     admit::mutate(server, write, Some(&mut *object), None).await?;
 

@@ -10,6 +10,7 @@ use api_types::selector;
 use super::{collection, entry_of, relative_key, store_error};
 use crate::answer::{Answer, Filter, List, Served, Source};
 use crate::call::{Call, Target, invalid_options};
+use crate::crd::conversion;
 use crate::kinds;
 use crate::server::Server;
 use crate::status::ApiError;
@@ -48,7 +49,7 @@ pub enum At {
 pub async fn list(server: &Server, call: &Call, target: &Target) -> Result<Answer, ApiError> {
     let options = options(call, target.row)?;
     let collection = collection(server, target.row)?;
-    Ok(Answer::List(read(collection, target, options).await?))
+    Ok(Answer::List(conversion::list(read(collection, target, options).await?).await?))
 }
 
 /// Reads the options.

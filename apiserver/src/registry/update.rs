@@ -22,6 +22,7 @@ use crate::server::Server;
 use crate::status::ApiError;
 use crate::storage::Entry;
 use crate::storage::kv::{Guarded, Op};
+use crate::subresource::scale;
 
 /// Lost races before a change gives up with a conflict; far more than contention explains.
 const ATTEMPTS: usize = 100;
@@ -139,8 +140,12 @@ pub async fn change(
                 present = now;
                 cached = false;
             }
-            Err(_) if cached => {
+            Err(error) if cached => {
                 present = fresh(collection, target).await?;
+                // The same object once more would only fail once more, and be asked about twice.
+                if present.as_ref().is_some_and(|now| now.revision == old.revision) {
+                    return Err(error);
+                }
                 cached = false;
             }
             Err(error) => return Err(error),
@@ -182,9 +187,16 @@ async fn attempt(
         name: &target.name,
         subresource: aspect.subresource,
         dry_run,
+        deletion: None,
     };
     if !aspect.internal {
-        admit::mutate(server, write, Some(&mut *new), Some(&*old)).await?;
+        match scale::shown(&aspect, &*new, &*old)? {
+            None => admit::mutate(server, write, Some(&mut *new), Some(&*old)).await?,
+            Some((mut shown, before)) => {
+                admit::mutate(server, write, Some(&mut shown), Some(&before)).await?;
+                scale::set(&mut *new, &shown)?;
+            }
+        }
     }
     prepare(server, target, aspect, &mut *new, &*old)?;
     kinds::stamp(&mut *new, &*old, manager.now);
@@ -192,7 +204,10 @@ async fn attempt(
         call.warnings.add(warning);
     }
     if !aspect.internal {
-        admit::validate(server, write, Some(&*new), Some(&*old)).await?;
+        match scale::shown(&aspect, &*new, &*old)? {
+            None => admit::validate(server, write, Some(&*new), Some(&*old)).await?,
+            Some((shown, before)) => admit::validate(server, write, Some(&shown), Some(&before)).await?,
+        }
     }
 
     let collection = collection(server, row)?;

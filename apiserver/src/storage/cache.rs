@@ -306,7 +306,8 @@ impl State {
 }
 
 /// The last state of a deleted object, under the revision of its deletion.
-fn deleted(row: &Row, old: &Entry, revision: i64) -> Option<Arc<Entry>> {
+fn deleted(row: &'static Row, old: &Entry, revision: i64) -> Option<Arc<Entry>> {
+    let row = old.row(row);
     let mut object = old.decode(row).ok()?;
     object.meta_mut().resource_version = revision.to_string();
     Some(Arc::new(Entry::of(row, old.key.clone(), &*object, revision)))

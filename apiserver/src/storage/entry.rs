@@ -43,11 +43,12 @@ impl Entry {
     ///
     /// # Errors
     /// When the value is no object of the row's kind.
-    pub fn read(row: &Row, key: Arc<str>, value: &[u8], revision: i64) -> Result<Self, Unreadable> {
+    pub fn read(row: &'static Row, key: Arc<str>, value: &[u8], revision: i64) -> Result<Self, Unreadable> {
         if value.starts_with(protobuf::MAGIC) {
             return Self::from_protobuf(row, key, value, revision);
         }
         if row.custom.is_some() {
+            let row = version_of(row, value);
             // The definition may have changed since: its defaults hold for what is stored, too.
             let mut object = decode(row, value)?;
             row.default(&mut *object);
@@ -119,6 +120,15 @@ impl Entry {
         }
     }
 
+    /// The row of the version that the bytes are in. `stored` is that of the version in which objects are
+    /// stored now; custom objects that a webhook converts rest in the one that they were written in.
+    pub fn row(&self, stored: &'static Row) -> &'static Row {
+        if stored.custom.is_none() || self.bytes.starts_with(prefix(stored).as_bytes()) {
+            return stored;
+        }
+        version_of(stored, &self.bytes)
+    }
+
     /// The object itself.
     ///
     /// # Errors
@@ -142,6 +152,18 @@ impl Entry {
     pub fn typed<T: api_types::Resource>(&self) -> Result<T, json::Error> {
         json::from_slice(&self.bytes)
     }
+}
+
+/// The row of the version that a custom object is in; `row` where only the version would change.
+fn version_of(row: &'static Row, text: &[u8]) -> &'static Row {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        #[serde(rename = "apiVersion")]
+        api_version: String,
+    }
+    let Some(slot) = row.custom.filter(|slot| slot.definition().conversion.is_some()) else { return row };
+    let head = serde_json::from_slice::<Head>(text).ok();
+    head.and_then(|head| slot.version(&head.api_version)).unwrap_or(row)
 }
 
 /// Reads JSON into a new object of the row's kind, leniently.

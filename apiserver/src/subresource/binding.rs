@@ -77,6 +77,7 @@ async fn bind(
         name: &target.name,
         subresource: "binding",
         dry_run,
+        deletion: None,
     };
     admit::mutate(server, write, Some(&mut *object), None).await?;
     let binding: &Binding =

@@ -84,6 +84,7 @@ pub async fn answer(
             name: &target.name,
             subresource,
             dry_run: false,
+            deletion: None,
         };
         admit::mutate(server, write, None, None).await?;
         admit::validate(server, write, None, None).await?;

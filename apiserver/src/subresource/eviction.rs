@@ -60,6 +60,7 @@ pub async fn answer(
         name: &target.name,
         subresource: "eviction",
         dry_run,
+        deletion: None,
     };
     admit::mutate(server, write, Some(&mut *object), None).await?;
     admit::validate(server, write, Some(&*object), None).await?;

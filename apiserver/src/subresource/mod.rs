@@ -5,7 +5,7 @@ mod binding;
 mod connect;
 mod disruption;
 mod eviction;
-mod scale;
+pub mod scale;
 mod token;
 
 use std::sync::Arc;

@@ -99,11 +99,35 @@ fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn
         return Err(ApiError::invalid(SCALE.kind, &target.name, errors));
     }
     let mut new = old.clone_boxed();
-    if let Some(custom) = Custom::of_mut(&mut *new) {
-        set_custom(custom, scale.spec.replicas)?;
-    }
+    set(&mut *new, &scale)?;
     new.meta_mut().resource_version.clone_from(&scale.metadata.resource_version);
     new.meta_mut().uid.clone_from(&scale.metadata.uid);
+    Ok(new)
+}
+
+/// What admission is shown of a write to `scale`: it is asked about the Scale, before and after.
+///
+/// # Errors
+/// For objects without a replica count.
+pub fn shown(
+    aspect: &Aspect,
+    new: &dyn Object,
+    old: &dyn Object,
+) -> Result<Option<(Scale, Scale)>, ApiError> {
+    if aspect.subresource != ASPECT.subresource {
+        return Ok(None);
+    }
+    Ok(Some((scale_of(new)?, scale_of(old)?)))
+}
+
+/// Writes the replica count into the object.
+///
+/// # Errors
+/// For custom objects that have no place for it.
+pub fn set(new: &mut dyn Object, scale: &Scale) -> Result<(), ApiError> {
+    if let Some(custom) = Custom::of_mut(new) {
+        return set_custom(custom, scale.spec.replicas);
+    }
     let any = new.as_any_mut();
     if let Some(deployment) = any.downcast_mut::<Deployment>() {
         deployment.spec.replicas = Some(scale.spec.replicas);
@@ -114,7 +138,7 @@ fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn
     } else if let Some(controller) = any.downcast_mut::<ReplicationController>() {
         controller.spec.replicas = Some(scale.spec.replicas);
     }
-    Ok(new)
+    Ok(())
 }
 
 /// Writes the replica count into a custom object, where its definition says.

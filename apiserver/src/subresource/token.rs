@@ -34,6 +34,7 @@ pub async fn create(server: &Server, call: &Call, target: &Target, body: &[u8]) 
         name: &target.name,
         subresource: "token",
         dry_run,
+        deletion: None,
     };
     admit::mutate(server, write, Some(&mut *object), None).await?;
     server.issuer.prepare(request(&mut *object), &account, now)?;

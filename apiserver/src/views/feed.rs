@@ -5,6 +5,7 @@ use crate::storage::cache::Collection;
 use crate::storage::log::Batch;
 use crate::storage::{Entry, Kv, Storage};
 use api_types::Resource;
+use api_types::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use api_types::core::v1::{LimitRange, Namespace, Node, PersistentVolume, Pod, Secret, ServiceAccount};
 use api_types::networking::v1::IngressClass;
 use api_types::node::v1::RuntimeClass;
@@ -122,6 +123,14 @@ impl Feed {
         follow(storage.of::<StorageClass>(), into::<StorageClass, _>(views, |v| &v.storage_classes));
         follow(storage.of::<RuntimeClass>(), into::<RuntimeClass, _>(views, |v| &v.runtime_classes));
         follow(storage.of::<LimitRange>(), into::<LimitRange, _>(views, |v| &v.limit_ranges));
+        follow(
+            storage.of::<MutatingWebhookConfiguration>(),
+            into::<MutatingWebhookConfiguration, _>(views, |v| &v.mutating_webhooks),
+        );
+        follow(
+            storage.of::<ValidatingWebhookConfiguration>(),
+            into::<ValidatingWebhookConfiguration, _>(views, |v| &v.validating_webhooks),
+        );
         follow(storage.of::<Pod>(), Box::new(IntoPods(views.clone())));
         Arc::new(feed)
     }

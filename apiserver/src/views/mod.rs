@@ -19,6 +19,7 @@ pub use project::{
     PriorityClassView, SecretView, ServiceAccountView,
 };
 
+use crate::admission::webhook::Hooks;
 use crate::authz::rbac::Policy;
 use api_types::core::v1::LimitRange;
 use api_types::node::v1::RuntimeClass;
@@ -40,6 +41,8 @@ pub struct Views {
     pub storage_classes: Lister<DefaultClassView>,
     pub runtime_classes: Lister<RuntimeClass>,
     pub limit_ranges: Lister<LimitRange>,
+    pub mutating_webhooks: Lister<Hooks>,
+    pub validating_webhooks: Lister<Hooks>,
 }
 
 /// Lets the views reach the state that the store has now.

@@ -178,6 +178,20 @@ impl Cluster {
         &self,
         answer: impl Fn(&str, &hyper::HeaderMap) -> Value + Clone + Send + 'static,
     ) -> u16 {
+        self.serve_posts(move |path, headers, _| answer(path, headers)).await
+    }
+
+    /// The authorities that vouch for servers of the test's, PEM in base64.
+    pub fn ca_bundle(&self) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(&self.authority.cert_pem)
+    }
+
+    /// As `serve`, for answers that depend on what was sent; null where that is no JSON.
+    pub async fn serve_posts(
+        &self,
+        answer: impl Fn(&str, &hyper::HeaderMap, Value) -> Value + Clone + Send + 'static,
+    ) -> u16 {
         let pair = self.authority.sign("extension", "", true);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.key.clone()));
         let config = rustls::ServerConfig::builder()
@@ -194,11 +208,16 @@ impl Cluster {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service =
                         hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                            let text = answer(request.uri().path(), request.headers()).to_string();
+                            let answer = answer.clone();
                             async move {
+                                let (head, body) = request.into_parts();
+                                let body = body.collect().await?.to_bytes();
+                                let sent = serde_json::from_slice(&body).unwrap_or_default();
+                                let text = answer(head.uri.path(), &head.headers, sent).to_string();
                                 let response =
                                     hyper::Response::builder().header("content-type", "application/json");
-                                response.body(Full::<Bytes>::from(text))
+                                let response = response.body(Full::<Bytes>::from(text));
+                                Ok::<_, hyper::Error>(response.expect("a response"))
                             }
                         });
                     let _ = hyper::server::conn::http1::Builder::new()

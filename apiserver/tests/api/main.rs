@@ -1,6 +1,7 @@
 //! The server as its clients see it: real processes, TLS, plain requests.
 
 mod harness;
+mod webhooks;
 mod workloads;
 
 use std::collections::{BTreeMap, HashSet};

@@ -46,6 +46,7 @@ pub async fn create(server: &Server, call: &Call, target: &Target, body: &[u8]) 
         name: &target.name,
         subresource: "",
         dry_run,
+        deletion: None,
     };
     admit::mutate(server, write, Some(&mut *object), None).await?;
     admit::validate(server, write, Some(&*object), None).await?;

@@ -6,6 +6,7 @@ use crate::field::{Errors, Path};
 use crate::meta::v1::validate::immutable;
 use crate::names;
 use crate::value::Value;
+use crate::webhook::{validate_service, validate_url};
 use serde_json::Value as Json;
 
 pub(super) fn create(crd: &CustomResourceDefinition, errors: &mut Errors) {
@@ -84,7 +85,9 @@ fn spec(
         errors.invalid(&path.child("preserveUnknownFields"), true, text);
     }
     if let Some(conversion) = &spec.conversion {
-        self::conversion(conversion, &path.child("conversion"), errors);
+        let before = old.and_then(|old| old.conversion.as_deref());
+        let lenient = before.is_some_and(|before| !knows_reviews(before));
+        self::conversion(conversion, lenient, &path.child("conversion"), errors);
     }
 }
 
@@ -279,23 +282,59 @@ fn selectable(version: &CustomResourceDefinitionVersion, path: &Path, errors: &m
     }
 }
 
-fn conversion(conversion: &CustomResourceConversion, path: &Path, errors: &mut Errors) {
+/// COMPAT: messages name the fields as upstream's internal type does: `webhookClientConfig`.
+fn conversion(conversion: &CustomResourceConversion, lenient: bool, path: &Path, errors: &mut Errors) {
     let strategy = path.child("strategy");
     errors.required_choice(&strategy, conversion.strategy.as_str(), &["None", "Webhook"]);
-    match (&conversion.strategy, &conversion.webhook) {
-        (ConversionStrategyType::Webhook, None) => {
-            let text = "required when strategy is set to Webhook";
-            errors.required(&path.child("webhook").child("clientConfig"), text);
+    let (client, versions) = (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
+    let webhook = conversion.webhook.as_deref();
+    let reviews = webhook.map_or(&[][..], |webhook| webhook.conversion_review_versions.as_slice());
+    let config = webhook.and_then(|webhook| webhook.client_config.as_deref());
+    if conversion.strategy != ConversionStrategyType::Webhook {
+        let text = "should not be set when strategy is not set to Webhook";
+        if config.is_some() {
+            errors.forbidden(&client, text);
         }
-        (ConversionStrategyType::Webhook, Some(_)) => {
-            errors.forbidden(&strategy, "conversion by a webhook is not supported by this server");
+        if !reviews.is_empty() {
+            errors.forbidden(&versions, text);
         }
-        (_, Some(_)) => {
-            let text = "should not be set when strategy is not set to Webhook";
-            errors.forbidden(&path.child("webhook"), text);
-        }
-        _ => {}
+        return;
     }
+    match config.map(|config| (&config.url, &config.service)) {
+        None => errors.required(&client, "required when strategy is set to Webhook"),
+        Some((Some(url), None)) => validate_url(url, &client.child("url"), errors),
+        Some((None, Some(service))) => validate_service(
+            &service.namespace,
+            &service.name,
+            service.path.as_deref(),
+            service.port.unwrap_or_default(),
+            &client.child("service"),
+            errors,
+        ),
+        Some(_) => errors.required(&client, "exactly one of url or service is required"),
+    }
+    if reviews.is_empty() {
+        errors.required(&versions, "");
+        return;
+    }
+    for (n, version) in reviews.iter().enumerate() {
+        if reviews[..n].contains(version) {
+            errors.invalid(&versions.index(n), version, "duplicate version");
+            continue;
+        }
+        errors.wrong(&versions.index(n), version, names::dns1035_label(version));
+    }
+    if !lenient && !knows_reviews(conversion) {
+        let list = &reviews.to_vec() as &dyn Value;
+        errors.invalid(&versions, list, "must include at least one of v1, v1beta1");
+    }
+}
+
+/// Whether the webhook understands a version of ConversionReview that is known here.
+fn knows_reviews(conversion: &CustomResourceConversion) -> bool {
+    let webhook = conversion.webhook.as_deref();
+    let reviews = webhook.map_or(&[][..], |webhook| webhook.conversion_review_versions.as_slice());
+    reviews.is_empty() || reviews.iter().any(|version| matches!(version.as_str(), "v1" | "v1beta1"))
 }
 
 fn stored_versions(crd: &CustomResourceDefinition, errors: &mut Errors) {

@@ -1,0 +1,404 @@
+//! Admission webhooks (KEP-492): servers of users' own that may change a write, or refuse it.
+//!
+//! `plan` decides whom to ask and as what, `review` is the protocol, `crate::webhook` carries it; here they
+//! are put together. Those that change are asked one after another, ordered by the names of their
+//! configurations, each about what the one before left; those that only refuse are asked all at once.
+//! Configurations take effect as soon as the views have them.
+
+mod hook;
+mod metrics;
+mod plan;
+mod review;
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use api_types::admissionregistration::v1::OperationType;
+use api_types::codec::json;
+use api_types::kind::{Object, Row};
+use api_types::kinds;
+use api_types::meta::v1::Status;
+use serde_json::json;
+
+use super::{Operation, Payload, Plugin, Request};
+use crate::answer::Served;
+use crate::kinds::convert;
+use crate::status::{ApiError, Qualified};
+use crate::views::{CatchUp, Lister, NamespaceView, Views};
+use crate::webhook::Caller;
+
+use hook::Hook;
+pub use hook::Hooks;
+pub use plan::Rounds;
+use plan::{Asked, Doubt, Seen};
+
+/// Turn webhooks on.
+pub const MUTATING: &str = "MutatingAdmissionWebhook";
+pub const VALIDATING: &str = "ValidatingAdmissionWebhook";
+
+/// On or off; the chain asks webhooks itself, since they are waited for.
+pub struct Switch;
+
+impl Plugin for Switch {
+    fn handles(&self, _: Operation) -> bool {
+        false
+    }
+}
+
+/// Asks webhooks about writes.
+pub struct Webhooks {
+    caller: Arc<Caller>,
+}
+
+/// What a webhook's part in a request came to.
+enum Wrong {
+    /// It could not be asked, or its answer is none; `failurePolicy` decides.
+    Call {
+        why: String,
+        code: i32,
+    },
+    /// It does not let the request pass.
+    Denied(Box<Status>),
+    Other(ApiError),
+}
+
+/// What one request is looked at with.
+struct Sight {
+    equivalents: Vec<&'static Row>,
+    namespace: Option<Arc<NamespaceView>>,
+}
+
+impl Webhooks {
+    pub fn new(caller: Arc<Caller>) -> Self {
+        Self { caller }
+    }
+
+    /// Lets webhooks change the object.
+    ///
+    /// # Errors
+    /// The first refusal, or a webhook that could not be asked and has to be.
+    pub async fn mutate(
+        &self,
+        request: &mut Request<'_>,
+        views: &Views,
+        fresh: &dyn CatchUp,
+        rounds: &mut Rounds,
+    ) -> Result<(), ApiError> {
+        let hooks = configured(&views.mutating_webhooks, request);
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let sight = Sight::of(request, views, fresh).await;
+        rounds.begin(request.object.get().map(json::to_vec).as_deref());
+        let round = u8::from(rounds.second);
+        let all = hooks.iter().flat_map(|hooks| &hooks.0);
+        for (place, hook) in all.enumerate() {
+            let Some(seen) = sight.choose(hook, request)? else { continue };
+            if !rounds.asks(hook) {
+                continue;
+            }
+            let started = Instant::now();
+            let at = format!("round_{round}_index_{place}");
+            let changed = self.change(hook, request, seen, &at).await;
+            let seconds = started.elapsed().as_secs_f64();
+            let did = matches!(changed, Ok(true));
+            annotate(request, format!("mutation.webhook.admission.k8s.io/{at}"), || {
+                let (configuration, webhook) = (&hook.configuration, &hook.name);
+                json!({"configuration": configuration, "webhook": webhook, "mutated": did}).to_string()
+            });
+            rounds.asked(hook, did);
+            let failed_open = format!("failed-open.mutation.webhook.admission.k8s.io/{at}");
+            settle(hook, request, "admit", changed.map(|_| ()), seconds, failed_open)?;
+        }
+        rounds.end(request.object.get().map(json::to_vec));
+        Ok(())
+    }
+
+    /// Asks webhooks about what is to be stored.
+    ///
+    /// # Errors
+    /// As [`Webhooks::mutate`].
+    pub async fn validate(
+        &self,
+        request: &mut Request<'_>,
+        views: &Views,
+        fresh: &dyn CatchUp,
+    ) -> Result<(), ApiError> {
+        let hooks = configured(&views.validating_webhooks, request);
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let sight = Sight::of(request, views, fresh).await;
+        let mut chosen = Vec::new();
+        for hook in hooks.iter().flat_map(|hooks| &hooks.0) {
+            if let Some(seen) = sight.choose(hook, request)? {
+                chosen.push((hook, seen));
+            }
+        }
+        let asked = {
+            let request = &*request;
+            futures::future::join_all(chosen.iter().map(|(hook, seen)| async move {
+                let started = Instant::now();
+                let answer = self.ask(hook, request, *seen, false).await;
+                (answer, started.elapsed().as_secs_f64())
+            }))
+            .await
+        };
+        let mut first = Ok(());
+        for (place, ((hook, _), (answer, seconds))) in chosen.iter().zip(asked).enumerate() {
+            let passed = answer.and_then(|answer| take(hook, request, answer)).map(|_| ());
+            let failed_open =
+                format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{place}");
+            let settled = settle(hook, request, "validating", passed, seconds, failed_open);
+            if first.is_ok() {
+                first = settled;
+            }
+        }
+        first
+    }
+
+    /// Asks one webhook and does to the object what it says; whether that changed anything.
+    async fn change(
+        &self,
+        hook: &Hook,
+        request: &mut Request<'_>,
+        seen: Seen,
+        at: &str,
+    ) -> Result<bool, Wrong> {
+        let answer = self.ask(hook, request, seen, true).await?;
+        let patch = take(hook, request, answer)?;
+        if patch.is_empty() {
+            return Ok(false);
+        }
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).map_err(|error| Wrong::Call {
+            why: format!("received undecodable patch in webhook response: {error}"),
+            code: 503,
+        })?;
+        if patch.0.is_empty() {
+            return Ok(false);
+        }
+        let Payload::Open(object) = &mut request.object else {
+            return Err(Wrong::Other(ApiError::internal(format!(
+                "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+                hook.name
+            ))));
+        };
+        let changed = apply(&mut **object, seen, &patch).map_err(Wrong::Other)?;
+        annotate(request, format!("patch.webhook.admission.k8s.io/{at}"), || {
+            let (configuration, webhook) = (&hook.configuration, &hook.name);
+            json!({
+                "configuration": configuration, "webhook": webhook, "patch": patch, "patchType": "JSONPatch"
+            })
+            .to_string()
+        });
+        Ok(changed)
+    }
+
+    async fn ask(
+        &self,
+        hook: &Hook,
+        request: &Request<'_>,
+        seen: Seen,
+        mutating: bool,
+    ) -> Result<review::Response, Wrong> {
+        if request.dry_run && !hook.takes_dry_runs {
+            let text = format!("admission webhook {:?} does not support dry run", hook.name);
+            return Err(Wrong::Other(ApiError::BadRequest(text)));
+        }
+        let shown = |object: Option<&dyn Object>| -> Result<Option<Vec<u8>>, Wrong> {
+            object.map(|object| shown(object, seen).map_err(Wrong::Other)).transpose()
+        };
+        let (object, old) = (shown(request.object.get())?, shown(request.old)?);
+        let call = |code: i32| move |why: String| Wrong::Call { why, code };
+        let version = review::version(&hook.reviews)
+            .map_err(|why| format!("could not create admission objects: {why}"))
+            .map_err(call(400))?;
+        let uid = uuid::Uuid::new_v4().to_string();
+        let body = review::question(version, &uid, request, seen, object, old);
+        let answer = self.caller.post(&hook.place, body, hook.timeout).await;
+        let answer = answer.map_err(|failure| Wrong::Call {
+            why: format!("failed to call webhook: {}", failure.message),
+            code: failure.code,
+        })?;
+        review::response(version, &uid, mutating, &answer).map_err(|bad| match bad {
+            review::Bad::Unreadable(why) => call(503)(format!("failed to call webhook: {why}")),
+            review::Bad::Invalid(why) => call(503)(format!("received invalid webhook response: {why}")),
+            review::Bad::PatchType(which) => call(400)(format!("unsupported patch type {which:?}")),
+        })
+    }
+}
+
+/// What webhooks there are for a request; their own configurations are exempt.
+fn configured(of: &Lister<Hooks>, request: &Request<'_>) -> Vec<Arc<Hooks>> {
+    let mut all = Vec::new();
+    if request.kind.group == "admissionregistration.k8s.io" {
+        return all;
+    }
+    let _ = of.visit("", |hooks| {
+        all.push(hooks.clone());
+        ControlFlow::<()>::Continue(())
+    });
+    all
+}
+
+impl Sight {
+    async fn of(request: &Request<'_>, views: &Views, fresh: &dyn CatchUp) -> Self {
+        let kind = request.kind;
+        let row = kinds::by_resource(kind.group, kind.version, kind.resource);
+        let equivalents = row.map(equivalents).unwrap_or_default();
+        let find = || views.namespaces.get("", request.namespace);
+        let mut namespace = find();
+        if namespace.is_none() && !request.namespace.is_empty() {
+            // It may have been made just now.
+            fresh.catch_up().await;
+            namespace = find();
+        }
+        Self { equivalents, namespace }
+    }
+
+    fn choose(&self, hook: &Hook, request: &Request<'_>) -> Result<Option<Seen>, ApiError> {
+        let written = matches!(request.operation, Operation::Create | Operation::Update);
+        let object = request.object.get();
+        let of_itself = request.kind.group.is_empty()
+            && request.kind.resource == "namespaces"
+            && request.subresource.is_empty()
+            && written;
+        let namespace_labels = match object.filter(|_| of_itself) {
+            Some(object) => Some(&object.meta().labels),
+            None => self.namespace.as_ref().map(|view| &view.labels),
+        };
+        let asked = Asked {
+            operation: OperationType::from(request.operation.word()),
+            kind: request.kind,
+            subresource: request.subresource,
+            namespace: request.namespace,
+            equivalents: &self.equivalents,
+            namespace_labels,
+            labels: [object.map(|object| &object.meta().labels), request.old.map(|old| &old.meta().labels)],
+        };
+        plan::choose(hook, &asked).map_err(|doubt| match doubt {
+            Doubt::NoNamespace => ApiError::NotFound {
+                of: Qualified::new("", "namespaces"),
+                name: request.namespace.to_owned(),
+            },
+            Doubt::Selector(why) => ApiError::internal(why),
+        })
+    }
+}
+
+/// The other versions in which the same objects are served.
+fn equivalents(row: &'static Row) -> Vec<&'static Row> {
+    let stored = Served::of(row).stored;
+    let others = kinds::served().filter(|other| other.kind.is_stored() && !std::ptr::eq(*other, row));
+    others.filter(|other| std::ptr::eq(Served::of(other).stored, stored)).collect()
+}
+
+/// An object as JSON in the version in which a webhook sees it. What is not of the path's own kind (a
+/// Scale, a Binding) has but one.
+fn shown(object: &dyn Object, seen: Seen) -> Result<Vec<u8>, ApiError> {
+    match seen {
+        Seen::As(row) if object.kind().kind == row.kind.kind => Ok(json::to_vec(&*convert(object, row)?)),
+        _ => Ok(json::to_vec(object)),
+    }
+}
+
+/// Applies a patch to the object, in the version that the webhook saw.
+fn apply(object: &mut dyn Object, seen: Seen, patch: &json_patch::Patch) -> Result<bool, ApiError> {
+    let own = object.kind();
+    let before = json::to_vec(&*object);
+    let text = shown(object, seen)?;
+    let mut tree: serde_json::Value = serde_json::from_slice(&text).map_err(ApiError::internal)?;
+    json_patch::patch(&mut tree, &patch.0).map_err(ApiError::internal)?;
+    let mut patched = match seen {
+        Seen::As(row) if own.kind == row.kind.kind => (row.new)(),
+        _ => {
+            let mut empty = object.clone_boxed();
+            empty.as_dyn_struct_mut().reset();
+            empty
+        }
+    };
+    json::read(patched.as_dyn_struct_mut(), tree.to_string().as_bytes(), &mut None)
+        .map_err(ApiError::internal)?;
+    let kind = patched.kind();
+    if let Some(row) = kinds::by_kind(kind.group, kind.version, kind.kind) {
+        (row.unknown_fields)(&mut *patched);
+        row.default(&mut *patched);
+    }
+    if !std::ptr::eq(kind, own)
+        && let Some(row) = kinds::by_kind(own.group, own.version, own.kind)
+    {
+        patched = convert(&*patched, row)?;
+    }
+    let after = json::to_vec(&*patched);
+    if after == before {
+        return Ok(false);
+    }
+    object.as_dyn_struct_mut().reset();
+    json::read(object.as_dyn_struct_mut(), &after, &mut None).map_err(ApiError::internal)?;
+    Ok(true)
+}
+
+/// Takes in what an answer says beside its verdict; gives its patch.
+fn take(hook: &Hook, request: &mut Request<'_>, answer: review::Response) -> Result<Vec<u8>, Wrong> {
+    for (key, value) in answer.annotations {
+        annotate(request, format!("{}/{key}", hook.name), || value);
+    }
+    request.warnings.extend(answer.warnings);
+    if answer.allowed {
+        return Ok(answer.patch);
+    }
+    Err(Wrong::Denied(Box::new(review::denied(&hook.name, answer.status))))
+}
+
+fn annotate(request: &Request<'_>, key: String, value: impl FnOnce() -> String) {
+    if let Some(record) = request.call.and_then(|call| call.record.as_ref()) {
+        record.annotate(key, &value());
+    }
+}
+
+/// Counts what a webhook's part came to, and says what it means for the request.
+fn settle(
+    hook: &Hook,
+    request: &Request<'_>,
+    phase: &str,
+    passed: Result<(), Wrong>,
+    seconds: f64,
+    failed_open: String,
+) -> Result<(), ApiError> {
+    let (name, operation) = (hook.name.as_str(), request.operation.word());
+    let count = |code: i32, rejected: Option<&str>| {
+        if let Some(error_type) = rejected {
+            metrics::rejected(name, phase, operation, error_type, code);
+        }
+        metrics::asked(name, phase, operation, code, rejected.is_some(), seconds);
+    };
+    match passed {
+        Ok(()) => {
+            count(200, None);
+            Ok(())
+        }
+        Err(Wrong::Call { why, code }) if hook.ignores_failures => {
+            count(code, None);
+            metrics::failed_open(name, phase);
+            tracing::warn!(webhook = name, why, "Failed calling webhook, failing open");
+            annotate(request, failed_open, || name.to_owned());
+            Ok(())
+        }
+        Err(Wrong::Call { why, code }) => {
+            count(code, Some("calling_webhook_error"));
+            tracing::warn!(webhook = name, why, "Failed calling webhook, failing closed");
+            Err(ApiError::internal(format!("failed calling webhook {name:?}: {why}")))
+        }
+        Err(Wrong::Denied(status)) => {
+            count(status.code, Some("no_error"));
+            Err(ApiError::Said(status))
+        }
+        Err(Wrong::Other(error)) => {
+            count(0, Some("apiserver_internal_error"));
+            Err(error)
+        }
+    }
+}
