@@ -58,7 +58,9 @@ fn is_refusal(status: &Status) -> bool {
         Code::NotFound,
         Code::ResourceExhausted,
     ];
-    certain.contains(&status.code()) && status.message().starts_with("etcdserver: ")
+    // Which member was asked says nothing of the store: another one is asked next.
+    let elsewhere = status.message() == "etcdserver: rpc not supported for learner";
+    certain.contains(&status.code()) && status.message().starts_with("etcdserver: ") && !elsewhere
 }
 
 /// Clients of one member on one connection.
