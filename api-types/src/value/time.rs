@@ -7,7 +7,7 @@ use super::{Typed, Value};
 use crate::codec::json::{self, Token};
 use crate::codec::protobuf::{self, Wire};
 use crate::schema::Type;
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, Unit};
 use std::fmt;
 
 macro_rules! time {
@@ -75,12 +75,37 @@ macro_rules! time {
         }
 
         impl std::str::FromStr for $name {
-            type Err = jiff::Error;
-            fn from_str(text: &str) -> Result<Self, jiff::Error> {
-                text.parse().map(Self)
+            type Err = NotRfc3339;
+            fn from_str(text: &str) -> Result<Self, NotRfc3339> {
+                let at = rfc3339(text).ok_or(NotRfc3339)?;
+                let kept = jiff::TimestampRound::new().smallest(Unit::$unit).mode(RoundMode::Floor);
+                at.round(kept).map(Self).map_err(|_| NotRfc3339)
             }
         }
     };
+}
+
+/// The text of a time is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a time as RFC 3339 writes it")]
+pub struct NotRfc3339;
+
+/// The instant of `2006-01-02T15:04:05[.9…](Z|±07:00)`; no other of ISO 8601's forms.
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    let fits = |shape: &[u8], text: &[u8]| {
+        shape.len() == text.len()
+            && shape.iter().zip(text).all(|(s, t)| if *s == b'0' { t.is_ascii_digit() } else { s == t })
+    };
+    let (moment, rest) = text.as_bytes().split_at_checked(19)?;
+    let zone = match rest.strip_prefix(b".") {
+        Some(fraction) => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            fraction.get(digits..).filter(|_| digits > 0)?
+        }
+        None => rest,
+    };
+    let known = [&b"Z"[..], b"+00:00", b"-00:00"].iter().any(|shape| fits(shape, zone));
+    (fits(b"0000-00-00T00:00:00", moment) && known).then(|| text.parse().ok()).flatten()
 }
 
 fn parse_text(text: &str) -> String {
@@ -263,6 +288,30 @@ mod tests {
         for bad in ["", "5", "s", "1x", "1.2.3s"] {
             assert_eq!(Duration::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn times_are_read_as_rfc_3339_alone() {
+        let read = |text: &str| text.parse::<Time>().map(|time| time.to_string()).ok();
+        for text in ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.9Z", "2026-01-02T05:04:05+02:00"] {
+            assert_eq!(read(text).as_deref(), Some("2026-01-02T03:04:05Z"), "{text}");
+        }
+        let bad = [
+            "2026-01-02",
+            "2026-01-02 03:04:05Z",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02T03:04:05+02",
+            "20260102T030405Z",
+            "2026-13-02T03:04:05Z",
+            "-001111-11-10T00:05:05-07",
+        ];
+        for text in bad {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let micro: MicroTime = "2026-01-02T03:04:05.1234567Z".parse().expect("a time");
+        assert_eq!(micro.to_string(), "2026-01-02T03:04:05.123456Z");
+        assert_eq!(micro.0.subsec_nanosecond(), 123_456_000);
     }
 
     #[test]
