@@ -252,6 +252,8 @@ pub struct PostFiltered {
     pub victims: Vec<Arc<PodView>>,
     /// For people, when the plugin could not help.
     pub message: String,
+    /// Whether the plugin failed: then none after it is asked, and its message alone is told.
+    pub failed: bool,
 }
 
 /// After no node was found: preemption.
@@ -325,6 +327,9 @@ pub struct Around {
 
 /// What must be done before a pod is bound.
 pub trait PreBind: Plugin {
+    /// Whether there is anything to do for the pod (upstream's PreBindPreFlight).
+    fn has_work(&self, state: &CycleState) -> bool;
+
     fn pre_bind(&self, state: &CycleState, pod: &Arc<PodView>, node: &str, around: &Around) -> Wait;
 }
 

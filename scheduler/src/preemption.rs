@@ -52,10 +52,10 @@ impl PostFilter for DefaultPreemption {
     fn post_filter(&self, failed: &Failed<'_>) -> PostFiltered {
         match self.preempt(failed) {
             Ok(Candidate { node, victims, .. }) => {
-                PostFiltered { nominate: Some(node), victims, message: String::new() }
+                PostFiltered { nominate: Some(node), victims, ..PostFiltered::default() }
             }
             Err((nominate, why)) => {
-                PostFiltered { nominate, victims: Vec::new(), message: format!("preemption: {why}") }
+                PostFiltered { nominate, message: format!("preemption: {why}"), ..PostFiltered::default() }
             }
         }
     }
@@ -259,14 +259,17 @@ mod tests {
         let message = post(&same, &[machine("a")], &[uses("x", "4", 10, "a")]).message;
         assert_eq!(
             message,
-            "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+            "no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
         );
         let never = pod("p")
             .requests("cpu", "4")
             .priority(100)
             .edit(|p| p.spec.preemption_policy = Some("Never".into()));
         let message = post(&never, &[machine("a")], &[uses("x", "4", 10, "a")]).message;
-        assert_eq!(message, "preemption: not eligible due to preemptionPolicy=Never.");
+        assert_eq!(
+            message,
+            "no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never."
+        );
     }
 
     #[test]
@@ -284,6 +287,9 @@ mod tests {
         });
         let post = post(&waiting, &[machine("a")], &[leaving]);
         assert_eq!(post.nominate, None);
-        assert_eq!(post.message, "preemption: not eligible due to a terminating pod on the nominated node.");
+        assert_eq!(
+            post.message,
+            "no new claims to deallocate, preemption: not eligible due to a terminating pod on the nominated node."
+        );
     }
 }

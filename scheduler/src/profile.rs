@@ -166,7 +166,7 @@ impl Profile {
         let mut all = PostFiltered::default();
         for plugin in &self.post_filter {
             let own = plugin.post_filter(failed);
-            if own.nominate.as_ref().is_some_and(|n| !n.is_empty()) {
+            if own.failed || own.nominate.as_ref().is_some_and(|n| !n.is_empty()) {
                 return own;
             }
             all.nominate = own.nominate.or(all.nominate);

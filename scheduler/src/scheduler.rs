@@ -282,8 +282,15 @@ impl Scheduler {
         for plugin in &profile.permit {
             self.permit(plugin.permit(state, pod, node)).await.map_err(|r| r.by(plugin.name()))?;
         }
+        if profile.pre_bind.iter().any(|plugin| plugin.has_work(state)) && *pod.nominated_node != *node {
+            // The binding may take a while: autoscalers are told where the pod will be (KEP-5278).
+            if let Err(error) = self.api.patch_status(pod, None, Some(node)).await {
+                let (pod, error) = (pod.key(), error.to_string());
+                tracing::error!(pod, node, error, "Failed to update the nominated node name");
+            }
+        }
         let around = Around { api: self.api.clone(), sight: self.clone(), clock: self.clock.clone() };
-        for plugin in &profile.pre_bind {
+        for plugin in profile.pre_bind.iter().filter(|plugin| plugin.has_work(state)) {
             let started = self.clock.monotonic();
             let verdict = plugin.pre_bind(state, pod, node, &around).await;
             metrics().point(Point::PreBind, verdict.is_ok(), &profile.name, self.clock.monotonic() - started);

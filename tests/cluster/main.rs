@@ -11,6 +11,7 @@ mod lifecycle;
 mod networking;
 mod objects;
 mod rollout;
+mod storage;
 mod streams;
 mod watching;
 mod workloads;

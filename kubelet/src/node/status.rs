@@ -7,7 +7,7 @@ use std::time::Duration;
 use api_types::core::v1::{
     ConditionStatus, ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeAddressType, NodeCondition,
     NodeConditionType, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures,
-    NodeStatus, NodeSwapStatus, NodeSystemInfo,
+    NodeStatus, NodeSwapStatus, NodeSystemInfo, ResourceList,
 };
 use api_types::meta::Time;
 use jiff::Timestamp;
@@ -122,6 +122,16 @@ pub fn images(mut all: Vec<v1::Image>, max: i32) -> Vec<ContainerImage> {
         .collect()
 }
 
+/// COMPAT: extended resources that somebody else put into the capacity, by writing the status, stay
+/// there, and pods can have all of them.
+fn with_extended(mut own: ResourceList, capacity: &ResourceList) -> ResourceList {
+    let extended = |name: &str| name.contains('/') && !name.contains("kubernetes.io/");
+    for (name, amount) in capacity.iter().filter(|(name, _)| extended(name)) {
+        own.entry(name.clone()).or_insert(*amount);
+    }
+    own
+}
+
 /// The whole status, over the one before.
 pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
     let machine = &kubelet.machine;
@@ -143,8 +153,11 @@ pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
         .collect();
     addresses.push(NodeAddress { type_: NodeAddressType::Hostname, address: kubelet.node_name.clone() });
     NodeStatus {
-        capacity: allocatable::capacity(machine, &kubelet.root, kubelet.config.max_pods),
-        allocatable: kubelet.allocatable.clone(),
+        capacity: with_extended(
+            allocatable::capacity(machine, &kubelet.root, kubelet.config.max_pods),
+            &old.capacity,
+        ),
+        allocatable: with_extended(kubelet.allocatable.clone(), &old.capacity),
         conditions: conditions(
             &old.conditions,
             &Health {
@@ -200,16 +213,11 @@ pub async fn run(kubelet: Arc<Kubelet>) {
             None => Duration::from_secs(300),
         },
     );
-    let mut known: Option<Node> = None;
     let mut written: Option<Instant> = None;
     loop {
-        match update(&kubelet, known.take(), written.is_none_or(|at| at.elapsed() >= report)).await {
-            Ok((node, wrote)) => {
-                known = Some(node);
-                if wrote {
-                    written = Some(Instant::now());
-                }
-            }
+        match update(&kubelet, written.is_none_or(|at| at.elapsed() >= report)).await {
+            Ok(true) => written = Some(Instant::now()),
+            Ok(false) => {}
             Err(error) => tracing::warn!(%error, node = kubelet.node_name, "cannot update the node's status"),
         }
         let shown = || (problems(&kubelet).is_empty(), kubelet.pressures.all());
@@ -222,25 +230,20 @@ pub async fn run(kubelet: Arc<Kubelet>) {
     }
 }
 
-async fn update(
-    kubelet: &Arc<Kubelet>,
-    known: Option<Node>,
-    due: bool,
-) -> Result<(Node, bool), client::Error> {
+/// Whether the status was written.
+async fn update(kubelet: &Arc<Kubelet>, due: bool) -> Result<bool, client::Error> {
     let api = kubelet.client.api::<Node>();
-    let mut node = match known {
+    // Each time anew: others add resources and conditions, and delete the node.
+    let mut node = match api.find(&kubelet.node_name).await? {
         Some(node) => node,
-        None => match api.find(&kubelet.node_name).await? {
-            Some(node) => node,
-            // Deleted by someone: a kubelet that registers does so again.
-            None if kubelet.config.register_node != Some(false) => super::register::register(kubelet).await?,
-            None => api.get(&kubelet.node_name).await?,
-        },
+        // Deleted by someone: a kubelet that registers does so again.
+        None if kubelet.config.register_node != Some(false) => super::register::register(kubelet).await?,
+        None => api.get(&kubelet.node_name).await?,
     };
     for _ in 0..5 {
         let next = status(kubelet, &node.status).await;
         if same(&next, &node.status) && !due {
-            return Ok((node, false));
+            return Ok(false);
         }
         tell_of_readiness(kubelet, &node.status, &next);
         let mut changed = node.clone();
@@ -248,7 +251,7 @@ async fn update(
         match api.update_status(&changed).await {
             Ok(stored) => {
                 follow_pod_cidr(kubelet, &stored).await;
-                return Ok((stored, true));
+                return Ok(true);
             }
             Err(error) if error.is_conflict() => node = api.get(&kubelet.node_name).await?,
             Err(error) if error.is_not_found() => {
@@ -257,8 +260,7 @@ async fn update(
             Err(error) => return Err(error),
         }
     }
-    let fresh = api.get(&kubelet.node_name).await?;
-    Ok((fresh, false))
+    Ok(false)
 }
 
 fn tell_of_readiness(kubelet: &Kubelet, old: &NodeStatus, new: &NodeStatus) {
@@ -333,6 +335,17 @@ mod tests {
         assert_eq!((ready.message.as_str(), ready.last_transition_time), ("[a, b]", Some(Time(at(3)))));
         let disk = third.iter().find(|one| one.type_ == NodeConditionType::DiskPressure).unwrap();
         assert_eq!((disk.status.as_str(), disk.reason.as_str()), ("True", "KubeletHasDiskPressure"));
+    }
+
+    #[test]
+    fn extended_resources_of_others_are_kept() {
+        let list = |names: &[(&str, &str)]| -> ResourceList {
+            names.iter().map(|(name, amount)| ((*name).into(), amount.parse().unwrap())).collect()
+        };
+        let own = list(&[("cpu", "2"), ("pods", "110")]);
+        let old = list(&[("cpu", "4"), ("example.com/dongle", "3"), ("hugepages-2Mi", "1Gi")]);
+        let expected = list(&[("cpu", "2"), ("example.com/dongle", "3"), ("pods", "110")]);
+        assert_eq!(with_extended(own, &old), expected);
     }
 
     #[test]

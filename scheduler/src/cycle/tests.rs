@@ -38,7 +38,7 @@ fn messages_are_upstreams() {
         &[machine("a")],
         &[],
         Err(
-            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
         ),
     );
     // It would fit an empty node, but nothing of lower priority is there.
@@ -47,7 +47,7 @@ fn messages_are_upstreams() {
         &[machine("a")],
         &[pod("q").requests("cpu", "1").on("a")],
         Err(
-            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
         ),
     );
     check(
@@ -61,7 +61,7 @@ fn messages_are_upstreams() {
         &[pod("q").requests("memory", "1Gi").on("c")],
         Err(
             "0/4 nodes are available: 1 Insufficient memory, 1 node(s) were unschedulable, 2 node(s) had untolerated taint(s). \
-             preemption: 0/4 nodes are available: 1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling.",
+             no new claims to deallocate, preemption: 0/4 nodes are available: 1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling.",
         ),
     );
 }
@@ -81,9 +81,7 @@ fn pre_filter_messages_stand_alone() {
         &claim,
         &[machine("a")],
         &[],
-        Err(
-            "0/1 nodes are available: persistentvolumeclaim \"data\" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
-        ),
+        Err("0/1 nodes are available: persistentvolumeclaim \"data\" not found. not found"),
     );
 }
 
@@ -96,7 +94,7 @@ fn nodes_that_a_pod_does_not_name_are_counted() {
         &[pod("q").requests("cpu", "1").on("b")],
         Err(
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. \
-             preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.",
+             no new claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.",
         ),
     );
     check(&pod("p").node_field(&["b"]), &[machine("a"), machine("b")], &[], Ok("b"));

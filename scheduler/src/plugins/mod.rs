@@ -145,7 +145,7 @@ pub const TABLE: &[Row] = &[
     Row {
         name: "DynamicResources",
         weight: 0,
-        make: |_| points!(resource_claims::DynamicResources => pre_filter),
+        make: |_| points!(resource_claims::DynamicResources => pre_filter, post_filter),
     },
     Row {
         name: "DefaultPreemption",

@@ -2,7 +2,9 @@
 //! a pod that asks for one waits, with the message that upstream gives for a claim that is not there.
 
 use crate::cache::Snapshot;
-use crate::framework::{ClusterEvent, CycleState, Plugin, PreFilter, PreFiltered, Rejection};
+use crate::framework::{
+    ClusterEvent, CycleState, Failed, Plugin, PostFilter, PostFiltered, PreFilter, PreFiltered, Rejection,
+};
 use crate::pod::PodView;
 
 pub struct DynamicResources;
@@ -17,8 +19,29 @@ impl Plugin for DynamicResources {
     }
 }
 
+/// That PreFilter came as far as this plugin.
+#[derive(Clone)]
+struct Reached;
+
+impl PostFilter for DynamicResources {
+    /// COMPAT: upstream says so of every pod that fits nowhere, whether it has claims or not; and when
+    /// a plugin before this one said no to all nodes, it fails over its missing state, so that nothing
+    /// is preempted for a pod that waits for its storage.
+    fn post_filter(&self, failed: &Failed<'_>) -> PostFiltered {
+        let reached = failed.state.get::<Reached>().is_some();
+        let message = if reached { "no new claims to deallocate" } else { "not found" };
+        PostFiltered { message: message.into(), failed: !reached, ..PostFiltered::default() }
+    }
+}
+
 impl PreFilter for DynamicResources {
-    fn pre_filter(&self, _: &mut CycleState, pod: &PodView, _: &Snapshot) -> Result<PreFiltered, Rejection> {
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodView,
+        _: &Snapshot,
+    ) -> Result<PreFiltered, Rejection> {
+        state.put(Reached);
         match pod.device_claims.first().map(String::as_str) {
             None => Ok(PreFiltered::Skip),
             Some("") => {

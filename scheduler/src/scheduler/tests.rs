@@ -133,7 +133,7 @@ async fn a_pod_is_bound_and_takes_its_room() {
         ])
         .await;
     bench.pod(&pod("b").requests("cpu", "1"));
-    let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+    let message = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
     bench
         .expect(
             &[
@@ -197,8 +197,6 @@ async fn victims_make_room_and_the_pod_follows() {
     bench.expect(&[Call::Bind("high".into(), "n".into())]).await;
 }
 
-const NOT_HELPFUL: &str = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
-
 #[tokio::test]
 async fn a_pod_follows_its_claim_at_once() {
     let mut bench = bench(false);
@@ -209,11 +207,11 @@ async fn a_pod_follows_its_claim_at_once() {
         let condition = Some("PodScheduled=False Unschedulable".into());
         Call::Status("a".into(), condition, None)
     };
-    bench.expect(&[note("a", "FailedScheduling", &format!("{why} {NOT_HELPFUL}")), status()]).await;
+    bench.expect(&[note("a", "FailedScheduling", &format!("{why} not found")), status()]).await;
     let free = claim("data", "1Gi");
     bench.claim(None, &free);
     let why = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
-    bench.expect(&[note("a", "FailedScheduling", &format!("{why} {NOT_HELPFUL}")), status()]).await;
+    bench.expect(&[note("a", "FailedScheduling", &format!("{why} not found")), status()]).await;
     bench.volume(None, &volume("v", "1Gi"));
     bench.claim(Some(&free), &free.clone().bound("v").revision(2));
     bench.expect(&[Call::Bind("a".into(), "n".into())]).await;
@@ -228,7 +226,8 @@ async fn a_pod_waits_until_its_volume_is_bound() {
     bench.volume(None, &free);
     bench.claim(None, &asking);
     bench.pod(&pod("a").claim("data"));
-    bench.expect(&[Call::Volume("v".into(), "data".into())]).await;
+    let told = Call::Status("a".into(), None, Some("n".into()));
+    bench.expect(&[told, Call::Volume("v".into(), "data".into())]).await;
     let taken = free.clone().revision(2).edit(|v| {
         let claim = v.spec.claim_ref.get_or_insert_default();
         (claim.namespace, claim.name, claim.uid) = ("default".into(), "data".into(), "data".into());
@@ -246,7 +245,8 @@ async fn a_provisioner_that_gives_up_has_the_pod_tried_again() {
     let asking = claim("data", "1Gi").class("made");
     bench.claim(None, &asking);
     bench.pod(&pod("a").claim("data"));
-    bench.expect(&[Call::Select("data".into(), "n".into())]).await;
+    let told = || Call::Status("a".into(), None, Some("n".into()));
+    bench.expect(&[told(), Call::Select("data".into(), "n".into())]).await;
     let given_back = asking.clone().revision(3);
     bench.claim(Some(&asking), &given_back);
     let why = "running PreBind plugin \"VolumeBinding\": binding volumes: selectedNode annotation reset for PVC \"data\"";
@@ -254,6 +254,7 @@ async fn a_provisioner_that_gives_up_has_the_pod_tried_again() {
         .expect(&[
             note("a", "FailedScheduling", why),
             Call::Status("a".into(), Some("PodScheduled=False SchedulerError".into()), None),
+            told(),
             Call::Select("data".into(), "n".into()),
         ])
         .await;

@@ -126,6 +126,10 @@ impl Reserve for VolumeBinding {
 }
 
 impl PreBind for VolumeBinding {
+    fn has_work(&self, state: &CycleState) -> bool {
+        state.get::<Taken>().is_some()
+    }
+
     fn pre_bind(&self, state: &CycleState, pod: &Arc<PodView>, node: &str, around: &Around) -> Wait {
         let Some(Taken(choice)) = state.get::<Taken>().cloned() else {
             return Box::pin(async { Ok(()) });
