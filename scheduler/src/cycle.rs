@@ -214,9 +214,7 @@ impl Attempt<'_> {
         let at = match nodes {
             [_] => 0,
             nodes => {
-                let totals = metrics::timed(self.profile, Point::Score, || {
-                    self.profile.run_score(&mut state, pod, self.snapshot, nodes)
-                });
+                let totals = self.profile.run_score(&mut state, pod, self.snapshot, nodes);
                 highest(&totals, self.random)
             }
         };

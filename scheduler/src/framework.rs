@@ -38,6 +38,18 @@ pub enum Code {
     Error,
 }
 
+impl Code {
+    /// Upstream's word in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unschedulable => "Unschedulable",
+            Self::Unresolvable => "UnschedulableAndUnresolvable",
+            Self::Pending => "Pending",
+            Self::Error => "Error",
+        }
+    }
+}
+
 /// A plugin's "no".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -121,7 +133,7 @@ impl ClusterEvent {
             Self::AssignedPodAdded(_) => "AssignedPodAdd",
             Self::AssignedPodUpdated { .. } => "AssignedPodUpdate",
             Self::AssignedPodDeleted(_) => "AssignedPodDelete",
-            Self::PodUpdated { .. } => "PodUpdate",
+            Self::PodUpdated { .. } => "UnschedulablePodUpdate",
             Self::NodeAdded(_) => "NodeAdd",
             Self::NodeUpdated { .. } => "NodeUpdate",
             Self::NodeDeleted(_) => "NodeDelete",

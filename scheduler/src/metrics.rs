@@ -7,6 +7,7 @@ use daemon::metrics::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, exponential_buckets, global,
 };
 
+use crate::framework::Rejection;
 use crate::profile::Profile;
 
 /// How an attempt to schedule a pod ended.
@@ -33,9 +34,14 @@ pub enum Point {
     PreFilter,
     Filter,
     PostFilter,
+    PreScore,
     Score,
+    Reserve,
+    Unreserve,
+    Permit,
     PreBind,
     Bind,
+    PostBind,
 }
 
 /// All of them.
@@ -156,9 +162,9 @@ impl Metrics {
         self.attempt_duration.with_label_values(&labels).observe(duration.as_secs_f64());
     }
 
-    pub fn point(&self, point: Point, success: bool, profile: &str, duration: Duration) {
-        let status = if success { "Success" } else { "Unschedulable" };
-        let labels = [&format!("{point:?}"), status, profile];
+    /// Notes that a profile's plugins of an extension point took `duration`.
+    pub fn point(&self, point: Point, outcome: &impl Outcome, profile: &str, duration: Duration) {
+        let labels = [&format!("{point:?}"), outcome.status(), profile];
         self.point_duration.with_label_values(&labels).observe(duration.as_secs_f64());
     }
 }
@@ -168,26 +174,33 @@ impl Metrics {
 pub fn timed<T: Outcome>(profile: &Profile, point: Point, run: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let outcome = run();
-    metrics().point(point, outcome.success(), &profile.name, started.elapsed());
+    metrics().point(point, &outcome, &profile.name, started.elapsed());
     outcome
 }
 
 /// What an extension point returns, as far as metrics go.
 pub trait Outcome {
-    fn success(&self) -> bool {
-        true
+    /// Upstream's word for how it ended.
+    fn status(&self) -> &'static str {
+        "Success"
     }
 }
 
-impl<T, E> Outcome for Result<T, E> {
-    fn success(&self) -> bool {
-        self.is_ok()
+impl<T> Outcome for Result<T, Rejection> {
+    fn status(&self) -> &'static str {
+        self.as_ref().map_or_else(|rejection| rejection.code.label(), |_| "Success")
     }
 }
+impl Outcome for () {}
 impl Outcome for Vec<i64> {}
+impl Outcome for std::collections::BTreeSet<&'static str> {}
 impl Outcome for crate::cycle::Search {}
 impl Outcome for crate::framework::PostFiltered {
-    fn success(&self) -> bool {
-        self.message.is_empty()
+    fn status(&self) -> &'static str {
+        match (self.failed, self.message.is_empty()) {
+            (true, _) => "Error",
+            (false, true) => "Success",
+            (false, false) => "Unschedulable",
+        }
     }
 }

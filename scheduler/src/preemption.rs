@@ -13,6 +13,7 @@ use crate::cache::{NodeInfo, violating};
 use crate::config::args::PreemptionArgs;
 use crate::cycle::fit_error;
 use crate::framework::{ClusterEvent, Code, Failed, Plugin, PostFilter, PostFiltered, Rejection};
+use crate::metrics::metrics;
 use crate::pod::PodView;
 
 /// A node and who would have to go, most important first.
@@ -50,6 +51,7 @@ impl Plugin for DefaultPreemption {
 
 impl PostFilter for DefaultPreemption {
     fn post_filter(&self, failed: &Failed<'_>) -> PostFiltered {
+        metrics().preemption_attempts.inc();
         match self.preempt(failed) {
             Ok(Candidate { node, victims, .. }) => {
                 PostFiltered { nominate: Some(node), victims, ..PostFiltered::default() }

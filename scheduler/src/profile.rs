@@ -10,6 +10,7 @@ use crate::framework::{
     PreBind, PreEnqueue, PreFilter, PreFiltered, PreScore, QueueSort, Rejection, Reserve, Score, SortKey,
     Verdict,
 };
+use crate::metrics::{self, Point};
 use crate::plugins::Points;
 use crate::pod::PodView;
 
@@ -190,17 +191,21 @@ impl Profile {
     ) -> Vec<i64> {
         let skips =
             |p: &&Arc<dyn PreScore>, state: &mut CycleState| !p.pre_score(state, pod, snapshot, nodes);
-        let skipped: BTreeSet<_> =
-            self.pre_score.iter().filter(|p| skips(p, state)).map(|p| p.name()).collect();
-        let mut totals = vec![0; nodes.len()];
-        for (plugin, weight) in self.score.iter().filter(|(p, _)| !skipped.contains(p.name())) {
-            let mut scores: Vec<i64> = nodes.iter().map(|n| plugin.score(state, pod, n, snapshot)).collect();
-            plugin.normalize(state, nodes, &mut scores);
-            for (total, score) in totals.iter_mut().zip(scores) {
-                *total += score * weight;
+        let skipped: BTreeSet<_> = metrics::timed(self, Point::PreScore, || {
+            self.pre_score.iter().filter(|p| skips(p, state)).map(|p| p.name()).collect()
+        });
+        metrics::timed(self, Point::Score, || {
+            let mut totals = vec![0; nodes.len()];
+            for (plugin, weight) in self.score.iter().filter(|(p, _)| !skipped.contains(p.name())) {
+                let mut scores: Vec<i64> =
+                    nodes.iter().map(|n| plugin.score(state, pod, n, snapshot)).collect();
+                plugin.normalize(state, nodes, &mut scores);
+                for (total, score) in totals.iter_mut().zip(scores) {
+                    *total += score * weight;
+                }
             }
-        }
-        totals
+            totals
+        })
     }
 
     /// # Errors

@@ -21,7 +21,7 @@ use crate::cycle::{Attempt, Chosen, Failure};
 use crate::framework::{
     Around, ClusterEvent, Code, CycleState, Permission, PostFiltered, Rejection, Sight, Verdict,
 };
-use crate::metrics::{Attempted, Point, metrics};
+use crate::metrics::{Attempted, Point, metrics, timed};
 use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::profile::Profile;
@@ -230,7 +230,9 @@ impl Scheduler {
             }
             shared.cache.assume(assumed.clone());
             shared.queue.nominator.settle(&assumed.uid);
-            profile.run_reserve(&mut state, &assumed, &node, &mut shared.cache)
+            timed(&profile, Point::Reserve, || {
+                profile.run_reserve(&mut state, &assumed, &node, &mut shared.cache)
+            })
         };
         if let Err(rejection) = reserved {
             self.forget(&assumed);
@@ -257,7 +259,9 @@ impl Scheduler {
                 }
                 Err(rejection) => {
                     this.change(|shared, _| {
-                        profile.run_unreserve(&mut state, &assumed, &node, &mut shared.cache);
+                        timed(&profile, Point::Unreserve, || {
+                            profile.run_unreserve(&mut state, &assumed, &node, &mut shared.cache);
+                        });
                     });
                     this.forget(&assumed);
                     let how = if rejection.code == Code::Error {
@@ -279,9 +283,15 @@ impl Scheduler {
         pod: &Arc<PodView>,
         node: &str,
     ) -> Verdict {
+        let started = self.clock.monotonic();
         for plugin in &profile.permit {
-            self.permit(plugin.permit(state, pod, node)).await.map_err(|r| r.by(plugin.name()))?;
+            let verdict = self.permit(plugin.permit(state, pod, node)).await;
+            if verdict.is_err() {
+                metrics().point(Point::Permit, &verdict, &profile.name, self.clock.monotonic() - started);
+            }
+            verdict.map_err(|r| r.by(plugin.name()))?;
         }
+        metrics().point(Point::Permit, &(), &profile.name, self.clock.monotonic() - started);
         if profile.pre_bind.iter().any(|plugin| plugin.has_work(state)) && *pod.nominated_node != *node {
             // The binding may take a while: autoscalers are told where the pod will be (KEP-5278).
             if let Err(error) = self.api.patch_status(pod, None, Some(node)).await {
@@ -293,14 +303,14 @@ impl Scheduler {
         for plugin in profile.pre_bind.iter().filter(|plugin| plugin.has_work(state)) {
             let started = self.clock.monotonic();
             let verdict = plugin.pre_bind(state, pod, node, &around).await;
-            metrics().point(Point::PreBind, verdict.is_ok(), &profile.name, self.clock.monotonic() - started);
+            metrics().point(Point::PreBind, &verdict, &profile.name, self.clock.monotonic() - started);
             verdict.map_err(|r| failed(&r, "PreBind", plugin.name()))?;
         }
         let started = self.clock.monotonic();
         // The first Bind plugin does it: none of ours passes a pod on.
         let plugin = profile.bind.first().expect("a profile without a Bind plugin is refused");
         let verdict = plugin.bind(&self.api, pod, node).await;
-        metrics().point(Point::Bind, verdict.is_ok(), &profile.name, self.clock.monotonic() - started);
+        metrics().point(Point::Bind, &verdict, &profile.name, self.clock.monotonic() - started);
         verdict.map_err(|r| failed(&r, "Bind", plugin.name()))
     }
 
@@ -352,7 +362,9 @@ impl Scheduler {
                 message: format!("Successfully assigned {} to {}", pod.key(), pod.node_name),
             },
         );
-        profile.post_bind.iter().for_each(|p| p.post_bind(state, pod, &pod.node_name));
+        timed(profile, Point::PostBind, || {
+            profile.post_bind.iter().for_each(|p| p.post_bind(state, pod, &pod.node_name));
+        });
     }
 
     /// Takes back an assumption: the room is free for others.
@@ -460,7 +472,6 @@ impl Scheduler {
 
     /// Deletes the victims, and takes their promise of the node from pods of lower priority.
     async fn preempt(&self, pod: &Arc<PodView>, node: &str, victims: &[Arc<PodView>]) {
-        metrics().preemption_attempts.inc();
         metrics().preemption_victims.observe(victims.len() as f64);
         for victim in victims.iter().filter(|v| !v.deleting) {
             if let Err(error) = self.evict(pod, node, victim).await {

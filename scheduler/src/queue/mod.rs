@@ -171,7 +171,7 @@ impl Queue {
             gated_by: None,
             flushed: false,
         };
-        self.enter(queued, "UnscheduledPodAdd");
+        self.enter(queued, "UnschedulablePodAdd");
     }
 
     /// A waiting pod changed.
@@ -193,7 +193,7 @@ impl Queue {
         let old = std::mem::replace(&mut queued.pod, pod.clone());
         self.nominator.see(&pod);
         match place {
-            Place::Active(..) => self.enter(queued, "PodUpdate"),
+            Place::Active(..) => self.enter(queued, "UnschedulablePodUpdate"),
             Place::Backoff { .. } => self.put(queued, place),
             Place::Unschedulable if !pod.asks_otherwise(&old) => self.put(queued, place),
             Place::Unschedulable => {
@@ -223,7 +223,9 @@ impl Queue {
                         .get(*uid)
                         .is_some_and(|e| matches!(e.place, Place::Backoff { error: false, .. }))
                 };
-                self.waiting.iter().find(eager)?.1.clone()
+                let uid = self.waiting.iter().find(eager)?.1.clone();
+                metrics().incoming.with_label_values(&["active", "PopFromBackoffQ"]).inc();
+                uid
             }
         };
         let Entry { mut queued, .. } = self.take(&uid)?;
