@@ -39,6 +39,7 @@ use crate::controllers::taint_eviction::TaintEviction;
 use crate::controllers::ttl_after_finished::TtlAfterFinished;
 use crate::controllers::volume::binder::{Claims, Volumes};
 use crate::controllers::volume::ephemeral::EphemeralVolumes;
+use crate::controllers::volume::expand::Expander;
 use crate::controllers::volume::protection::{ClaimProtection, VolumeProtection};
 use crate::flags::Flags;
 
@@ -61,6 +62,7 @@ impl Row {
             "disruption-controller" => "controllermanager",
             "persistentvolume-binder-controller" => "persistentvolume-controller",
             "ephemeral-volume-controller" => "ephemeral_volume",
+            "persistentvolume-expander-controller" => "volume_expand",
             name => name,
         }
     }
@@ -218,6 +220,11 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(ClaimProtection, 1),
     },
     Row {
+        name: "persistentvolume-expander-controller",
+        account: "expand-controller",
+        start: |s| s.run(Expander, 1),
+    },
+    Row {
         name: "ephemeral-volume-controller",
         account: "ephemeral-volume-controller",
         start: |s| s.run(EphemeralVolumes, s.flags.concurrent_ephemeralvolume_syncs),
@@ -301,7 +308,6 @@ const ABSENT: &[&str] = &[
     "legacy-serviceaccount-token-cleaner-controller",
     "node-route-controller",
     "persistentvolume-attach-detach-controller",
-    "persistentvolume-expander-controller",
     "podcertificaterequest-cleaner-controller",
     "podgroup-protection-controller",
     "resourceclaim-controller",

@@ -1,6 +1,7 @@
 //! The controllers of storage claims: binding them to volumes, keeping what is in use from being
-//! deleted, and making the claims of pods' own ephemeral volumes.
+//! deleted, making the claims of pods' own ephemeral volumes, and telling who makes volumes larger.
 
 pub mod binder;
 pub mod ephemeral;
+pub mod expand;
 pub mod protection;

@@ -72,10 +72,13 @@ fn search(view: &ClaimView, plan: &mut Plan) {
     }
     let told = |reason, message: String| Told::normal(reference(claim), reason, message);
     if waits && !claim.metadata.annotations.contains_key(SELECTED_NODE) {
-        plan.tell(match &view.waiting_pod {
-            Some(pod) => told("WaitForPodScheduled", format!("waiting for pod {pod} to be scheduled")),
-            None => {
+        plan.tell(match view.waiting_pods.as_slice() {
+            [] => {
                 told("WaitForFirstConsumer", "waiting for first consumer to be created before binding".into())
+            }
+            [pod] => told("WaitForPodScheduled", format!("waiting for pod {pod} to be scheduled")),
+            pods => {
+                told("WaitForPodScheduled", format!("waiting for pods {} to be scheduled", pods.join(",")))
             }
         });
         return pending(claim, plan);

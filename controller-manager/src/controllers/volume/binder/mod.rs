@@ -46,8 +46,8 @@ pub struct ClaimView {
     pub class: Option<StorageClass>,
     /// The class of claims that name none.
     pub default_class: Option<String>,
-    /// A pod that uses it and has no node.
-    pub waiting_pod: Option<Box<str>>,
+    /// Pods that use it and have no node.
+    pub waiting_pods: Vec<Box<str>>,
 }
 
 /// The loop of volumes.
@@ -94,13 +94,13 @@ impl Controller for Claims {
         });
         let volumes = caches.store::<VolumeObject>().all().into_iter().map(|(_, volume)| volume).collect();
         let pods = caches.store::<PodFacts>().by_index("claim", &key.to_string());
-        let waiting = pods.into_iter().find(|(_, pod)| pod.node.is_empty() && pod.is_active());
+        let waiting = pods.into_iter().filter(|(_, pod)| pod.node.is_empty() && pod.is_active());
         Some(ClaimView {
             claim,
             volumes,
             class,
             default_class: default.map(|c| c.metadata.name.clone()),
-            waiting_pod: waiting.map(|(key, _)| key.name),
+            waiting_pods: waiting.map(|(key, _)| key.name).collect(),
         })
     }
 

@@ -163,7 +163,7 @@ fn binding_may_wait_for_the_pod() {
     free.spec.storage_class_name = "fast".into();
     let mut given = ClaimView { class: Some(class("WaitForFirstConsumer")), ..view(asking, vec![free]) };
     assert_eq!(reasons(&plan(&given)), ["WaitForFirstConsumer"]);
-    given.waiting_pod = Some("web".into());
+    given.waiting_pods = vec!["web".into()];
     assert_eq!(reasons(&plan(&given)), ["WaitForPodScheduled"]);
     given.claim.metadata.annotations.insert("volume.kubernetes.io/selected-node".into(), "n1".into());
     assert_eq!(done(&plan(&given)), ["update PersistentVolumeClaim ns/data"]);
