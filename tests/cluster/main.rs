@@ -6,6 +6,7 @@
 mod access;
 mod bodies;
 mod controllers;
+mod csi;
 mod deletion;
 mod lifecycle;
 mod networking;

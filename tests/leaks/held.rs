@@ -97,11 +97,11 @@ impl Held {
             }
         }
         let root = setting(&config, "cgroupRoot")?;
-        for hierarchy in names(Path::new("/sys/fs/cgroup")) {
-            pod_groups(
-                &Path::new("/sys/fs/cgroup").join(hierarchy).join(root.trim_start_matches('/')),
-                &mut held.cgroups,
-            );
+        // Version 2 has one hierarchy, at the top; version 1 has a folder for each.
+        let (top, root) = (Path::new("/sys/fs/cgroup"), root.trim_start_matches('/').to_owned());
+        pod_groups(&top.join(&root), &mut held.cgroups);
+        for hierarchy in names(top) {
+            pod_groups(&top.join(hierarchy).join(&root), &mut held.cgroups);
         }
         let logs = setting(&config, "podLogsDir")?;
         held.logs.extend(

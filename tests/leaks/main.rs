@@ -126,9 +126,15 @@ fn a_node_holds_what_its_pods_need_and_no_more() -> Result<()> {
     let Some(cluster) = Cluster::of_this_run() else { return Ok(()) };
     let ns = cluster.namespace("leaks")?;
     ns.apply(&format!(
-        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: settings}}, data: {{a: b}}}}
+        "apiVersion: v1
+kind: ConfigMap
+metadata: {{name: settings}}
+data: {{a: b}}
 ---
-{{apiVersion: v1, kind: Secret, metadata: {{name: secret}}, stringData: {{a: b}}}}
+apiVersion: v1
+kind: Secret
+metadata: {{name: secret}}
+stringData: {{a: b}}
 ---
 apiVersion: v1
 kind: Pod
@@ -158,7 +164,7 @@ spec:
     ensure!(restarts == "0", "the pod that was left alone was started again: {restarts}");
     let held = Held::look(&cluster)?;
     ensure!(
-        held.sandboxes.len() >= 1 && !held.cgroups.is_empty(),
+        !held.sandboxes.is_empty() && !held.cgroups.is_empty(),
         "the looking itself found nothing: {held:?}"
     );
     Ok(())
