@@ -106,6 +106,8 @@ struct Inner {
     crashed: bool,
     /// Syncs until one fails.
     sync_error_in: Option<u64>,
+    /// One has failed.
+    failed: bool,
     full: bool,
     calls: u64,
 }
@@ -129,6 +131,7 @@ impl SimulatedDisk {
             crash_in: None,
             crashed: false,
             sync_error_in: None,
+            failed: false,
             full: false,
             calls: 0,
         };
@@ -165,6 +168,11 @@ impl SimulatedDisk {
 
     pub fn stopped(&self) -> bool {
         locked(&self.inner).crashed
+    }
+
+    /// A sync has failed: whoever used it ends.
+    pub fn failed(&self) -> bool {
+        locked(&self.inner).failed
     }
 
     pub fn calls(&self) -> u64 {
@@ -221,6 +229,7 @@ impl SimulatedDisk {
             crash_in: None,
             crashed: false,
             sync_error_in: None,
+            failed: false,
             full: false,
             calls: inner.calls,
         };
@@ -388,6 +397,7 @@ impl DiskFile for File {
         let mut inode = locked(&self.inode);
         if fails {
             inner.sync_error_in = None;
+            inner.failed = true;
             // What was to be written counts as written, and is not.
             inode.dirty.clear();
             return Err(io::Error::other("the disk failed"));

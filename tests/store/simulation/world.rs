@@ -367,13 +367,13 @@ async fn mend(
             continue;
         }
         // Ended by itself, or by a fault that it could not outlive.
-        if member.running.is_some() || member.disk.stopped() {
+        if member.running.is_some() || member.disk.stopped() || member.disk.failed() {
             member.crash(network, rng.u8(..) < 60).await;
         }
         count.crashes += 1;
         let id = member.id;
         if let Err(error) = member.start(network, ids).await {
-            let meant = member.disk.stopped() || member.disk.is_full();
+            let meant = member.disk.stopped() || member.disk.is_full() || member.disk.failed();
             ensure!(meant, "member {id} does not start: {error:#}");
             continue;
         }
