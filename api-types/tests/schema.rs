@@ -76,9 +76,7 @@ fn type_schema(ty: &Type) -> Json {
             json!({"$ref": "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString"})
         }
         Type::RawExtension => json!({"$ref": "#/definitions/io.k8s.apimachinery.pkg.runtime.RawExtension"}),
-        Type::JsonSchema => json!({
-            "$ref": "#/definitions/io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
-        }),
+        Type::Named(name, _) => json!({"$ref": format!("#/definitions/{name}")}),
         Type::StringList => json!({"type": "array", "items": {"type": "string"}}),
         Type::Struct(table) => json!({"$ref": format!("#/definitions/{}", table().definition())}),
         Type::List(item) => json!({"type": "array", "items": type_schema(item())}),

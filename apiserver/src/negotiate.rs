@@ -126,10 +126,9 @@ pub fn media_ranges(text: &str) -> Vec<MediaRange> {
     ranges
 }
 
-/// Whether objects of the kind can be written in protobuf: custom ones cannot, and the schemas of their
-/// definitions are kept as JSON.
+/// Whether objects of the kind can be written in protobuf: custom ones cannot.
 pub fn has_protobuf(row: &Row) -> bool {
-    row.custom.is_none() && row.kind.group != "apiextensions.k8s.io"
+    row.custom.is_none()
 }
 
 /// For objects that have no protobuf: another of the types that the client accepts.

@@ -12,6 +12,7 @@
 
 use crate::kind::Object;
 use crate::value::{Struct, Value};
+use std::cell::Cell;
 
 /// What every enveloped object starts with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
@@ -31,6 +32,8 @@ pub enum Error {
     Utf8,
     #[error("{0}")]
     Value(&'static str),
+    #[error("exceeded max depth")]
+    Depth,
     #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     Magic,
 }
@@ -226,7 +229,26 @@ pub fn read_message(value: &mut dyn Struct, wire: Wire<'_>) -> Result<(), Error>
     read_fields(value, wire.bytes()?)
 }
 
+/// Messages of declared structs that may stand in each other. Only schemas nest in themselves; what
+/// is deeper would take a thread's stack.
+const MAX_DEPTH: usize = 60;
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
 fn read_fields(value: &mut dyn Struct, message: &[u8]) -> Result<(), Error> {
+    let depth = DEPTH.get();
+    if depth == MAX_DEPTH {
+        return Err(Error::Depth);
+    }
+    DEPTH.set(depth + 1);
+    let read = read_all_fields(value, message);
+    DEPTH.set(depth);
+    read
+}
+
+fn read_all_fields(value: &mut dyn Struct, message: &[u8]) -> Result<(), Error> {
     let table = value.struct_type();
     let order = &table.index().by_number;
     let mut fields = Reader::new(message);

@@ -3,8 +3,8 @@
 use super::json_path::JsonPath;
 use super::structural::Structural;
 use crate::apiextensions::v1::{
-    ConversionStrategyType, CustomResourceDefinition, CustomResourceDefinitionVersion, ResourceScope,
-    WebhookClientConfig,
+    ConversionStrategyType, CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps,
+    ResourceScope, WebhookClientConfig,
 };
 use crate::kind::{Kind, Subresource};
 use serde_json::{Value as Json, json};
@@ -104,7 +104,7 @@ impl Definition {
             .schema
             .as_ref()
             .and_then(|schema| schema.open_api_v3_schema.as_ref())
-            .and_then(|schema| serde_json::from_slice(schema.as_bytes()).ok())
+            .and_then(JSONSchemaProps::tree)
             .unwrap_or_else(|| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
         let subresources = version.subresources.as_deref();
         let fields = |path: &str| -> Vec<String> {

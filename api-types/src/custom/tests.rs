@@ -186,3 +186,20 @@ fn apply_follows_the_schema() {
     let config = json!({"spec": {"ports": [{"name": "a", "port": 9}]}});
     assert!(apply(row.root(), &live, true, &config, &entries, &writer("two"), false).is_err());
 }
+
+#[test]
+fn duplicates_are_told_at_any_depth() {
+    let row = row("Twice", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+    let text = r#"{"metadata":{"name":"a"},"spec":{"a":1,"a":2,"list":[{"b":1},{"b":1,"c":{"d":1,"d":2}}]},"z":1,"z":2}"#;
+    let mut object = (row.new)();
+    let mut found = Some(Vec::new());
+    json::read(object.as_dyn_struct_mut(), text.as_bytes(), &mut found).expect("readable");
+    let found: Vec<String> = found.expect("asked for").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [r#"duplicate field "spec.a""#, r#"duplicate field "spec.list[1].c.d""#, r#"duplicate field "z""#]
+    );
+    let deep = format!(r#"{{"spec":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let refused = json::read((row.new)().as_dyn_struct_mut(), deep.as_bytes(), &mut Some(Vec::new()));
+    assert!(refused.is_err());
+}

@@ -34,8 +34,9 @@ pub enum Type {
     RawExtension,
     /// A managed-fields set, kept as it came.
     FieldsV1,
-    /// An OpenAPI v3 schema, kept as it came.
-    JsonSchema,
+    /// A value that OpenAPI knows by the name of its definition only: any JSON, or one of two forms.
+    /// Its description follows.
+    Named(&'static str, &'static str),
     /// A list of strings that protobuf wraps into a message of its own.
     StringList,
     Struct(fn() -> &'static StructType),
@@ -69,7 +70,9 @@ impl Type {
             Type::IntOrString => "intstr.IntOrString".into(),
             Type::RawExtension => "runtime.RawExtension".into(),
             Type::FieldsV1 => "v1.FieldsV1".into(),
-            Type::JsonSchema => "v1.JSONSchemaProps".into(),
+            Type::Named(definition, _) => {
+                format!("v1.{}", definition.rsplit('.').next().unwrap_or(definition))
+            }
             Type::StringList => "[]string".into(),
             Type::Struct(table) => table().go_name(),
             Type::List(item) => format!("[]{}", item().go_name()),

@@ -1,4 +1,4 @@
-//! Values kept as the JSON they came in: raw extensions, managed-fields sets, schemas.
+//! Values kept as the JSON they came in: raw extensions, managed-fields sets, JSON inside of schemas.
 
 use super::{Typed, Value};
 use crate::codec::json;
@@ -6,7 +6,7 @@ use crate::codec::protobuf::{self, Wire};
 use crate::schema::Type;
 
 macro_rules! raw_json {
-    ($(#[$doc:meta])* $name:ident, $schema:ident) => {
+    ($(#[$doc:meta])* $name:ident, $schema:expr) => {
         $(#[$doc])*
         #[derive(Clone, Default, PartialEq, Eq)]
         pub struct $name(pub Box<[u8]>);
@@ -32,7 +32,7 @@ macro_rules! raw_json {
 
         impl Typed for $name {
             fn type_of() -> &'static Type {
-                &Type::$schema
+                &$schema
             }
         }
 
@@ -73,13 +73,13 @@ macro_rules! raw_json {
 
 raw_json! {
     /// An object of any type, as compact JSON (`runtime.RawExtension`).
-    RawExtension, RawExtension
+    RawExtension, Type::RawExtension
 }
 raw_json! {
     /// A set of fields that one manager owns (KEP-555), as compact JSON.
-    FieldsV1, FieldsV1
+    FieldsV1, Type::FieldsV1
 }
 raw_json! {
-    /// The schema of a custom resource, as compact JSON; `crate::custom` reads it.
-    JSONSchemaProps, JsonSchema
+    /// Any JSON value, as compact JSON (defaults and enums of schemas).
+    JSON, Type::Named("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", "Any JSON value.")
 }

@@ -13,7 +13,7 @@ mod quantity;
 mod scalars;
 mod time;
 
-pub use any::{FieldsV1, JSONSchemaProps, RawExtension};
+pub use any::{FieldsV1, JSON, RawExtension};
 pub use collections::StringList;
 pub use embedded::Embedded;
 pub use int_or_string::IntOrString;

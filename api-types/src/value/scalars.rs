@@ -100,7 +100,7 @@ impl Value for f64 {
         *self = 0.0;
     }
     fn write_json(&self, out: &mut json::Writer) {
-        out.raw(&self.to_string());
+        out.raw(&go_float(*self));
     }
     fn read_json(&mut self, input: &mut json::Reader<'_>) -> Result<(), json::Error> {
         match input.token()? {
@@ -121,6 +121,19 @@ impl Value for f64 {
             other => return Err(other.mismatch("fixed64")),
         }
         Ok(())
+    }
+}
+
+/// COMPAT: Go writes an exponent below 1e-6 and from 1e21 on.
+fn go_float(n: f64) -> String {
+    let size = n.abs();
+    if size == 0.0 || (1e-6..1e21).contains(&size) {
+        return n.to_string();
+    }
+    let text = format!("{n:e}");
+    match text.split_once('e') {
+        Some((digits, power)) if !power.starts_with('-') => format!("{digits}e+{power}"),
+        _ => text,
     }
 }
 

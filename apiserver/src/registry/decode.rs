@@ -68,8 +68,20 @@ pub fn object(
         Encoding::Json => from_json(call, row, body, validation)?,
         Encoding::Yaml => {
             let text = std::str::from_utf8(body).map_err(|e| unrecognized(row, body, &e.to_string()))?;
-            let json = yaml::to_json(text).map_err(|e| unrecognized(row, body, &e.to_string()))?;
-            from_json(call, row, &json, validation)?
+            let (json, twice) =
+                yaml::to_value_telling(text).map_err(|e| unrecognized(row, body, &e.to_string()))?;
+            if let Some(twice) = twice {
+                let twice = twice.trim_start_matches("error converting YAML to JSON: ").to_owned();
+                match validation {
+                    FieldValidation::Strict => {
+                        let why = format!("strict decoding error: {twice}");
+                        return Err(cannot_be_handled(row, "", "", body, &why));
+                    }
+                    FieldValidation::Warn => call.warnings.add(twice),
+                    FieldValidation::Ignore => {}
+                }
+            }
+            from_json(call, row, json.to_string().as_bytes(), validation)?
         }
     };
     row.default(&mut *object);

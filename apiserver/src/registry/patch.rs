@@ -131,7 +131,17 @@ pub fn read(call: &Call, target: &Target, body: &[u8]) -> Result<Patch, ApiError
         }
         "application/apply-patch+yaml" => {
             let text = std::str::from_utf8(body).map_err(|e| bad(&e))?;
-            let config = yaml::to_value(text).map_err(|e| bad(&format!("error decoding YAML: {e}")))?;
+            let (config, twice) =
+                yaml::to_value_telling(text).map_err(|e| bad(&format!("error decoding YAML: {e}")))?;
+            if let Some(twice) = twice {
+                match FieldValidation::of(call, "PatchOptions")? {
+                    FieldValidation::Strict => {
+                        return Err(bad(&format!("error strict decoding YAML: {twice}")));
+                    }
+                    FieldValidation::Warn => call.warnings.add(twice),
+                    FieldValidation::Ignore => {}
+                }
+            }
             check_config(target.row, target, &config)?;
             Patch::Apply { config, force: force.unwrap_or(false) }
         }

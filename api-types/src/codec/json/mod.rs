@@ -140,7 +140,7 @@ pub fn read_struct(value: &mut dyn Struct, input: &mut Reader<'_>) -> Result<(),
         other => return Err(input.mismatch(&other, &table.go_name())),
     }
     let leaves = &table.index().leaves;
-    let outer = input.enter_struct(table.name);
+    let outer = input.enter_struct(table.name)?;
     // Fields mostly come in declaration order: look from the last hit on.
     let (mut hint, mut seen, mut first) = (0, [0u64; 2], true);
     while let Some(key) = input.next_key(first)? {
@@ -161,9 +161,7 @@ pub fn read_struct(value: &mut dyn Struct, input: &mut Reader<'_>) -> Result<(),
                 let is_type = input.at_root() && matches!(&*key, "kind" | "apiVersion");
                 match value.open_fields_mut().filter(|_| !is_type) {
                     Some(open) => {
-                        let text = input.raw_value()?;
-                        let tree: serde_json::Value =
-                            serde_json::from_slice(text).map_err(|error| Error::Value(error.to_string()))?;
+                        let tree = input.tree()?;
                         if open.insert(key.clone().into_owned(), crate::custom::settled(tree)).is_some() {
                             input.duplicate();
                         }

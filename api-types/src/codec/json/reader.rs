@@ -8,6 +8,9 @@ use std::borrow::Cow;
 
 /// Levels of nesting that are read; Go's decoder stops there too.
 const MAX_DEPTH: usize = 10_000;
+/// Levels at which a declared struct may stand. Only schemas nest in themselves; what is deeper would
+/// take a thread's stack, and trees of serde_json end at 128.
+const MAX_STRUCT_DEPTH: usize = 120;
 
 /// One JSON token where a value may start.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +73,12 @@ impl<'a> Reader<'a> {
             b'-' | b'0'..=b'9' => self.number(),
             _ => Err(self.invalid("looking for beginning of value")),
         }
+    }
+
+    /// The first byte of the value that starts here; nothing is taken.
+    pub fn first(&mut self) -> Result<u8, Error> {
+        self.space();
+        self.peek()
     }
 
     /// Takes a `null` if one stands here.
@@ -147,8 +156,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes the struct that fields now belong to; gives back the one around it.
-    pub fn enter_struct(&mut self, name: &'static str) -> &'static str {
-        std::mem::replace(&mut self.go_struct, name)
+    ///
+    /// # Errors
+    /// Structs nest in themselves (schemas) too deeply.
+    pub fn enter_struct(&mut self, name: &'static str) -> Result<&'static str, Error> {
+        if self.depth > MAX_STRUCT_DEPTH {
+            return Err(Error::Depth);
+        }
+        Ok(std::mem::replace(&mut self.go_struct, name))
     }
 
     pub fn leave_struct(&mut self, outer: &'static str) {
@@ -185,27 +200,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips one value of any type.
+    /// Skips one value of any type. It keeps its own stack: a thread's would end before `MAX_DEPTH`.
     pub fn skip_value(&mut self) -> Result<(), Error> {
-        match self.token()? {
-            Token::ArrayStart => {
-                let mut taken = 0;
-                while self.next_item(taken)? {
-                    self.skip_value()?;
-                    self.leave_item();
-                    taken += 1;
-                }
+        // Whether each open container is an object, and how many values of it came so far.
+        let mut open: Vec<(bool, usize)> = Vec::new();
+        loop {
+            match self.token()? {
+                Token::ArrayStart => open.push((false, 0)),
+                Token::ObjectStart => open.push((true, 0)),
+                _ => {}
             }
-            Token::ObjectStart => {
-                let mut first = true;
-                while self.next_key(first)?.is_some() {
-                    first = false;
-                    self.skip_value()?;
+            loop {
+                let Some((is_object, taken)) = open.last_mut() else { return Ok(()) };
+                let more = if *is_object {
+                    self.next_key(*taken == 0)?.is_some()
+                } else {
+                    if *taken > 0 {
+                        self.leave_item();
+                    }
+                    self.next_item(*taken)?
+                };
+                *taken += 1;
+                if more {
+                    break;
                 }
+                open.pop();
             }
-            _ => {}
         }
-        Ok(())
     }
 
     /// Skips one value and gives its text.
@@ -214,6 +235,46 @@ impl<'a> Reader<'a> {
         let start = self.at;
         self.skip_value()?;
         Ok(&self.text[start..self.at])
+    }
+
+    /// One value that no struct declares. Tells of duplicate fields at any depth.
+    pub fn tree(&mut self) -> Result<serde_json::Value, Error> {
+        let start = self.at;
+        let text = self.raw_value()?;
+        // It ends at 128 levels, so what follows may call itself.
+        let tree = serde_json::from_slice(text).map_err(|error| Error::Value(error.to_string()))?;
+        if self.strict.is_some() {
+            let end = std::mem::replace(&mut self.at, start);
+            self.find_duplicates()?;
+            self.at = end;
+        }
+        Ok(tree)
+    }
+
+    fn find_duplicates(&mut self) -> Result<(), Error> {
+        match self.token()? {
+            Token::ArrayStart => {
+                let mut taken = 0;
+                while self.next_item(taken)? {
+                    self.find_duplicates()?;
+                    self.leave_item();
+                    taken += 1;
+                }
+            }
+            Token::ObjectStart => {
+                let mut seen = std::collections::HashSet::new();
+                while let Some(key) = self.next_key(seen.is_empty())? {
+                    self.enter_key(&key);
+                    if !seen.insert(key.into_owned()) {
+                        self.duplicate();
+                    }
+                    self.find_duplicates()?;
+                    self.leave_field();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Nothing but white space may be left.

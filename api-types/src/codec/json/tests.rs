@@ -80,3 +80,15 @@ fn nulls_are_zero_values() {
         .expect("readable");
     assert_eq!(pod, Pod::default());
 }
+
+#[test]
+fn deep_nesting_takes_no_stack() {
+    let nested = |levels: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let read: Pod = from_slice(nested(9_998).as_bytes()).expect("unknown fields are skipped");
+    assert_eq!(read, Pod::default());
+    assert_eq!(refused(&nested(10_001)), "exceeded max depth");
+    let objects =
+        format!(r#"{{"x":{}1{},"metadata":{{"name":"a"}}}}"#, r#"{"a":"#.repeat(9_000), "}".repeat(9_000));
+    let read: Pod = from_slice(objects.as_bytes()).expect("unknown fields are skipped");
+    assert_eq!(read.metadata.name, "a");
+}

@@ -213,11 +213,7 @@ impl Definitions {
                 self.scalar("Duration", "A span of time in Go's notation.", json!({"type": "string"}))
             }
             Type::FieldsV1 => self.scalar("FieldsV1", "A set of fields.", json!({"type": "object"})),
-            Type::JsonSchema => self.named(
-                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
-                "An OpenAPI v3 schema.",
-                json!({"type": "object"}),
-            ),
+            Type::Named(name, doc) => self.named(name, doc, json!({})),
             Type::RawExtension => self.named(
                 "io.k8s.apimachinery.pkg.runtime.RawExtension",
                 "Any object.",

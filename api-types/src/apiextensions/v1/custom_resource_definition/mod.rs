@@ -3,12 +3,13 @@
 
 mod validate;
 
+use crate::apiextensions::v1::JSONSchemaProps;
 use crate::columns::since;
 use crate::field::Errors;
 use crate::kind::{Column, Kind, Strategy, Subresource, resource, set_generation};
 use crate::meta::v1::{ConditionStatus, ObjectMeta};
 use crate::open_enum::open_enum;
-use crate::value::{ByteString, JSONSchemaProps, Time};
+use crate::value::{ByteString, Time};
 use api_types_derive::Api;
 
 /// A kind that is added to the API.

@@ -124,8 +124,7 @@ fn names(names_: &CustomResourceDefinitionNames, path: &Path, errors: &mut Error
 }
 
 fn schema_of(version: &CustomResourceDefinitionVersion) -> Option<Json> {
-    let schema = version.schema.as_ref()?.open_api_v3_schema.as_ref()?;
-    serde_json::from_slice(schema.as_bytes()).ok()
+    version.schema.as_ref()?.open_api_v3_schema.as_ref()?.tree()
 }
 
 fn version(
@@ -151,6 +150,10 @@ fn version(
             );
             errors.invalid(&warning, text, words);
         }
+    }
+    let given = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+    if given.is_some_and(|schema| schema.tree().is_none()) {
+        errors.invalid(&path.child("schema").child("openAPIV3Schema"), "", "its values nest too deeply");
     }
     if let Some(schema) = schema_of(version)
         // What was accepted once stays accepted.
