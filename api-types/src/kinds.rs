@@ -72,6 +72,10 @@ kinds! {
     crate::coordination::v1::Lease,
     crate::node::v1::RuntimeClass,
     crate::discovery::v1::EndpointSlice,
+    crate::resource::v1::DeviceClass,
+    crate::resource::v1::ResourceClaim,
+    crate::resource::v1::ResourceClaimTemplate,
+    crate::resource::v1::ResourceSlice,
     crate::flowcontrol::v1::FlowSchema,
     crate::flowcontrol::v1::PriorityLevelConfiguration,
 }

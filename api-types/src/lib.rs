@@ -36,6 +36,7 @@ mod open_enum;
 pub mod policy;
 pub mod quota;
 pub mod rbac;
+pub mod resource;
 pub mod schedule;
 pub mod scheduling;
 pub mod schema;

@@ -134,6 +134,10 @@ goldens! {
     "rbac.authorization.k8s.io.v1.ClusterRoleBinding": rbac::v1::ClusterRoleBinding;
     "rbac.authorization.k8s.io.v1.Role": rbac::v1::Role;
     "rbac.authorization.k8s.io.v1.RoleBinding": rbac::v1::RoleBinding;
+    "resource.k8s.io.v1.DeviceClass": resource::v1::DeviceClass;
+    "resource.k8s.io.v1.ResourceClaim": resource::v1::ResourceClaim;
+    "resource.k8s.io.v1.ResourceClaimTemplate": resource::v1::ResourceClaimTemplate;
+    "resource.k8s.io.v1.ResourceSlice": resource::v1::ResourceSlice;
     "flowcontrol.apiserver.k8s.io.v1.FlowSchema": flowcontrol::v1::FlowSchema;
     "flowcontrol.apiserver.k8s.io.v1.PriorityLevelConfiguration": flowcontrol::v1::PriorityLevelConfiguration;
     "scheduling.k8s.io.v1.PriorityClass": scheduling::v1::PriorityClass;

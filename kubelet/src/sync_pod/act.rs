@@ -687,6 +687,9 @@ fn remove_logs(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) {
 
 /// What a pod asks of its sandbox that this kubelet cannot give; such a pod must not run without it.
 fn unsupported(pod: &Pod) -> Option<String> {
+    if !pod.spec.resource_claims.is_empty() {
+        return Some("can't prepare `spec.resourceClaims`, drivers of devices are not supported".to_owned());
+    }
     let remapped = pod.spec.host_users == Some(false);
     remapped.then(|| "can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned())
 }
@@ -694,6 +697,7 @@ fn unsupported(pod: &Pod) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api_types::core::v1::PodResourceClaim;
 
     #[test]
     fn a_pod_that_asks_for_more_than_there_is_does_not_start() {
@@ -702,5 +706,8 @@ mod tests {
         assert_eq!(unsupported(&pod), None);
         pod.spec.host_users = Some(false);
         assert!(unsupported(&pod).is_some_and(|reason| reason.contains("spec.hostUsers")));
+        pod.spec.host_users = None;
+        pod.spec.resource_claims.push(PodResourceClaim { name: "gpu".into(), ..PodResourceClaim::default() });
+        assert!(unsupported(&pod).is_some_and(|reason| reason.contains("spec.resourceClaims")));
     }
 }
