@@ -50,7 +50,8 @@ struct Loop<C> {
     shutdown: Shutdown,
 }
 
-/// Starts a controller's workers; they begin once the caches are filled.
+/// Starts a controller's workers; they begin once the caches are filled that the controller wakes on.
+/// What it looks at beside them is waited for when it first does.
 pub fn run<C: Controller>(
     controller: C,
     caches: &Caches,
@@ -59,8 +60,9 @@ pub fn run<C: Controller>(
     shutdown: Shutdown,
 ) -> Running {
     let queue = Queue::new(C::QUEUE, hands.clock.clone());
+    let caches = caches.scoped();
     for wake in controller.wakes_on() {
-        wake.install(caches, &queue);
+        wake.install(&caches, &queue);
     }
     let this = Arc::new(Loop {
         controller,
@@ -143,8 +145,23 @@ impl<C: Controller> Loop<C> {
         });
     }
 
+    fn look_again_when_filled(&self, key: Key) {
+        let (caches, queue, shutdown) = (self.caches.clone(), self.queue.clone(), self.shutdown.clone());
+        tokio::spawn(async move {
+            if shutdown.unless(caches.wait_synced()).await.is_some() {
+                queue.add(key);
+            }
+        });
+    }
+
     async fn sync(&self, key: &Key) {
-        let Some(view) = self.controller.observe(key, &self.caches) else {
+        let view = self.controller.observe(key, &self.caches);
+        if !self.caches.is_synced() {
+            // It looked into a store that is not filled yet: what it saw there is not so.
+            self.look_again_when_filled(key.clone());
+            return;
+        }
+        let Some(view) = view else {
             self.queue.forget(key);
             return;
         };

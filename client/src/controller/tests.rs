@@ -1,8 +1,10 @@
 //! The loop with a small controller, against a server: it must not act on what it cannot see yet.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use api_types::core::v1::ConfigMap;
+use api_types::core::v1::{ConfigMap, Node, Secret};
 use api_types::meta::v1::ObjectMeta;
 use daemon::clock;
 use daemon::shutdown::Shutdown;
@@ -117,6 +119,58 @@ async fn failures_are_tried_again_until_they_pass() {
     until(|| server.names().len() == 5).await;
     let posts = server.seen().iter().filter(|s| s.contains("POST")).count();
     assert_eq!(posts, 1 + 3 + 4, "the parent, three refusals, four children");
+    shutdown.trigger();
+    running.ended().await;
+}
+
+/// Counts its rounds; looks at secrets, which it does not wake on.
+struct Onlooker(Arc<AtomicUsize>);
+
+impl Controller for Onlooker {
+    const NAME: &'static str = "onlooker-controller";
+    const QUEUE: &'static str = "onlooker";
+    type View = ();
+    type Own = Never;
+
+    fn wakes_on(&self) -> Vec<Wake> {
+        vec![Wake::on::<Whole<ConfigMap>>(|change, _, keys| keys.push(change.key.clone()))]
+    }
+
+    fn observe(&self, key: &Key, caches: &Caches) -> Option<()> {
+        let secret = caches.store::<Whole<Secret>>().get(key);
+        // A secret that is not seen is what it would act on.
+        self.0.fetch_add(usize::from(secret.is_none()) + 1000, Ordering::SeqCst);
+        None
+    }
+
+    fn plan(_: &(), _: Timestamp) -> Plan {
+        Plan::nothing()
+    }
+}
+
+#[tokio::test]
+async fn only_stores_that_a_controller_looks_at_are_waited_for() {
+    let (caches, shutdown, clock) = (Caches::detached(), Shutdown::new(), clock::System::shared());
+    let elsewhere = caches.store::<Whole<Node>>();
+    let scoped = caches.scoped();
+    let config_maps = scoped.store::<Whole<ConfigMap>>();
+    assert_eq!(scoped.unsynced(), ["configmaps"]);
+    assert_eq!(caches.unsynced().len(), 2);
+    config_maps.fill([]);
+    assert!(scoped.is_synced() && !caches.is_synced() && !elsewhere.is_synced());
+
+    let seen = Arc::new(AtomicUsize::new(0));
+    let server = FakeServer::start().await;
+    let hands = Hands::new(server.client(), Recorder::discarding(clock.clone()), clock);
+    let running = run(Onlooker(seen.clone()), &caches, hands, 1, shutdown.clone());
+    let metadata = ObjectMeta { namespace: "ns".into(), name: "a".into(), ..Default::default() };
+    config_maps.put(ConfigMap { metadata: metadata.clone(), ..Default::default() });
+    // The first round asks for secrets, and is of no account: they are not there yet.
+    until(|| seen.load(Ordering::SeqCst) >= 1000).await;
+    let secrets = caches.store::<Whole<Secret>>();
+    secrets.fill([Secret { metadata, ..Default::default() }]);
+    until(|| seen.load(Ordering::SeqCst) >= 2000).await;
+    assert_eq!(seen.load(Ordering::SeqCst), 2001, "one blind round, one that saw the secret");
     shutdown.trigger();
     running.ended().await;
 }

@@ -1,14 +1,14 @@
 //! One store for each projection in the process, started when first asked for.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use api_types::kind::Resource as _;
 use api_types::meta::v1::ListOptions;
 use daemon::clock::{self, SharedClock};
 use daemon::shutdown::Shutdown;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::{AnyStore, Projection, Reflector, Store};
 use crate::connection::Client;
@@ -18,6 +18,8 @@ use crate::path::ResourceRef;
 #[derive(Clone)]
 pub struct Caches {
     inner: Arc<Inner>,
+    /// What was asked for through these caches and their clones; none for those of the whole process.
+    asked: Option<Arc<Mutex<HashSet<TypeId>>>>,
 }
 
 struct Inner {
@@ -55,12 +57,23 @@ impl Caches {
 
     fn with(client: Option<Client>, shutdown: Shutdown) -> Self {
         let clock = clock::System::shared();
-        Self { inner: Arc::new(Inner { client, shutdown, clock, stores: RwLock::default() }) }
+        let inner = Inner { client, shutdown, clock, stores: RwLock::default() };
+        Self { inner: Arc::new(inner), asked: None }
+    }
+
+    /// The same stores, of which only those asked for through the result are waited for: one kind that
+    /// cannot be listed must not hold up those who never look at it.
+    #[must_use]
+    pub fn scoped(&self) -> Self {
+        Self { inner: self.inner.clone(), asked: Some(Arc::default()) }
     }
 
     /// The store of a projection. The first call starts its reflector; needs a tokio runtime then.
     pub fn store<P: Projection>(&self) -> Arc<Store<P>> {
         let id = TypeId::of::<P>();
+        if let Some(asked) = &self.asked {
+            asked.lock().insert(id);
+        }
         let typed = |held: &Held| {
             held.typed.clone().downcast::<Store<P>>().expect("the store is filed under its own type")
         };
@@ -98,12 +111,18 @@ impl Caches {
             .collect()
     }
 
+    /// Calls `each` for every store that these caches answer for.
+    fn for_each(&self, mut each: impl FnMut(&Held)) {
+        let asked = self.asked.as_ref().map(|asked| asked.lock().clone());
+        let stores = self.inner.stores.read();
+        let ours = |id: &TypeId| asked.as_ref().is_none_or(|asked| asked.contains(id));
+        stores.iter().filter(|(id, _)| ours(id)).for_each(|(_, held)| each(held));
+    }
+
     /// Waits until every store that was asked for so far has its first complete list.
     pub async fn wait_synced(&self) {
-        let waiting: Vec<_> = {
-            let stores = self.inner.stores.read();
-            stores.values().map(|h| h.erased.watch_synced()).collect()
-        };
+        let mut waiting = Vec::new();
+        self.for_each(|held| waiting.push(held.erased.watch_synced()));
         for mut synced in waiting {
             let _ = synced.wait_for(|s| *s).await;
         }
@@ -111,8 +130,20 @@ impl Caches {
 
     /// Which resources have no complete list yet.
     pub fn unsynced(&self) -> Vec<String> {
-        let stores = self.inner.stores.read();
-        stores.values().filter(|h| !h.erased.is_synced()).map(|h| h.resource.qualified()).collect()
+        let mut resources = Vec::new();
+        self.for_each(|held| {
+            if !held.erased.is_synced() {
+                resources.push(held.resource.qualified());
+            }
+        });
+        resources
+    }
+
+    /// Whether every store that was asked for so far has its first complete list.
+    pub fn is_synced(&self) -> bool {
+        let mut synced = true;
+        self.for_each(|held| synced &= held.erased.is_synced());
+        synced
     }
 }
 
@@ -121,6 +152,16 @@ impl<P: Projection> Store<P> {
     pub fn put(&self, object: P::Source) {
         let (key, facts) = (crate::key::Key::of(object.metadata()), super::Facts::of(object.metadata()));
         self.apply(key, facts, P::project(object));
+    }
+
+    /// Fills the store as a first list would: for tests of what waits for stores.
+    pub fn fill(&self, objects: impl IntoIterator<Item = P::Source>) {
+        let entry = |object: P::Source| {
+            let meta = object.metadata();
+            let (key, facts) = (crate::key::Key::of(meta), super::Facts::of(meta));
+            Some((key, facts, P::project(object)?))
+        };
+        self.replace(objects.into_iter().filter_map(entry).collect(), 1);
     }
 
     /// Removes an object as a watch would: for tests of what reads stores.
