@@ -331,6 +331,8 @@ async fn bootstrap(server: &Arc<Server>, fresh: &Fresh) {
     fresh.namespaces.ok();
     retried(|| bootstrap::ensure_priority_classes(&objects)).await;
     fresh.priorities.ok();
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    retried(|| bootstrap::ensure_token_tracking(&objects, today)).await;
     retried(|| service::ensure_default(server, &objects)).await;
     retried(|| flow_control::objects::ensure(&objects)).await;
     fresh.flows.ok();

@@ -34,6 +34,7 @@ use crate::controllers::resource_quota::ResourceQuotas;
 use crate::controllers::role_aggregation::RoleAggregation;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
+use crate::controllers::service_cidr::ServiceCidrs;
 use crate::controllers::stateful_set::StatefulSets;
 use crate::controllers::taint_eviction::TaintEviction;
 use crate::controllers::ttl_after_finished::TtlAfterFinished;
@@ -293,6 +294,11 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(NodeLifecycle::new(Limits::from(&*s.flags), s.clock.clone()), 1),
     },
     Row {
+        name: "service-cidr-controller",
+        account: "service-cidrs-controller",
+        start: |s| s.run(ServiceCidrs, 5),
+    },
+    Row {
         name: "taint-eviction-controller",
         account: "node-controller",
         start: |s| s.run(TaintEviction::new(s.clock.clone()), 2),
@@ -314,7 +320,6 @@ const ABSENT: &[&str] = &[
     "resourcepoolstatusrequest-controller",
     "selinux-warning-controller",
     "service-ca-certificate-publisher-controller",
-    "service-cidr-controller",
     "service-lb-controller",
     "serviceaccount-token-controller",
     "storage-version-migrator-controller",

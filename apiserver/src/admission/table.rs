@@ -46,12 +46,7 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("EventRateLimit", OFF, Unsupported),
     ("ExtendedResourceToleration", OFF, Unsupported),
     ("DefaultStorageClass", ON, Here(|| Box::new(default_class::DefaultStorageClass))),
-    // On by default upstream. The controllers that take the finalizers off again are not there.
-    (
-        "StorageObjectInUseProtection",
-        OFF,
-        Here(|| Box::new(storage_protection::StorageObjectInUseProtection)),
-    ),
+    ("StorageObjectInUseProtection", ON, Here(|| Box::new(storage_protection::StorageObjectInUseProtection))),
     // PodGroup, which is alpha
     ("PodGroupProtection", ON, Idle),
     ("OwnerReferencesPermissionEnforcement", OFF, Unsupported),

@@ -15,7 +15,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use run::{Existing, Objects, ObjectsError, ensure_namespaces, ensure_policy, ensure_priority_classes};
+pub use run::{
+    Existing, Objects, ObjectsError, ensure_namespaces, ensure_policy, ensure_priority_classes,
+    ensure_token_tracking,
+};
 
 use api_types::core::v1::{Namespace, PreemptionPolicy};
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};

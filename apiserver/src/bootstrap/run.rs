@@ -2,6 +2,7 @@
 
 use super::plan::{self, DefaultObject, Step};
 use super::{Policy, SYSTEM_NAMESPACES};
+use api_types::core::v1::ConfigMap;
 use api_types::kind::{Kind, Object, Resource};
 use api_types::rbac::v1::ClusterRole;
 
@@ -33,6 +34,9 @@ pub trait Objects: Send + Sync {
     async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), ObjectsError>;
 }
 
+const SYSTEM: &str = "kube-system";
+const TOKEN_TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
+
 /// How often an object that others change meanwhile is looked at again.
 const ATTEMPTS: u32 = 5;
 
@@ -45,6 +49,45 @@ pub async fn ensure_namespaces(objects: &dyn Objects) -> Result<(), ObjectsError
         create_missing(objects, super::namespace(name)).await?;
     }
     Ok(())
+}
+
+/// Keeps the day since which uses of long-lived tokens are noted on their Secrets (KEP-2799): what cleans
+/// up unused tokens waits a year from then.
+///
+/// # Errors
+/// As [`ensure_namespaces`].
+pub async fn ensure_token_tracking(
+    objects: &dyn Objects,
+    today: jiff::civil::Date,
+) -> Result<(), ObjectsError> {
+    let kind = ConfigMap::facts();
+    let existing = objects.get(kind, SYSTEM, TOKEN_TRACKING).await?;
+    let existing = existing.as_ref().and_then(|object| object.as_any().downcast_ref::<ConfigMap>());
+    let says_a_day = |map: &ConfigMap| map.data.get("since").is_some_and(|since| is_day(since));
+    let mut map = match existing {
+        Some(map) if says_a_day(map) => return Ok(()),
+        Some(map) => map.clone(),
+        None => {
+            let mut map = ConfigMap::default();
+            map.metadata.namespace = SYSTEM.into();
+            map.metadata.name = TOKEN_TRACKING.into();
+            map
+        }
+    };
+    map.data.insert("since".into(), today.to_string());
+    let written = match existing {
+        Some(_) => objects.update(Box::new(map)).await,
+        None => objects.create(Box::new(map)).await,
+    };
+    match written {
+        // Another apiserver's bootstrap.
+        Err(ObjectsError::Changed { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_day(text: &str) -> bool {
+    text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok()
 }
 
 /// Creates the system PriorityClasses that are not there.

@@ -233,3 +233,22 @@ fn bindings_keep_their_own_subjects_but_not_another_role() {
     existing.role_ref.name = "other".into();
     assert_eq!(ClusterRoleBinding::plan(wanted.clone(), Some(&existing)), Step::Recreate(wanted));
 }
+
+#[tokio::test]
+async fn the_day_since_which_tokens_are_tracked_is_written_once() {
+    let memory = Memory::default();
+    let day = |text: &str| text.parse::<jiff::civil::Date>().unwrap();
+    let since = |memory: &Memory| {
+        let maps = memory.typed::<api_types::core::v1::ConfigMap>();
+        assert_eq!(maps[0].metadata.name, "kube-apiserver-legacy-service-account-token-tracking");
+        maps[0].data["since"].clone()
+    };
+    ensure_token_tracking(&memory, day("2026-11-21")).await.unwrap();
+    ensure_token_tracking(&memory, day("2026-11-22")).await.unwrap();
+    assert_eq!((since(&memory).as_str(), memory.writes()), ("2026-11-21", 1));
+    let mut map = memory.typed::<api_types::core::v1::ConfigMap>().remove(0);
+    map.data.insert("since".into(), "yesterday".into());
+    memory.put(Box::new(map));
+    ensure_token_tracking(&memory, day("2026-11-23")).await.unwrap();
+    assert_eq!(since(&memory), "2026-11-23");
+}

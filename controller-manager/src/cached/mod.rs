@@ -16,10 +16,10 @@ pub use pod::PodFacts;
 #[cfg(test)]
 pub use pod::{Claim, Disruption};
 pub use whole::{
-    AccountFacts, AutoscalerObject, BudgetObject, ClaimObject, ClassObject, ControllerObject, CronJobObject,
-    Csr, DaemonSetObject, DeploymentObject, EndpointsObject, JobObject, NamespaceObject, Presence,
-    QuotaObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject,
-    StatefulSetObject, VolumeObject,
+    AccountFacts, AddressFacts, AutoscalerObject, BudgetObject, CidrObject, ClaimObject, ClassObject,
+    ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject, EndpointsObject, JobObject,
+    NamespaceObject, Presence, QuotaObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa,
+    ServiceObject, SliceObject, StatefulSetObject, VolumeObject,
 };
 
 use api_types::kind::Resource;

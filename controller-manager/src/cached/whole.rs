@@ -15,6 +15,7 @@ use api_types::core::v1::{
 use api_types::discovery::v1::EndpointSlice;
 use api_types::kind::Resource;
 use api_types::meta::v1::ListOptions;
+use api_types::networking::v1::{IPAddress, ServiceCIDR};
 use api_types::policy::v1::PodDisruptionBudget;
 use api_types::rbac::v1::ClusterRole;
 use api_types::storage::v1::StorageClass;
@@ -155,6 +156,22 @@ whole!(
     /// A cluster role.
     RoleObject, ClusterRole
 );
+
+whole!(
+    /// Ranges of addresses for Services.
+    CidrObject, ServiceCIDR
+);
+
+/// An address that was given to a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressFacts;
+
+impl Projection for AddressFacts {
+    type Source = IPAddress;
+    fn project(address: IPAddress) -> Option<Self> {
+        crate::controllers::service_cidr::is_allocated(&address.metadata.labels).then_some(Self)
+    }
+}
 
 /// That an object is there, and nothing else of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ pub mod resource_quota;
 pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_cidr;
 pub mod stateful_set;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
