@@ -42,7 +42,7 @@ fn values_of_two_forms() {
         r#"{"items":[{"type":"string"},{"minimum":0.5}]}"#,
         r#"{"additionalProperties":false}"#,
         r#"{"additionalProperties":{}}"#,
-        r#"{"additionalItems":true,"dependencies":{"a":["b","c"],"d":{"type":"object"}}}"#,
+        r#"{"dependencies":{"a":["b","c"],"d":{"type":"object"}},"additionalItems":true}"#,
     ] {
         let schema: JSONSchemaProps = json::from_slice(text.as_bytes()).expect(text);
         let sent: JSONSchemaProps = protobuf::from_slice(&protobuf::to_vec(&schema)).expect(text);
