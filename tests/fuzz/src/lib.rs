@@ -106,8 +106,8 @@ fn value(ty: &'static Type, bytes: &mut Unstructured<'_>, depth: usize) -> Resul
             true => number(bytes, i64::from(i32::MIN), i64::from(i32::MAX))?,
             false => (*bytes.choose(&["50%", "http", "", "-1%", "99999999999%"])?).into(),
         },
-        Type::RawExtension | Type::FieldsV1 | Type::JsonSchema => {
-            let shapes = [r#"{}"#, r#"{"a":{"b":[1,null]}}"#, r#"{"type":"object"}"#, r#"{"f:a":{}}"#];
+        Type::RawExtension | Type::FieldsV1 | Type::Named(..) => {
+            let shapes = [r#"{}"#, r#"{"a":{"b":[1,null]}}"#, r#"{"type":"object"}"#, r#"{"f:a":{}}"#, "true"];
             serde_json::from_str(bytes.choose(&shapes)?).unwrap_or_default()
         }
         Type::StringList => vec![text(bytes)?].into(),
