@@ -73,7 +73,7 @@ pub fn claims(storage: &Storage, pod: &PodView) -> Result<Claims, Rejection> {
         group.push(claim.clone());
     }
     // Small ones first: a large volume is left to who needs it.
-    all.waiting.sort_by(|a, b| a.requested.cmp(&b.requested));
+    all.waiting.sort_by_key(|claim| claim.requested);
     Ok(all)
 }
 
