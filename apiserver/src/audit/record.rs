@@ -186,6 +186,11 @@ impl Record {
         self.filled.lock().annotations.insert(name.into(), value.to_owned());
     }
 
+    /// Whether what the client sent, and what becomes of it, is recorded.
+    pub fn keeps_requests(&self) -> bool {
+        self.wanted.level >= Level::Request
+    }
+
     /// Takes in what the client sent, as it came.
     pub fn request(&self, content_type: &str, body: &Bytes) {
         if !self.is_resource || body.is_empty() {

@@ -186,14 +186,18 @@ impl Webhooks {
                 hook.name
             ))));
         };
-        let changed = apply(&mut **object, seen, &patch).map_err(Wrong::Other)?;
-        annotate(request, format!("patch.webhook.admission.k8s.io/{at}"), || {
-            let (configuration, webhook) = (&hook.configuration, &hook.name);
-            json!({
-                "configuration": configuration, "webhook": webhook, "patch": patch, "patchType": "JSONPatch"
-            })
-            .to_string()
-        });
+        let changed = apply(*object, seen, &patch).map_err(Wrong::Other)?;
+        // A patch may hold what the policy keeps out of the log.
+        let record = request.call.and_then(|call| call.record.as_ref());
+        if record.is_some_and(|record| record.keeps_requests()) {
+            annotate(request, format!("patch.webhook.admission.k8s.io/{at}"), || {
+                let (configuration, webhook) = (&hook.configuration, &hook.name);
+                json!({
+                    "configuration": configuration, "webhook": webhook, "patch": patch, "patchType": "JSONPatch"
+                })
+                .to_string()
+            });
+        }
         Ok(changed)
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use api_types::admissionregistration::v1::{
-    MutatingWebhook, MutatingWebhookConfiguration, OperationType, ReinvocationPolicyType, RuleWithOperations,
-    ScopeType,
+    MutatingWebhook, MutatingWebhookConfiguration, OperationType, ReinvocationPolicyType, Rule,
+    RuleWithOperations, ScopeType,
 };
 use api_types::core::v1::ConfigMap;
 use api_types::kind::{Row, Strategy};
@@ -24,12 +24,15 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn rule(operations: &[&str], group: &str, version: &str, resource: &str) -> RuleWithOperations {
-    let mut own = RuleWithOperations::default();
-    own.operations = operations.iter().map(|one| OperationType::from(*one)).collect();
-    own.rule.api_groups = vec![group.into()];
-    own.rule.api_versions = vec![version.into()];
-    own.rule.resources = vec![resource.into()];
-    own
+    RuleWithOperations {
+        operations: operations.iter().map(|one| OperationType::from(*one)).collect(),
+        rule: Rule {
+            api_groups: vec![group.into()],
+            api_versions: vec![version.into()],
+            resources: vec![resource.into()],
+            scope: None,
+        },
+    }
 }
 
 fn hook(change: impl FnOnce(&mut MutatingWebhook)) -> Hook {

@@ -1,7 +1,7 @@
 //! Defaults and refusals of webhook configurations.
 
 use super::*;
-use crate::admissionregistration::v1::OperationType;
+use crate::admissionregistration::v1::{OperationType, Rule};
 use crate::kind::testing::{defaulted, refused, refused_update};
 
 fn hook() -> MutatingWebhook {
@@ -22,12 +22,15 @@ fn hook() -> MutatingWebhook {
 }
 
 fn rule(operations: &[&str], resources: &[&str]) -> RuleWithOperations {
-    let mut own = RuleWithOperations::default();
-    own.operations = operations.iter().map(|one| OperationType::from(*one)).collect();
-    own.rule.api_groups = vec![String::new()];
-    own.rule.api_versions = vec!["v1".into()];
-    own.rule.resources = resources.iter().map(|one| (*one).to_owned()).collect();
-    own
+    RuleWithOperations {
+        operations: operations.iter().map(|one| OperationType::from(*one)).collect(),
+        rule: Rule {
+            api_groups: vec![String::new()],
+            api_versions: vec!["v1".into()],
+            resources: resources.iter().map(|one| (*one).to_owned()).collect(),
+            scope: None,
+        },
+    }
 }
 
 fn of(hook: MutatingWebhook) -> MutatingWebhookConfiguration {
