@@ -42,7 +42,29 @@ pub fn make(path: &Path) -> Result<(), VolumeError> {
     chmod(path)
 }
 
+/// COMPAT: a tmpfs comes with its sticky bit, which stays; so a sub-path that is made in it has it too.
 fn chmod(path: &Path) -> Result<(), VolumeError> {
+    let meta = std::fs::metadata(path).map_err(io(format!("stat {}", path.display())))?;
+    if meta.permissions().mode() & 0o777 == MODE {
+        return Ok(());
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
         .map_err(io(format!("chmod {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyone_may_write_and_a_sticky_bit_stays() {
+        let dir = std::env::temp_dir().join(format!("kubelet-empty-{}", uuid::Uuid::new_v4()));
+        let mode = || std::fs::metadata(&dir).unwrap().permissions().mode() & 0o7777;
+        make(&dir).unwrap();
+        assert_eq!(mode(), 0o777);
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        make(&dir).unwrap();
+        assert_eq!(mode(), 0o1777);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }
