@@ -20,7 +20,7 @@ pub struct Held {
     pub cgroups: BTreeSet<String>,
     /// Directories of logs.
     pub logs: BTreeSet<String>,
-    /// Sandboxes by pod.
+    /// Sandboxes by pod; one that restarted keeps the one of its last dead container.
     pub sandboxes: BTreeMap<String, usize>,
     /// Containers by pod.
     pub containers: BTreeMap<String, usize>,
@@ -161,8 +161,6 @@ impl Held {
             let extra = held.keys().filter(|uid| !uids.contains(uid.as_str()));
             lines.extend(extra.map(|uid| format!("{what} of pod {uid}")));
         }
-        let twice = self.sandboxes.iter().filter(|(_, count)| **count > 1);
-        lines.extend(twice.map(|(uid, count)| format!("{count} sandboxes of pod {uid}")));
         lines.extend(self.dangling.iter().map(|link| format!("link {link} to a log that is gone")));
         let networks = needs.iter().filter(|need| !need.host_network).count();
         if self.networks > networks {
