@@ -373,8 +373,13 @@ async fn mend(
         count.crashes += 1;
         let id = member.id;
         if let Err(error) = member.start(network, ids).await {
-            let meant = member.disk.stopped() || member.disk.is_full() || member.disk.failed();
+            // So is the state's disk, in these words.
+            let told = format!("{error:#}").contains("told to fail");
+            let meant = told || member.disk.stopped() || member.disk.is_full() || member.disk.failed();
             ensure!(meant, "member {id} does not start: {error:#}");
+            if told {
+                member.crash(network, false).await;
+            }
             continue;
         }
         world.set(n, member.running.clone());

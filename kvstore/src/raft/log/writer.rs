@@ -2,7 +2,8 @@
 //! made durable by one fdatasync: that is the group commit. It alone touches the files' ends.
 //!
 //! What needs more of the disk than is reserved (a new segment, the hard state) waits while the disk is
-//! full: nothing is lost by it, and nothing is acknowledged meanwhile. Any other error is final.
+//! full: nothing is lost by it, and nothing is acknowledged meanwhile. Any other error is final: whatever
+//! is asked for after it gets the same error, since entries would follow that were not written.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,8 @@ pub struct Writer {
     held: Option<Job>,
     /// Whether to wait while the disk is full: a simulation must not.
     patient: bool,
+    /// Why the log is not written any more.
+    failed: Option<io::Error>,
 }
 
 impl Writer {
@@ -91,6 +94,7 @@ impl Writer {
             jobs,
             held: None,
             patient: false,
+            failed: None,
         }
     }
 
@@ -117,10 +121,25 @@ impl Writer {
 
     /// Does a job; an append together with those that wait behind it.
     fn turn(&mut self, job: Job) {
+        if let Some(error) = &self.failed {
+            let error = copy(error);
+            match job {
+                Job::Append { done, .. } => done.io_completed(Err(error)),
+                Job::Truncate { done, .. } | Job::Purge { done, .. } | Job::Save { done, .. } => {
+                    // Whoever asked may be gone.
+                    drop(done.send(Err(error)));
+                }
+            }
+            return;
+        }
         match job {
             Job::Append { first, bodies, done } => self.turn_of_appends(first, bodies, done),
             // Whoever asked may be gone; the work is done all the same.
-            Job::Truncate { next, done } => drop(done.send(self.truncate(next))),
+            Job::Truncate { next, done } => {
+                let result = self.truncate(next);
+                self.failed = result.as_ref().err().map(copy);
+                drop(done.send(result));
+            }
             Job::Purge { upto, done } => drop(done.send(self.purge(upto))),
             Job::Save { state, done } => {
                 let save = || hard_state::save(self.disk.as_ref(), &self.folder, &state);
@@ -150,6 +169,7 @@ impl Writer {
         let result = self.append(&group);
         if let Err(error) = &result {
             tracing::error!(%error, "cannot write the log");
+            self.failed = Some(copy(error));
         }
         for done in waiting {
             done.io_completed(result.as_ref().map(|_| ()).map_err(copy));
