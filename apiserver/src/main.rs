@@ -10,6 +10,7 @@ mod authz;
 mod body;
 mod bootstrap;
 mod call;
+mod cel;
 mod crd;
 mod discovery;
 mod flags;

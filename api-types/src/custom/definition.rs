@@ -8,8 +8,9 @@ use crate::apiextensions::v1::{
 };
 use crate::kind::{Kind, Subresource};
 use serde_json::{Value as Json, json};
+use std::any::Any;
 use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 /// A version of a custom kind.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Definition {
     pub terminating: bool,
     /// Who says what objects of one version look like in another; without, only the version changes.
     pub conversion: Option<Webhook>,
+    /// What the server makes of the schema once and keeps beside it: its rules, compiled.
+    pub attached: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// A webhook that converts objects.
@@ -152,6 +155,7 @@ impl Definition {
             served: version.served,
             terminating: definition.metadata.deletion_timestamp.is_some(),
             conversion: Webhook::of(definition),
+            attached: OnceLock::new(),
         }
     }
 }

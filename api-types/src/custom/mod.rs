@@ -11,14 +11,12 @@ mod defaults;
 pub mod definition;
 mod json_path;
 mod prune;
-mod rules;
 pub mod structural;
 mod table;
 mod validate;
 
 pub use definition::{Definition, Scale, Webhook};
 pub use json_path::JsonPath;
-pub(crate) use rules::rules_errors;
 pub use structural::Structural;
 pub use table::{Slot, generation, install, rows, slot};
 pub(crate) use validate::default_errors;

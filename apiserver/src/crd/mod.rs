@@ -8,6 +8,7 @@
 
 pub mod conversion;
 mod plan;
+pub mod rules;
 
 use std::collections::HashMap;
 use std::sync::Arc;

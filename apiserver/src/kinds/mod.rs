@@ -58,11 +58,19 @@ pub fn stamp(new: &mut dyn Object, old: &dyn Object, now: Time) {
     volume::stamp(new, old, now);
 }
 
-/// What this server's flags forbid.
-pub fn check(server: &Server, object: &dyn Object, errors: &mut Errors) {
+/// What this server's flags forbid, and what rules in CEL say about the object, of which `old` is what is
+/// there. Gives warnings.
+pub fn check(
+    server: &Server,
+    object: &dyn Object,
+    old: Option<&dyn Object>,
+    errors: &mut Errors,
+) -> Vec<String> {
     if !server.allow_privileged {
         privileged::forbid(object, errors);
     }
+    crate::crd::rules::check_definition(object, old, errors);
+    crate::crd::rules::check(object, old, errors)
 }
 
 /// Seconds after which objects of the kind vanish by themselves.

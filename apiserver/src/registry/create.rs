@@ -155,7 +155,9 @@ async fn attempt_create(
     metadata::create(object.meta(), row.kind, row.name_rule, &mut errors);
     (row.validate)(&**object, &mut errors);
     (row.validate_create)(&**object, &mut errors);
-    kinds::check(server, &**object, &mut errors);
+    for warning in kinds::check(server, &**object, None, &mut errors) {
+        write.call.warnings.add(warning);
+    }
     if !errors.is_empty() {
         return Err(ApiError::invalid(row.kind, &object.meta().name, errors));
     }

@@ -198,7 +198,9 @@ async fn attempt(
             }
         }
     }
-    prepare(server, target, aspect, &mut *new, &*old)?;
+    for warning in prepare(server, target, aspect, &mut *new, &*old)? {
+        call.warnings.add(warning);
+    }
     kinds::stamp(&mut *new, &*old, manager.now);
     for warning in (row.warnings)(&*new, Some(&*old)) {
         call.warnings.add(warning);
@@ -305,14 +307,14 @@ fn check_version(target: &Target, new: &dyn Object, old: &dyn Object) -> Result<
     Ok(())
 }
 
-/// Keeps what an update may not touch, lets the kind prepare, and validates.
+/// Keeps what an update may not touch, lets the kind prepare, and validates; gives warnings.
 fn prepare(
     server: &Server,
     target: &Target,
     aspect: Aspect,
     new: &mut dyn Object,
     old: &dyn Object,
-) -> Result<(), ApiError> {
+) -> Result<Vec<String>, ApiError> {
     let row = target.row;
     decode::settle_namespace(row, new.meta_mut(), &target.namespace)?;
     let meta = new.meta_mut();
@@ -340,8 +342,8 @@ fn prepare(
     metadata::create(new.meta(), row.kind, NameRule::PathSegment, &mut errors);
     metadata::update(new.meta(), old.meta(), &mut errors);
     (aspect.validate)(row, new, old, &mut errors);
-    kinds::check(server, new, &mut errors);
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(row.kind, &target.name, errors)) }
+    let warnings = kinds::check(server, new, Some(old), &mut errors);
+    if errors.is_empty() { Ok(warnings) } else { Err(ApiError::invalid(row.kind, &target.name, errors)) }
 }
 
 /// Whether the update took away what alone kept a dying object.

@@ -182,9 +182,6 @@ fn schema(schema: &Json, version: &CustomResourceDefinitionVersion, path: &Path,
     }
     let mut found = Errors::default();
     whole.visit(path, &mut |node, path| {
-        if !node.rules.is_empty() {
-            crate::custom::rules_errors(node, &path.child("x-kubernetes-validations"), &mut found);
-        }
         if let Some(default) = &node.default {
             crate::custom::default_errors(node, default, &path.child("default"), &mut found);
         }

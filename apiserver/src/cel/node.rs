@@ -1,0 +1,84 @@
+//! A checked expression, ready to run: names are places, macros are loops, functions are found.
+
+use super::library::Function;
+use super::types::Type;
+use super::value::Value;
+
+/// Deepest nesting that runs: the evaluator recurses.
+pub const DEEPEST: usize = 200;
+
+#[derive(Debug)]
+pub struct Node {
+    pub ty: Type,
+    pub kind: NodeKind,
+}
+
+#[derive(Debug)]
+pub enum NodeKind {
+    Const(Value<'static>),
+    /// A variable of the environment.
+    Variable(usize),
+    /// A variable that is computed when it is first asked for.
+    Computed(usize),
+    /// A variable of a loop around.
+    Local(usize),
+    Select(Box<Select>),
+    Index(Box<Node>, Box<Node>, Access),
+    Call(&'static Function, Vec<Node>),
+    And(Box<Node>, Box<Node>),
+    Or(Box<Node>, Box<Node>),
+    Conditional(Box<[Node; 3]>),
+    /// `true` unless the condition is false: a condition that fails goes on.
+    NotStrictlyFalse(Box<Node>),
+    /// With whether an element is optional.
+    List(Vec<(Node, bool)>),
+    Map(Vec<(Node, Node, bool)>),
+    /// An object of a named type, with its fields.
+    Struct(String, Vec<(String, Node, bool)>),
+    Fold(Box<Fold>),
+}
+
+/// How a field or an element is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It must be there.
+    Plain,
+    /// `.?` and `[?]`
+    Optional,
+    /// `has(…)`
+    Test,
+}
+
+#[derive(Debug)]
+pub struct Select {
+    pub operand: Node,
+    pub field: String,
+    /// The field's name without escapes.
+    pub plain: String,
+    pub access: Access,
+}
+
+/// A loop: what `all`, `map` and the like become.
+#[derive(Debug)]
+pub struct Fold {
+    pub range: Node,
+    /// Whether places (of lists) or keys (of maps) are bound beside values.
+    pub pairs: bool,
+    pub init: Node,
+    pub condition: Node,
+    pub step: Step,
+    pub result: Node,
+}
+
+/// What a round does. The locals of a loop are, in order, what it gathers and the one or two of its range.
+#[derive(Debug)]
+pub enum Step {
+    /// The next value of what is gathered.
+    Value(Node),
+    /// Adds an element where the filter lets it: gathered in place, where concatenation would copy.
+    Append(Option<Node>, Node),
+    /// Adds an entry.
+    Insert(Option<Node>, Node, Node),
+    /// Adds the entries of a map.
+    Merge(Option<Node>, Node),
+}
