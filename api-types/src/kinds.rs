@@ -66,6 +66,8 @@ kinds! {
     crate::storage::v1::VolumeAttachment,
     crate::storage::v1::VolumeAttributesClass,
     crate::admissionregistration::v1::MutatingWebhookConfiguration,
+    crate::admissionregistration::v1::ValidatingAdmissionPolicy,
+    crate::admissionregistration::v1::ValidatingAdmissionPolicyBinding,
     crate::admissionregistration::v1::ValidatingWebhookConfiguration,
     crate::apiextensions::v1::CustomResourceDefinition,
     crate::scheduling::v1::PriorityClass,

@@ -23,6 +23,7 @@ mod objects;
 mod openapi;
 mod path;
 mod pipeline;
+mod policies;
 mod query;
 mod registry;
 mod request;

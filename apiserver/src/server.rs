@@ -28,6 +28,8 @@ pub struct Server {
     /// Lets what access is decided from reach the store's state.
     pub fresh: Arc<dyn CatchUp>,
     pub admission: Chain,
+    /// Validating admission policies, compiled.
+    pub policies: crate::policies::Policies,
     /// Groups that other servers answer for.
     pub aggregator: Aggregator,
     /// `None` without --audit-policy-file and --audit-log-path.

@@ -76,6 +76,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         authorizer: access.authorizer,
         fresh: access.feed.clone(),
         admission: access.admission,
+        policies: crate::policies::Policies::default(),
         aggregator: Aggregator::new(aggregator_options(&flags)),
         audit: audit(&flags.audit)?,
         open_id: access.open_id,

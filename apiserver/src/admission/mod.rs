@@ -19,6 +19,7 @@ mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod policy;
 mod priority;
 mod resource_quota;
 mod runtime_class;

@@ -3,7 +3,7 @@
 use super::{
     Plugin, always, certificate_approval, certificate_signing, certificate_subject_restriction, claim_resize,
     default_class, default_toleration_seconds, limit_ranger, namespace_lifecycle, node_restriction,
-    pod_security, priority, resource_quota, runtime_class, service_account, storage_protection,
+    pod_security, policy, priority, resource_quota, runtime_class, service_account, storage_protection,
     taint_nodes_by_condition, webhook,
 };
 
@@ -69,10 +69,10 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("NodeDeclaredFeatureValidator", ON, Idle),
     ("JobValidation", ON, Idle),
     ("PodResizeValidator", ON, Idle),
-    // The kinds of the two policies are not served yet.
+    // Its kinds are not served yet.
     ("MutatingAdmissionPolicy", ON, Idle),
     (webhook::MUTATING, ON, Here(|| Box::new(webhook::Switch))),
-    ("ValidatingAdmissionPolicy", ON, Idle),
+    (crate::policies::PLUGIN, ON, Here(|| Box::new(policy::Switch))),
     (webhook::VALIDATING, ON, Here(|| Box::new(webhook::Switch))),
     (resource_quota::NAME, ON, Here(|| Box::new(resource_quota::ResourceQuota))),
     ("AlwaysDeny", OFF, Here(|| Box::new(always::AlwaysDeny))),

@@ -18,7 +18,8 @@ type Args = Vec<IdedExpr>;
 type Expanded = Result<Option<IdedExpr>, ParseError>;
 
 static ENVIRONMENT: LazyLock<cel::Env> = LazyLock::new(|| {
-    let mut env = cel::Env::stdlib();
+    // The macros of optional values are here: those of the crate expand to what only its interpreter runs.
+    let mut env = cel::Env::default().with_optional_support(false).with_stdlib();
     let two: [(&str, usize, fn(&mut Build<'_, '_>, Loop) -> ComprehensionExpr); 10] = [
         ("all", 3, all),
         ("exists", 3, exists),
@@ -58,7 +59,7 @@ pub fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), CompileError> {
         let message = format!("expression code point size exceeds limit: size: {count}, limit {LONGEST}");
         return Err(fail(vec![Issue { line: 1, column: 1, message }]));
     }
-    ENVIRONMENT.parser().parse_with_source_info(source).map_err(|errors| {
+    ENVIRONMENT.parser().enable_optional_syntax(true).parse_with_source_info(source).map_err(|errors| {
         let issue = |error: &ParseError| Issue {
             line: error.pos.0.max(1) as usize,
             column: error.pos.1.max(1) as usize,

@@ -70,6 +70,7 @@ pub fn check(
         privileged::forbid(object, errors);
     }
     crate::crd::rules::check_definition(object, old, errors);
+    crate::policies::check_definition(object, errors);
     crate::crd::rules::check(object, old, errors)
 }
 

@@ -78,7 +78,10 @@ pub async fn validate(
         return Ok(());
     }
     let mut request = write.request(object.map_or(Payload::None, Payload::Complete), old);
-    let admitted = server.admission.validate(&mut request).await;
+    let mut admitted = server.admission.validate(&mut request).await;
+    if admitted.is_ok() {
+        admitted = crate::policies::validate(server, &mut request, write.dry_run);
+    }
     request.warnings.into_iter().for_each(|warning| write.call.warnings.add(warning));
     admitted
 }

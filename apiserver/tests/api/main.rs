@@ -1,5 +1,6 @@
 //! The server as its clients see it: real processes, TLS, plain requests.
 
+mod expressions;
 mod harness;
 mod webhooks;
 mod workloads;

@@ -2,6 +2,7 @@
 
 pub mod mutating_admission_policy;
 pub mod policy;
+mod policy_strategy;
 pub mod rule;
 pub mod validating_admission_policy;
 pub mod webhook_configuration;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 fn written(schema: &Json) -> Vec<String> {
     let mut errors = Errors::default();
-    write::of_schema(&Structural::read(schema), false, &Path::new("S"), &mut errors);
+    write::of_schema(&Structural::read(schema), &Path::new("S"), &mut errors);
     errors.0.iter().map(ToString::to_string).collect()
 }
 

@@ -34,8 +34,12 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
                 .iter()
                 .any(|before| before.name == version.name && before.schema == version.schema)
         });
+        // What was checked when it was written stands.
+        if same {
+            continue;
+        }
         let path = Path::new("spec").child("versions").index(place).child("schema").child("openAPIV3Schema");
-        of_schema(&Structural::read(&schema), same, &path, errors);
+        of_schema(&Structural::read(&schema), &path, errors);
     }
 }
 
@@ -44,8 +48,8 @@ fn schema(version: &CustomResourceDefinitionVersion) -> Option<Json> {
     serde_json::from_slice(schema.as_bytes()).ok()
 }
 
-/// Checks the rules of one schema; what it cost before it may cost again (`same`).
-pub(super) fn of_schema(schema: &Structural, same: bool, path: &Path, errors: &mut Errors) {
+/// Checks the rules of one schema.
+pub(super) fn of_schema(schema: &Structural, path: &Path, errors: &mut Errors) {
     if !super::any(schema) {
         return;
     }
@@ -56,7 +60,7 @@ pub(super) fn of_schema(schema: &Structural, same: bool, path: &Path, errors: &m
         return;
     }
     let Some(decl) = decl::of(schema, true) else { return };
-    let mut walk = Walk { errors, same, costs: Vec::new() };
+    let mut walk = Walk { errors, costs: Vec::new() };
     walk.node(schema, Some(Arc::new(decl)), Some(1), None, path);
     let total = walk.costs.iter().fold(0u64, |sum, (cost, _)| sum.saturating_add(*cost));
     if total > TOTAL_LIMIT {
@@ -135,7 +139,6 @@ fn texts(schema: &Structural, path: &Path, errors: &mut Errors) {
 
 struct Walk<'a> {
     errors: &'a mut Errors,
-    same: bool,
     /// What each expression can cost, with its path.
     costs: Vec<(u64, Path)>,
 }
@@ -179,7 +182,7 @@ impl Walk<'_> {
             Err(text) => self.errors.invalid(&path.child("rule"), &shown, text),
             Ok(program) => {
                 let cost = program.estimated_cost().saturating_mul(times);
-                self.cost("estimated rule cost", cost, cost, path.child("rule"));
+                self.cost("estimated rule cost", cost, path.child("rule"));
             }
         }
         match &rule.message {
@@ -187,7 +190,7 @@ impl Walk<'_> {
             Some(Err(text)) => self.errors.invalid(&path.child("messageExpression"), &shown, text),
             Some(Ok(program)) => {
                 let cost = program.estimated_cost();
-                self.cost("estimated messageExpression cost", cost, cost, path.child("messageExpression"));
+                self.cost("estimated messageExpression cost", cost, path.child("messageExpression"));
             }
         }
         if rule.uses_old() {
@@ -203,11 +206,11 @@ impl Walk<'_> {
         }
     }
 
-    fn cost(&mut self, what: &str, cost: u64, counted: u64, path: Path) {
-        if !self.same && cost > RULE_LIMIT {
+    fn cost(&mut self, what: &str, cost: u64, path: Path) {
+        if cost > RULE_LIMIT {
             self.errors.forbidden(&path, too_much(what, cost, RULE_LIMIT));
         }
-        self.costs.push((counted, path));
+        self.costs.push((cost, path));
     }
 }
 
