@@ -10,7 +10,7 @@ use super::types::{self, Type};
 use super::value::{Text, Value};
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, SourceInfo,
-    StructExpr, operators,
+    operators,
 };
 
 /// Checks a syntax tree.
@@ -134,7 +134,7 @@ impl Checker<'_> {
                 Node { ty: Type::list(of), kind: NodeKind::List(items) }
             }
             Expr::Map(map) => self.map(&map.entries),
-            Expr::Struct(object) => self.object(expr.id, object),
+            Expr::Struct(object) => self.undeclared(expr.id, &object.type_name),
             Expr::Comprehension(fold) => self.fold(fold),
         };
         self.depth -= 1;
@@ -332,27 +332,6 @@ impl Checker<'_> {
         Node { ty: Type::map(key, value), kind: NodeKind::Map(nodes) }
     }
 
-    /// `Object{…}` and `JSONPatch{…}`, where the environment has them.
-    fn object(&mut self, id: u64, object: &StructExpr) -> Node {
-        let name = object.type_name.trim_start_matches('.');
-        if !self.env.constructs(name) {
-            return self.undeclared(id, name);
-        }
-        let mut fields = Vec::new();
-        for entry in &object.entries {
-            let EntryExpr::StructField(field) = &entry.expr else { continue };
-            let value = self.node(&field.value);
-            fields.push((types::unescape(&field.field), value, field.optional));
-        }
-        let ty = match name {
-            "JSONPatch" => Type::Opaque("JSONPatch"),
-            _ => Type::Opaque("Object"),
-        };
-        // Parts of an object are told apart by their place in the whole only.
-        let ty = if name.starts_with("Object.") { Type::Dyn } else { ty };
-        Node { ty, kind: NodeKind::Struct(name.to_owned(), fields) }
-    }
-
     /// The element's type, without `optional` where the element is one.
     fn unwrapped(&mut self, id: u64, ty: Type, optional: bool) -> Type {
         if !optional {
@@ -504,7 +483,6 @@ impl Checker<'_> {
             NodeKind::Conditional(parts) => all(&mut parts.iter_mut()),
             NodeKind::List(items) => all(&mut items.iter_mut().map(|(node, _)| node)),
             NodeKind::Map(entries) => all(&mut entries.iter_mut().flat_map(|(key, value, _)| [key, value])),
-            NodeKind::Struct(_, fields) => all(&mut fields.iter_mut().map(|(_, node, _)| node)),
             NodeKind::Fold(fold) => {
                 let Fold { range, init, condition, step, result, .. } = &mut **fold;
                 all(&mut [range, init, condition, result].into_iter());

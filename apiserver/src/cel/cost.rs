@@ -238,11 +238,6 @@ impl Estimator<'_> {
                 }
                 Estimate { cost, size: Some(entries.len() as u64), entry: Some(sizes), decl: None }
             }
-            NodeKind::Struct(_, fields) => {
-                let cost =
-                    fields.iter().fold(40u64, |sum, (_, value, _)| sum.saturating_add(self.node(value).cost));
-                Estimate { cost, ..Estimate::default() }
-            }
             NodeKind::Fold(fold) => self.fold(fold),
         }
     }

@@ -124,7 +124,6 @@ impl<'a> Run<'_, 'a> {
                 Ok(Value::list(list))
             }
             NodeKind::Map(entries) => self.map(entries),
-            NodeKind::Struct(name, fields) => self.object(name, fields),
             NodeKind::Fold(fold) => self.fold(fold),
         }
     }
@@ -242,21 +241,6 @@ impl<'a> Run<'_, 'a> {
             };
             map.insert(key, value);
         }
-        Ok(Value::Map(Arc::new(map)))
-    }
-
-    fn object(&mut self, name: &'a str, fields: &'a [(String, Node, bool)]) -> Given<'a> {
-        self.charge(40)?;
-        let mut map = IndexMap::with_capacity(fields.len());
-        for (field, value, optional) in fields {
-            let value = match (self.node(value)?, optional) {
-                (Value::Optional(Some(inner)), true) => (*inner).clone(),
-                (Value::Optional(None), true) => continue,
-                (value, _) => value,
-            };
-            map.insert(Key::String(field.as_str().into()), value);
-        }
-        let _ = name;
         Ok(Value::Map(Arc::new(map)))
     }
 

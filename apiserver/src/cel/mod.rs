@@ -48,7 +48,6 @@ pub struct Env {
     /// Fields of `variables`, which expressions of their own compute.
     computed: Vec<(String, Type)>,
     has_computed: bool,
-    mutates: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -86,19 +85,8 @@ impl Env {
         self.computed.push((name.to_owned(), ty));
     }
 
-    /// With the types that mutations are made of.
-    #[must_use]
-    pub fn with_mutations(mut self) -> Self {
-        self.mutates = true;
-        self
-    }
-
     fn place(&self, name: &str) -> Option<usize> {
         self.variables.iter().position(|variable| variable.name == name)
-    }
-
-    fn constructs(&self, name: &str) -> bool {
-        self.mutates && (name == "Object" || name == "JSONPatch" || name.starts_with("Object."))
     }
 
     /// Compiles an expression.

@@ -33,8 +33,6 @@ pub enum NodeKind {
     /// With whether an element is optional.
     List(Vec<(Node, bool)>),
     Map(Vec<(Node, Node, bool)>),
-    /// An object of a named type, with its fields.
-    Struct(String, Vec<(String, Node, bool)>),
     Fold(Box<Fold>),
 }
 

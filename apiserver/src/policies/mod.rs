@@ -263,8 +263,7 @@ fn read(
         let key = registry::relative_key(namespace, &reference.name);
         return Ok(collection.get(&key).and_then(|entry| json(&entry)).into_iter().collect());
     }
-    let selector =
-        Labels::from_spec(reference.selector.as_deref()).map_err(|error| error.to_string())?;
+    let selector = Labels::from_spec(reference.selector.as_deref()).map_err(|error| error.to_string())?;
     let (snapshot, _) = collection.snapshot();
     let here = snapshot
         .iter()
