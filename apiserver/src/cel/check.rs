@@ -31,6 +31,7 @@ pub fn check(
         bindings: Vec::new(),
         locals: Vec::new(),
         used: Vec::new(),
+        mixed: 0,
         depth: 0,
     };
     let mut node = checker.node(tree);
@@ -52,6 +53,8 @@ struct Checker<'e> {
     locals: Vec<(String, Type)>,
     /// Variables of the environment that are named.
     used: Vec<usize>,
+    /// Calls around that take lists of anything.
+    mixed: usize,
     depth: usize,
 }
 
@@ -226,10 +229,13 @@ impl Checker<'_> {
         if let Some(target) = target {
             args.push(self.node(target));
         }
+        let mixes = usize::from(name == "format");
+        self.mixed += mixes;
         for arg in &call.args {
             let node = self.node(arg);
             args.push(node);
         }
+        self.mixed -= mixes;
         let Some(function) = function else {
             return self.undeclared(id, name);
         };
@@ -355,6 +361,9 @@ impl Checker<'_> {
         }
         if self.assignable(&ty, &so_far) {
             return ty;
+        }
+        if self.mixed > 0 {
+            return Type::Dyn;
         }
         let (expected, found) = (self.resolve(&so_far), self.resolve(&ty));
         self.issue(id, format!("expected type '{expected}' but found '{found}'"));

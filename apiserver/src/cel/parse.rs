@@ -18,8 +18,7 @@ type Args = Vec<IdedExpr>;
 type Expanded = Result<Option<IdedExpr>, ParseError>;
 
 static ENVIRONMENT: LazyLock<cel::Env> = LazyLock::new(|| {
-    // The macros of optional values are here: those of the crate expand to what only its interpreter runs.
-    let mut env = cel::Env::default().with_optional_support(false).with_stdlib();
+    let mut env = cel::Env::stdlib();
     let two: [(&str, usize, fn(&mut Build<'_, '_>, Loop) -> ComprehensionExpr); 10] = [
         ("all", 3, all),
         ("exists", 3, exists),
@@ -35,12 +34,6 @@ static ENVIRONMENT: LazyLock<cel::Env> = LazyLock::new(|| {
     for (name, count, expand) in two {
         let found = env.add_macro(Macro::receiver(name, count, move |helper, target, args| {
             two_variables(helper, target, args, expand)
-        }));
-        found.expect("each macro is added once");
-    }
-    for (name, flat) in [("optMap", false), ("optFlatMap", true)] {
-        let found = env.add_macro(Macro::receiver(name, 2, move |helper, target, args| {
-            optional_map(helper, target, args, flat)
         }));
         found.expect("each macro is added once");
     }
@@ -230,35 +223,6 @@ fn gather_map(build: &mut Build<'_, '_>, mut own: Loop, insert: Args) -> Compreh
     let step = build.filtered(own.filter.take(), more);
     let result = build.gathered();
     own.into(init, condition, step, result)
-}
-
-/// `o.optMap(v, f)` is `o.hasValue() ? optional.of(f) : optional.none()`, `v` being the value.
-fn optional_map(
-    helper: &mut MacroExprHelper<'_>,
-    target: &mut Option<IdedExpr>,
-    args: &mut Args,
-    flat: bool,
-) -> Expanded {
-    let mut build = Build(helper);
-    let variable = build.name(&args[0])?;
-    let Some(from) = target.take() else { return Ok(None) };
-    let body = args.pop().unwrap_or_default();
-    let there = build.member(from.clone(), "hasValue", Vec::new());
-    let value = build.member(from, "value", Vec::new());
-    let bound = ComprehensionExpr {
-        iter_range: build.list(Vec::new()),
-        iter_var: "#unused".to_owned(),
-        iter_var2: None,
-        accu_var: variable.clone(),
-        accu_init: value,
-        loop_cond: build.bool(false),
-        loop_step: build.ident(&variable),
-        result: body,
-    };
-    let bound = build.0.next_expr(Expr::Comprehension(Box::new(bound)));
-    let some = if flat { bound } else { build.call("optional.of", vec![bound]) };
-    let none = build.call("optional.none", Vec::new());
-    Ok(Some(build.call(operators::CONDITIONAL, vec![there, some, none])))
 }
 
 /// `l.sortBy(v, key)` sorts by the keys that a map of the list gives.

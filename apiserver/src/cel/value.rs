@@ -294,7 +294,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// As JSON, for messages, annotations and patches; `None` for what JSON cannot say.
+    /// As JSON, as tests compare it; `None` for what JSON cannot say.
+    #[cfg(test)]
     pub fn json(&self) -> Option<Json> {
         Some(match self {
             Self::Null => Json::Null,
