@@ -44,8 +44,7 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
 }
 
 fn schema(version: &CustomResourceDefinitionVersion) -> Option<Json> {
-    let schema = version.schema.as_ref()?.open_api_v3_schema.as_ref()?;
-    serde_json::from_slice(schema.as_bytes()).ok()
+    version.schema.as_ref()?.open_api_v3_schema.as_ref()?.tree()
 }
 
 /// Checks the rules of one schema.
