@@ -15,11 +15,13 @@ pub const GATHERED: &str = "@result";
 pub const MAP_INSERT: &str = "cel.@mapInsert";
 
 type Args = Vec<IdedExpr>;
+/// What a macro with two variables becomes.
+type Expand = fn(&mut Build<'_, '_>, Loop) -> ComprehensionExpr;
 type Expanded = Result<Option<IdedExpr>, ParseError>;
 
 static ENVIRONMENT: LazyLock<cel::Env> = LazyLock::new(|| {
     let mut env = cel::Env::stdlib();
-    let two: [(&str, usize, fn(&mut Build<'_, '_>, Loop) -> ComprehensionExpr); 10] = [
+    let two: [(&str, usize, Expand); 10] = [
         ("all", 3, all),
         ("exists", 3, exists),
         ("existsOne", 3, exists_one),
@@ -147,7 +149,7 @@ fn two_variables(
     helper: &mut MacroExprHelper<'_>,
     target: &mut Option<IdedExpr>,
     args: &mut Args,
-    expand: fn(&mut Build<'_, '_>, Loop) -> ComprehensionExpr,
+    expand: Expand,
 ) -> Expanded {
     let mut build = Build(helper);
     let (first, second) = (build.name(&args[0])?, build.name(&args[1])?);

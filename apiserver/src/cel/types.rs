@@ -22,6 +22,7 @@ pub enum Type {
     Map(Arc<Type>, Arc<Type>),
     Optional(Arc<Type>),
     /// The type of a type.
+    #[allow(clippy::enum_variant_names, reason = "that is its name")]
     Type(Arc<Type>),
     /// An object with known fields.
     Object(Arc<ObjectType>),

@@ -56,7 +56,7 @@ fn said(holds: bool, why: &str) -> Vec<String> {
 
 /// A prefix may end with a dash: something follows.
 fn prefix(text: &str) -> String {
-    if text.ends_with('-') { format!("{}a", &text[..text.len() - 1]) } else { text.to_owned() }
+    text.strip_suffix('-').map_or_else(|| text.to_owned(), |start| format!("{start}a"))
 }
 
 fn is_uuid(text: &str) -> bool {

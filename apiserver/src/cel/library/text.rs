@@ -89,7 +89,7 @@ fn place<'a>(args: &[Value<'a>], last: bool) -> Given<'a> {
     let count = chars.len() as i64;
     let from = args.get(2).map(int).transpose()?;
     if let Some(from) = from
-        && (from < 0 || from >= count && !(from == count && !last))
+        && (from < 0 || from >= count && (last || from != count))
     {
         return if sought.is_empty() && from == count { Ok(Value::Int(from)) } else { range(from) };
     }
