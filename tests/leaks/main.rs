@@ -2,8 +2,8 @@
 //! the node holds what its pods need and nothing else.
 //!
 //! Runs alone, for it kills daemons. In each round pods of several sorts are made and deleted while
-//! daemons are killed; at the end directories, mounts, control groups, sandboxes, containers, network
-//! namespaces, addresses and logs are counted ([`held`]) and compared with the pods that the API has.
+//! daemons are killed; at the end directories, mounts, control groups, sandboxes, containers,
+//! addresses and logs are counted ([`held`]) and compared with the pods that the API has.
 //! One pod lives through all of it and must still have its first container.
 
 mod held;
