@@ -70,7 +70,8 @@ impl Chain {
             let Some(webhooks) = self.asks(webhook::MUTATING) else { return Ok(()) };
             self.ready(request).await?;
             let started = Instant::now();
-            let asked = webhooks.mutate(request, &self.views, &*self.fresh, &mut rounds).await;
+            let asked =
+                webhooks.mutate(request, &self.views, &*self.fresh, &*self.authorizer, &mut rounds).await;
             let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
             metrics::plugin(webhook::MUTATING, "admit", operation, asked.is_err(), seconds);
             asked?;
@@ -115,7 +116,7 @@ impl Chain {
         let Some(webhooks) = self.asks(webhook::VALIDATING) else { return Ok(()) };
         self.ready(request).await?;
         let started = Instant::now();
-        let asked = webhooks.validate(request, &self.views, &*self.fresh).await;
+        let asked = webhooks.validate(request, &self.views, &*self.fresh, &*self.authorizer).await;
         let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
         metrics::plugin(webhook::VALIDATING, "validate", operation, asked.is_err(), seconds);
         asked

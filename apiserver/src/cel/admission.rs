@@ -23,7 +23,6 @@ pub struct Names {
 
 impl Names {
     /// Of match conditions of webhooks.
-    #[allow(dead_code, reason = "for webhooks, which do not look at their conditions yet")]
     pub const WEBHOOK: Self =
         Self { namespace_object: false, params: false, authorizer: true, variables: false };
 }
@@ -235,6 +234,10 @@ impl MatchConditions {
     pub fn new<'c>(env: &Env, conditions: impl Iterator<Item = (&'c str, &'c str)>) -> Self {
         let compiled = conditions.map(|(name, text)| (name.to_owned(), compile_condition(env, text)));
         Self { conditions: compiled.collect() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.conditions.is_empty()
     }
 
     /// Whether all hold. One that is false decides, also beside others that fail.

@@ -11,6 +11,7 @@ pub mod privileged;
 pub mod review;
 pub mod service;
 pub mod volume;
+pub mod webhook;
 
 use api_types::core::v1::Service;
 use api_types::field::Errors;
@@ -69,6 +70,7 @@ pub fn check(
     if !server.allow_privileged {
         privileged::forbid(object, errors);
     }
+    webhook::check(object, old, errors);
     crate::crd::rules::check_definition(object, old, errors);
     crate::policies::check_definition(object, errors);
     crate::crd::rules::check(object, old, errors)

@@ -209,6 +209,28 @@ async fn options_travel_with_the_question() {
     );
 }
 
+#[tokio::test]
+async fn match_conditions_keep_requests_from_a_webhook() {
+    let Some(own) = Hooks::start().await else { return };
+    let conditions =
+        |expression: &str| json!({"matchConditions": [{"name": "not-skip-me", "expression": expression}]});
+    let bad = json!({"metadata": {"name": "bad"}, "webhooks": [own.hook("/deny", conditions("... [] bad"))]});
+    let refused = own.cluster.post(&format!("{HOOKS}/validatingwebhookconfigurations"), bad).await;
+    assert_eq!(refused.code, 422);
+    let text = refused.json();
+    assert!(
+        message(&text).contains(
+            "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad\": compilation failed"
+        ),
+        "{text}"
+    );
+    let expression = "object == null || !object.metadata.name.startsWith('skip-me')";
+    own.configure("validating", "deny", vec![own.hook("/deny", conditions(expression))]).await;
+    own.until(&json!({"evil": "yes"}), |code, _| code == 403).await;
+    assert_eq!(own.create("skip-me", json!({"evil": "yes"})).await.0, 201);
+    assert_eq!(own.create("ask-me", json!({"evil": "yes"})).await.0, 403);
+}
+
 /// `hostPort` of v1 is `host` and `port` in v2.
 fn conversion(review: &Value) -> Value {
     let asked = &review["request"];

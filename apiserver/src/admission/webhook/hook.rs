@@ -1,5 +1,6 @@
 //! `Hook`: one webhook of a configuration, read once: its place, its selectors, what follows from it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use api_types::admissionregistration::v1::{
@@ -9,7 +10,12 @@ use api_types::admissionregistration::v1::{
 use api_types::meta::v1::LabelSelector;
 use api_types::selector::Labels;
 
+use crate::cel::Env;
+use crate::cel::admission::{MatchConditions, Names, env};
 use crate::webhook::{At, Place};
+
+/// What match conditions can name.
+static ENV: LazyLock<Env> = LazyLock::new(|| env(Names::WEBHOOK));
 
 /// The webhooks of one configuration, in order.
 #[derive(Debug, Default)]
@@ -34,6 +40,7 @@ pub struct Hook {
     pub timeout: Duration,
     pub reviews: Vec<String>,
     pub reinvoked: bool,
+    pub conditions: MatchConditions,
 }
 
 impl From<MutatingWebhookConfiguration> for Hooks {
@@ -79,6 +86,10 @@ impl Hook {
             ),
             timeout: Duration::from_secs(own.timeout_seconds.and_then(|s| s.try_into().ok()).unwrap_or(10)),
             reviews: own.admission_review_versions.to_vec(),
+            conditions: MatchConditions::new(
+                &ENV,
+                own.match_conditions.iter().map(|one| (one.name.as_str(), one.expression.trim())),
+            ),
             reinvoked: own.reinvocation_policy == Some(&ReinvocationPolicyType::IfNeeded),
         }
     }

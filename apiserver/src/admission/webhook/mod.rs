@@ -21,10 +21,12 @@ use api_types::codec::json;
 use api_types::kind::{Object, Row};
 use api_types::kinds;
 use api_types::meta::v1::Status;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::{Operation, Payload, Plugin, Request};
 use crate::answer::Served;
+use crate::authz::Authorizer;
+use crate::cel::admission::{Input, Matched, activation};
 use crate::kinds::convert;
 use crate::status::{ApiError, Qualified};
 use crate::views::{CatchUp, Lister, NamespaceView, Views};
@@ -66,9 +68,13 @@ enum Wrong {
 }
 
 /// What one request is looked at with.
-struct Sight {
+struct Sight<'a> {
     equivalents: Vec<&'static Row>,
     namespace: Option<Arc<NamespaceView>>,
+    /// Match conditions may ask it.
+    authorizer: &'a dyn Authorizer,
+    /// `admit` or `validate`, for metrics.
+    phase: &'static str,
 }
 
 impl Webhooks {
@@ -85,13 +91,14 @@ impl Webhooks {
         request: &mut Request<'_>,
         views: &Views,
         fresh: &dyn CatchUp,
+        authorizer: &dyn Authorizer,
         rounds: &mut Rounds,
     ) -> Result<(), ApiError> {
         let hooks = configured(&views.mutating_webhooks, request);
         if hooks.is_empty() {
             return Ok(());
         }
-        let sight = Sight::of(request, views, fresh).await;
+        let sight = Sight::of(request, views, fresh, authorizer, "admit").await;
         rounds.begin(request.object.get().map(json::to_vec).as_deref());
         let round = u8::from(rounds.second);
         let all = hooks.iter().flat_map(|hooks| &hooks.0);
@@ -126,12 +133,13 @@ impl Webhooks {
         request: &mut Request<'_>,
         views: &Views,
         fresh: &dyn CatchUp,
+        authorizer: &dyn Authorizer,
     ) -> Result<(), ApiError> {
         let hooks = configured(&views.validating_webhooks, request);
         if hooks.is_empty() {
             return Ok(());
         }
-        let sight = Sight::of(request, views, fresh).await;
+        let sight = Sight::of(request, views, fresh, authorizer, "validate").await;
         let mut chosen = Vec::new();
         for hook in hooks.iter().flat_map(|hooks| &hooks.0) {
             if let Some(seen) = sight.choose(hook, request)? {
@@ -248,8 +256,14 @@ fn configured(of: &Lister<Hooks>, request: &Request<'_>) -> Vec<Arc<Hooks>> {
     all
 }
 
-impl Sight {
-    async fn of(request: &Request<'_>, views: &Views, fresh: &dyn CatchUp) -> Self {
+impl<'a> Sight<'a> {
+    async fn of(
+        request: &Request<'_>,
+        views: &Views,
+        fresh: &dyn CatchUp,
+        authorizer: &'a dyn Authorizer,
+        phase: &'static str,
+    ) -> Self {
         let kind = request.kind;
         let row = kinds::by_resource(kind.group, kind.version, kind.resource);
         let equivalents = row.map(equivalents).unwrap_or_default();
@@ -260,7 +274,7 @@ impl Sight {
             fresh.catch_up().await;
             namespace = find();
         }
-        Self { equivalents, namespace }
+        Self { equivalents, namespace, authorizer, phase }
     }
 
     fn choose(&self, hook: &Hook, request: &Request<'_>) -> Result<Option<Seen>, ApiError> {
@@ -283,13 +297,51 @@ impl Sight {
             namespace_labels,
             labels: [object.map(|object| &object.meta().labels), request.old.map(|old| &old.meta().labels)],
         };
-        plan::choose(hook, &asked).map_err(|doubt| match doubt {
+        let seen = plan::choose(hook, &asked).map_err(|doubt| match doubt {
             Doubt::NoNamespace => ApiError::NotFound {
                 of: Qualified::new("", "namespaces"),
                 name: request.namespace.to_owned(),
             },
             Doubt::Selector(why) => ApiError::internal(why),
-        })
+        })?;
+        match seen {
+            Some(seen) if !hook.conditions.is_empty() && !self.meets(hook, request, seen)? => Ok(None),
+            seen => Ok(seen),
+        }
+    }
+
+    /// Whether the request meets a webhook's match conditions.
+    fn meets(&self, hook: &Hook, request: &Request<'_>, seen: Seen) -> Result<bool, ApiError> {
+        let tree = |object: Option<&dyn Object>| -> Result<Json, ApiError> {
+            let Some(object) = object else { return Ok(Json::Null) };
+            serde_json::from_slice(&shown(object, seen)?).map_err(ApiError::internal)
+        };
+        let input = Input {
+            object: tree(request.object.get())?,
+            old_object: tree(request.old)?,
+            ..Input::of(request, request.dry_run)
+        };
+        let activation = activation(&input, &Json::Null, &Json::Null, request, self.authorizer, &[]);
+        let (name, operation) = (hook.name.as_str(), request.operation.word());
+        match hook.conditions.ask(&activation) {
+            Matched::Yes => Ok(true),
+            Matched::No(_) => {
+                metrics::excluded(name, self.phase, operation);
+                Ok(false)
+            }
+            Matched::Failed(why) => {
+                metrics::unmatched(name, self.phase, operation);
+                if hook.ignores_failures {
+                    return Ok(false);
+                }
+                tracing::warn!(webhook = name, why, "Failed evaluating match conditions, failing closed");
+                Err(ApiError::Forbidden {
+                    of: Qualified::from(request.kind),
+                    name: request.name.to_owned(),
+                    why,
+                })
+            }
+        }
     }
 }
 
