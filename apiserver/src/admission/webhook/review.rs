@@ -112,7 +112,7 @@ pub fn question(
     let own = request.kind;
     let of_own = shown.is_none_or(|kind| kind.kind == own.kind && kind.group == own.group);
     let request_kind = match (&connected, shown) {
-        (Some((kind, _)), _) => Gvk { group: "", version: "v1", kind: *kind },
+        (Some((kind, _)), _) => Gvk { group: "", version: "v1", kind },
         (None, Some(kind)) => Gvk { group: kind.group, version: kind.version, kind: kind.kind },
         (None, None) => Gvk { group: own.group, version: own.version, kind: own.kind },
     };
@@ -175,7 +175,6 @@ fn options(request: &Request<'_>) -> Option<Vec<u8>> {
                 dry_run,
                 field_manager: text("fieldManager"),
                 field_validation: text("fieldValidation"),
-                ..CreateOptions::default()
             };
             Some(typed_json("CreateOptions", VERSION, &options))
         }
@@ -184,7 +183,6 @@ fn options(request: &Request<'_>) -> Option<Vec<u8>> {
                 dry_run,
                 field_manager: text("fieldManager"),
                 field_validation: text("fieldValidation"),
-                ..UpdateOptions::default()
             };
             Some(typed_json("UpdateOptions", VERSION, &options))
         }
