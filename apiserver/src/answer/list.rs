@@ -1,6 +1,6 @@
 //! Lists, written as a stream out of a snapshot: memory is bounded by the socket, not by the result.
 //!
-//! Items are slices of the stored bytes without kind and apiVersion. Nothing is parsed for JSON;
+//! Items are slices of the stored bytes, of built-in kinds without kind and apiVersion. Nothing is parsed for JSON;
 //! tables and other versions decode one object at a time. Protobuf and YAML need the whole
 //! list's length or tree and are built at once.
 
@@ -269,11 +269,15 @@ impl Items {
 
     fn item(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), ApiError> {
         let served = self.list.served;
+        // COMPAT: items of built-in kinds do not say what they are, custom ones do.
+        let says = served.row.custom.is_some();
         match self.form {
+            Form::Whole if served.passes(entry) && says => out.extend_from_slice(&entry.bytes),
             Form::Whole if served.passes(entry) => {
                 out.push(b'{');
                 out.extend_from_slice(&entry.bytes[self.stored_prefix.min(entry.bytes.len())..]);
             }
+            Form::Whole if says => out.extend_from_slice(&served.json(entry)?),
             Form::Whole => {
                 let bytes = served.json(entry)?;
                 out.push(b'{');

@@ -309,6 +309,7 @@ async fn a_webhook_converts_custom_resources() {
         assert_eq!(items.len(), 2, "{version}");
         for item in items {
             assert!(item[field].is_string(), "{version}: {item}");
+            assert!(item["apiVersion"].as_str().is_some_and(|group| group.ends_with(version)), "{item}");
         }
         let events = cluster
             .watch(&format!("{}?watch=true&resourceVersion=0&timeoutSeconds=5", things(version)), |events| {
