@@ -24,7 +24,7 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 .PHONY: toolchain
 toolchain:
 	@missing=""; \
-	for pair in curl:curl gcc:gcc ld:binutils make:make git:git; do \
+	for pair in curl:curl gcc:gcc ld:binutils make:make git:git ps:procps; do \
 		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	[ -e /usr/include/stdlib.h ] || missing="$$missing libc6-dev"; \
