@@ -73,6 +73,9 @@ impl Call {
     }
 }
 
+/// How long a request may wait for its turn without a word (client-go's).
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
 /// `application/json`.
 pub const JSON: &str = "application/json";
 
@@ -154,7 +157,16 @@ impl Client {
         let mut tries = 0;
         loop {
             tries += 1;
-            self.inner.limiter.wait().await;
+            let waited = self.inner.limiter.wait().await;
+            if waited >= LONG_WAIT {
+                tracing::info!(
+                    delay = ?waited,
+                    reason = "client-side throttling, not priority and fairness",
+                    verb = %call.method,
+                    path = call.path,
+                    "Waited before sending request"
+                );
+            }
             let outcome = self.once(call).await;
             let wait = match &outcome {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED && tries == 1 => {

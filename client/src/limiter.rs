@@ -64,12 +64,14 @@ impl Limiter {
         Self { started: Instant::now(), bucket }
     }
 
-    pub(crate) async fn wait(&self) {
-        let Some(bucket) = &self.bucket else { return };
+    /// Waits for a token; tells how long that took.
+    pub(crate) async fn wait(&self) -> Duration {
+        let Some(bucket) = &self.bucket else { return Duration::ZERO };
         let wait = bucket.lock().reserve(self.started.elapsed());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
+        wait
     }
 }
 

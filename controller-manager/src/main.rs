@@ -156,7 +156,7 @@ impl Work {
             shutdown: shutdown.clone(),
         };
         for row in &self.rows {
-            let Ok(client) = identities.client(row.account).await else { break };
+            let Ok(client) = identities.client(row.account, row.allowance()).await else { break };
             let recorder =
                 Recorder::new(client.clone(), row.component(), "", self.clock.clone(), shutdown.clone());
             let start = Start {

@@ -67,6 +67,16 @@ impl Row {
             name => name,
         }
     }
+
+    /// What it may ask for, in multiples of `--kube-api-qps` and `--kube-api-burst` (upstream's). To
+    /// empty a namespace takes two requests for every kind there is; to collect an object takes two.
+    pub fn allowance(&self) -> (f64, u32) {
+        match self.name {
+            "namespace-controller" => (20.0, 100),
+            "garbage-collector-controller" => (2.0, 1),
+            _ => (1.0, 1),
+        }
+    }
 }
 
 /// What a controller is started with.
