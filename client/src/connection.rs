@@ -130,12 +130,13 @@ impl Client {
         &self.inner.namespace
     }
 
-    /// Sends and reads the whole answer.
+    /// Waits for its turn, sends and reads the whole answer. The timeout is the server's alone.
     ///
     /// # Errors
     /// Every variant of [`Error`] but `Decode`; any answer that is no success is `Error::Status`.
     pub async fn send(&self, call: &Call) -> Result<Bytes, Error> {
         let timeout = self.inner.timeout;
+        self.turn(call).await;
         let whole = async {
             let response = self.open(call).await?;
             let body = response.into_body().collect().await.map_err(|e| lost(call, e.into()))?;
@@ -144,7 +145,8 @@ impl Client {
         tokio::time::timeout(timeout, whole).await.unwrap_or_else(|_| Err(timed_out(call, timeout)))
     }
 
-    /// Sends and hands out the answer's body unread: watches, logs. Only the head has a timeout.
+    /// Sends and hands out the answer's body unread: watches, which wait for no turn, as client-go's
+    /// do not. Only the head has a timeout.
     ///
     /// # Errors
     /// As [`Client::send`].
@@ -153,20 +155,24 @@ impl Client {
         tokio::time::timeout(timeout, self.open(call)).await.unwrap_or_else(|_| Err(timed_out(call, timeout)))
     }
 
+    /// Waits as the limits of the configuration have it.
+    async fn turn(&self, call: &Call) {
+        let waited = self.inner.limiter.wait().await;
+        if waited >= LONG_WAIT && self.inner.limiter.may_tell() {
+            tracing::info!(
+                delay = ?waited,
+                reason = "client-side throttling, not priority and fairness",
+                verb = %call.method,
+                path = call.path,
+                "Waited before sending request"
+            );
+        }
+    }
+
     async fn open(&self, call: &Call) -> Result<Response<Incoming>, Error> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let waited = self.inner.limiter.wait().await;
-            if waited >= LONG_WAIT {
-                tracing::info!(
-                    delay = ?waited,
-                    reason = "client-side throttling, not priority and fairness",
-                    verb = %call.method,
-                    path = call.path,
-                    "Waited before sending request"
-                );
-            }
             let outcome = self.once(call).await;
             let wait = match &outcome {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED && tries == 1 => {
@@ -183,7 +189,10 @@ impl Client {
                 Err(_) => None,
             };
             match wait {
-                Some(wait) if tries < TRIES => tokio::time::sleep(wait).await,
+                Some(wait) if tries < TRIES => {
+                    tokio::time::sleep(wait).await;
+                    self.turn(call).await;
+                }
                 _ => return refused(call, outcome?).await,
             }
         }

@@ -76,3 +76,19 @@ async fn nobody_there_is_told_as_such() {
     let error = Client::new(config).unwrap().api::<ConfigMap>().namespace("ns").get("a").await.unwrap_err();
     assert!(matches!(error, crate::Error::Connect { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn watches_wait_for_no_turn() {
+    let server = FakeServer::start().await;
+    let client = Client::new(server.config().with_limits(0.0001, 1)).unwrap();
+    let api = client.api::<ConfigMap>().namespace("ns");
+    let list = api.list(&ListOptions::default()).await.unwrap();
+    let options = ListOptions { resource_version: list.metadata.resource_version, ..Default::default() };
+    // The next turn is hours away.
+    let soon = std::time::Duration::from_secs(60);
+    assert!(tokio::time::timeout(soon, api.watch(&options)).await.unwrap().is_ok());
+    let before = server.seen().len();
+    let moment = std::time::Duration::from_millis(50);
+    assert!(tokio::time::timeout(moment, api.get("a")).await.is_err());
+    assert_eq!(server.seen().len(), before, "it was not even sent");
+}

@@ -77,9 +77,13 @@ impl FakeServer {
         Self { state, url, ca: cert }
     }
 
+    /// How it is reached, with no limits.
+    pub(crate) fn config(&self) -> Config {
+        Config { ca: Some(self.ca.clone()), qps: 0.0, ..Config::new(&self.url) }
+    }
+
     pub(crate) fn client(&self) -> Client {
-        let config = Config { ca: Some(self.ca.clone()), qps: 0.0, ..Config::new(&self.url) };
-        Client::new(config).unwrap()
+        Client::new(self.config()).unwrap()
     }
 
     /// The next request is answered with this.

@@ -6,6 +6,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+/// Between two lines about long waits (client-go's).
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// Tokens that refill with time.
 #[derive(Debug)]
 pub struct Bucket {
@@ -56,12 +59,25 @@ impl Bucket {
 pub(crate) struct Limiter {
     started: Instant,
     bucket: Option<Mutex<Bucket>>,
+    /// When a long wait was last told.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Limiter {
     pub(crate) fn new(qps: f64, burst: u32) -> Self {
         let bucket = (qps > 0.0).then(|| Mutex::new(Bucket::new(qps, burst)));
-        Self { started: Instant::now(), bucket }
+        Self { started: Instant::now(), bucket, told: Mutex::default() }
+    }
+
+    /// Whether a long wait is worth a line: once a second, however many wait.
+    pub(crate) fn may_tell(&self) -> bool {
+        let now = Instant::now();
+        let mut told = self.told.lock();
+        let may = told.is_none_or(|last| now.duration_since(last) >= TELL_EVERY);
+        if may {
+            *told = Some(now);
+        }
+        may
     }
 
     /// Waits for a token; tells how long that took.
