@@ -16,9 +16,38 @@ use tokio::sync::Notify;
 
 use crate::limiter::Bucket;
 
-/// Back-off of a key: doubles from the first to the longest (client-go's default limiter).
-const FIRST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_secs(1000);
+/// How long a key that failed waits: twice as long each time. [`Backoff::default`] is client-go's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    pub first: Duration,
+    pub longest: Duration,
+    /// Whether retries of all keys together are held to a rate, too.
+    pub shared_rate: bool,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::between(Duration::from_millis(5), Duration::from_secs(1000))
+    }
+}
+
+impl Backoff {
+    /// Of each key, and all keys together at client-go's rate.
+    pub const fn between(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, shared_rate: true }
+    }
+
+    /// Of each key for itself.
+    pub const fn own(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, shared_rate: false }
+    }
+
+    /// After so many failures before this one.
+    fn after(self, failures: u32) -> Duration {
+        self.first.saturating_mul(2u32.saturating_pow(failures.min(31))).min(self.longest)
+    }
+}
+
 /// Retries of all keys together: 10 a second, 100 at once.
 const RETRY_QPS: f64 = 10.0;
 const RETRY_BURST: u32 = 100;
@@ -41,6 +70,7 @@ struct Inner<K> {
     /// Wakes the timer: an earlier delayed add.
     sooner: Notify,
     clock: SharedClock,
+    backoff: Backoff,
     metrics: Metrics,
 }
 
@@ -137,6 +167,11 @@ impl<K> std::fmt::Debug for Queue<K> {
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Queue<K> {
     /// `name` is the metrics' label.
     pub fn new(name: &str, clock: SharedClock) -> Self {
+        Self::with_backoff(name, clock, Backoff::default())
+    }
+
+    /// A queue whose keys back off otherwise.
+    pub fn with_backoff(name: &str, clock: SharedClock, backoff: Backoff) -> Self {
         Self {
             inner: Arc::new(Inner {
                 state: Mutex::new(State {
@@ -153,6 +188,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Queue<K> {
                 ready: Notify::new(),
                 sooner: Notify::new(),
                 clock,
+                backoff,
                 metrics: Metrics::new(name),
             }),
         }
@@ -205,9 +241,9 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Queue<K> {
             let now = self.inner.clock.monotonic();
             let mut state = self.inner.state.lock();
             let failures = state.failures.entry(key.clone()).or_default();
-            let delay = backoff(*failures);
+            let delay = self.inner.backoff.after(*failures);
             *failures = failures.saturating_add(1);
-            delay.max(state.retries.reserve(now))
+            if self.inner.backoff.shared_rate { delay.max(state.retries.reserve(now)) } else { delay }
         };
         self.inner.metrics.retries.inc();
         self.add_after(key, delay);
@@ -329,10 +365,6 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Queue<K> {
     }
 }
 
-fn backoff(failures: u32) -> Duration {
-    FIRST.saturating_mul(2u32.saturating_pow(failures.min(31))).min(LONGEST)
-}
-
 #[cfg(test)]
 mod tests {
     use daemon::clock::Manual;
@@ -366,7 +398,12 @@ mod tests {
 
     #[test]
     fn failures_back_off_and_success_forgets_them() {
-        assert_eq!([0, 1, 2, 40].map(backoff).map(|d| d.as_millis()), [5, 10, 20, 1_000_000]);
+        let after = |backoff: Backoff| [0, 1, 2, 40].map(|n| backoff.after(n).as_millis());
+        assert_eq!(after(Backoff::default()), [5, 10, 20, 1_000_000]);
+        assert_eq!(
+            after(Backoff::own(Duration::from_secs(1), Duration::from_secs(3))),
+            [1000, 2000, 3000, 3000]
+        );
         let (queue, _) = queue();
         queue.retry("a");
         queue.retry("a");

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 use crate::informer::{Caches, Change, Projection};
 use crate::key::Key;
-use crate::queue::Queue;
+use crate::queue::{Backoff, Queue};
 
 /// Actions of controllers that have none of their own.
 pub type Never = Infallible;
@@ -38,6 +38,11 @@ pub trait Controller: Send + Sync + 'static {
     type View: Send + Sync;
     /// Actions of another sort than reading and writing objects; [`Never`] for most.
     type Own: Send + Sync;
+
+    /// How long a key waits whose plan failed.
+    fn backoff(&self) -> Backoff {
+        Backoff::default()
+    }
 
     /// Which changes put which keys into the queue.
     fn wakes_on(&self) -> Vec<Wake>;

@@ -59,7 +59,7 @@ pub fn run<C: Controller>(
     workers: usize,
     shutdown: Shutdown,
 ) -> Running {
-    let queue = Queue::new(C::QUEUE, hands.clock.clone());
+    let queue = Queue::with_backoff(C::QUEUE, hands.clock.clone(), controller.backoff());
     let caches = caches.scoped();
     for wake in controller.wakes_on() {
         wake.install(&caches, &queue);

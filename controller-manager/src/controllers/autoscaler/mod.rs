@@ -22,6 +22,7 @@ use api_types::autoscaling::v2::HorizontalPodAutoscaler;
 use client::Key;
 use client::controller::{Action, Controller, Failure, Hands, Plan, Step, Wake};
 use client::informer::Caches;
+use client::queue::Backoff;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -62,6 +63,10 @@ impl Controller for Autoscaler {
     type View = Arc<AutoscalerObject>;
     /// This autoscaler is to be looked at.
     type Own = Arc<AutoscalerObject>;
+
+    fn backoff(&self) -> Backoff {
+        Backoff::own(self.settings.period, self.settings.period)
+    }
 
     fn wakes_on(&self) -> Vec<Wake> {
         vec![Wake::on::<AutoscalerObject>(|change, _, keys| {

@@ -12,6 +12,7 @@ use api_types::value::Time;
 use client::Key;
 use client::controller::{Action, Controller, Failure, Hands, Plan, Step, Wake};
 use client::informer::Caches;
+use client::queue::Backoff;
 use jiff::Timestamp;
 
 use super::has;
@@ -36,6 +37,10 @@ impl Controller for Approving {
     const QUEUE: &'static str = "certificate";
     type View = Candidate;
     type Own = Candidate;
+
+    fn backoff(&self) -> Backoff {
+        Backoff::between(Duration::from_millis(200), Duration::from_secs(1000))
+    }
 
     fn wakes_on(&self) -> Vec<Wake> {
         vec![Wake::itself::<Csr>()]

@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::core::v1::Service;
 use api_types::core::v1::well_known::label;
@@ -15,6 +16,7 @@ use api_types::discovery::v1::EndpointSlice;
 use client::Key;
 use client::controller::{Controller, Never, Plan, Wake};
 use client::informer::{Caches, Change};
+use client::queue::Backoff;
 use jiff::Timestamp;
 
 use crate::cached::{NodeFacts, PodFacts, ServiceObject, SliceObject};
@@ -45,6 +47,10 @@ impl Controller for EndpointSlices {
     const QUEUE: &'static str = "endpoint_slice";
     type View = View;
     type Own = Never;
+
+    fn backoff(&self) -> Backoff {
+        Backoff::between(Duration::from_secs(1), Duration::from_secs(1000))
+    }
 
     fn wakes_on(&self) -> Vec<Wake> {
         vec![

@@ -5,12 +5,15 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use api_types::core::v1::well_known::label;
 use api_types::core::v1::{Endpoints, Service};
 use api_types::discovery::v1::EndpointSlice;
 use client::Key;
 use client::controller::{Controller, Never, Plan, Wake};
 use client::informer::{Caches, Change};
+use client::queue::Backoff;
 use jiff::Timestamp;
 
 use super::endpoint_slice::is_managed_by;
@@ -39,6 +42,10 @@ impl Controller for Mirroring {
     const QUEUE: &'static str = "endpoint_slice_mirroring";
     type View = View;
     type Own = Never;
+
+    fn backoff(&self) -> Backoff {
+        Backoff::between(Duration::from_secs(1), Duration::from_secs(100))
+    }
 
     fn wakes_on(&self) -> Vec<Wake> {
         vec![

@@ -79,6 +79,10 @@ impl Controller for Jobs {
     type View = View;
     type Own = Own;
 
+    fn backoff(&self) -> client::queue::Backoff {
+        client::queue::Backoff::own(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
     fn wakes_on(&self) -> Vec<Wake> {
         vec![Wake::itself::<JobObject>(), Wake::on::<PodFacts>(adoption::wake_by_pod::<JobObject>)]
     }

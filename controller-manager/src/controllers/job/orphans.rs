@@ -2,11 +2,13 @@
 //! nobody will count them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::batch::v1::Job;
 use api_types::core::v1::Pod;
 use client::controller::{Action, Controller, Never, Plan, Target, Wake};
 use client::informer::Caches;
+use client::queue::Backoff;
 use client::{Key, Patch};
 use jiff::Timestamp;
 use serde_json::json;
@@ -31,6 +33,10 @@ impl Controller for Orphans {
     const QUEUE: &'static str = "job_orphan_pod";
     type View = Orphan;
     type Own = Never;
+
+    fn backoff(&self) -> Backoff {
+        Backoff::own(Duration::from_secs(1), Duration::from_secs(60))
+    }
 
     fn wakes_on(&self) -> Vec<Wake> {
         vec![

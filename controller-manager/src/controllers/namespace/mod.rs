@@ -15,6 +15,7 @@ use api_types::core::v1::well_known::finalizer;
 use client::Key;
 use client::controller::{Controller, Failure, Hands, Plan, Step, Wake};
 use client::informer::{Caches, Change};
+use client::queue::Backoff;
 use jiff::Timestamp;
 
 use crate::cached::{NamespaceObject, PodFacts};
@@ -34,6 +35,10 @@ impl Controller for Namespaces {
     const QUEUE: &'static str = "namespace";
     type View = Namespace;
     type Own = Purge;
+
+    fn backoff(&self) -> Backoff {
+        Backoff::between(Duration::from_millis(5), Duration::from_secs(60))
+    }
 
     fn wakes_on(&self) -> Vec<Wake> {
         vec![
