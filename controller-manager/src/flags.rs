@@ -326,7 +326,13 @@ pub struct Flags {
     /// File with the cluster's authority, published to each namespace as kube-root-ca.crt
     #[arg(long, value_name = "string", help_heading = "Serviceaccount controller flags")]
     pub root_ca_file: Option<PathBuf>,
-    /// File with the key that signs service account tokens. It is checked to be readable; tokens in Secrets are not made
+    /// The number of Secrets with tokens that are synced at once
+    #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Serviceaccount controller flags")]
+    pub concurrent_serviceaccount_token_syncs: usize,
+    /// Keep volumes attached to unhealthy nodes that use them, however long they have been unhealthy
+    #[arg(long, help_heading = "Attachdetach controller flags")]
+    pub disable_force_detach_on_timeout: bool,
+    /// File with the key that signs the service account tokens in Secrets. Without it none are made
     #[arg(long, value_name = "string", help_heading = "Serviceaccount controller flags")]
     pub service_account_private_key_file: Option<PathBuf>,
 

@@ -31,16 +31,17 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// A client that acts as the account, or as the controller manager itself. Waits until the
-    /// account and its first token are there. Its limits are multiples of the configured ones.
+    /// A client that acts as the account, or as the controller manager itself (an empty name). Waits until
+    /// the account and its first token are there. Its limits are multiples of the configured ones.
     ///
     /// # Errors
     /// When the configuration cannot be used, or shutdown comes first.
     pub async fn client(&self, account: &str, (qps, burst): (f64, u32)) -> anyhow::Result<Client> {
-        let config = self.config.clone().with_agent("kube-controller-manager", Some(account));
+        let agent = Some(account).filter(|account| !account.is_empty());
+        let config = self.config.clone().with_agent("kube-controller-manager", agent);
         let (qps, burst) = (config.qps * qps, config.burst.saturating_mul(burst));
         let config = config.with_limits(qps, burst);
-        if !self.separate {
+        if !self.separate || account.is_empty() {
             return Ok(Client::new(config)?);
         }
         let cell = TokenCell::default();

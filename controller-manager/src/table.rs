@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::controllers::autoscaler::{self, Autoscaler};
+use crate::controllers::bootstrap::{BootstrapSigner, TokenCleaner};
 use crate::controllers::cron_job::CronJobs;
 use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::daemon_set::DaemonSets;
@@ -28,16 +29,19 @@ use crate::controllers::job::{Jobs, Orphans};
 use crate::controllers::namespace::Namespaces;
 use crate::controllers::node_ipam::NodeIpam;
 use crate::controllers::node_lifecycle::{Limits, NodeLifecycle};
+use crate::controllers::node_ttl::NodeTtl;
 use crate::controllers::pod_gc::PodGc;
 use crate::controllers::replica_set::Replicas;
 use crate::controllers::resource_quota::ResourceQuotas;
 use crate::controllers::role_aggregation::RoleAggregation;
 use crate::controllers::root_ca::RootCaPublisher;
 use crate::controllers::service_account::ServiceAccounts;
+use crate::controllers::service_account_token::AccountTokens;
 use crate::controllers::service_cidr::ServiceCidrs;
 use crate::controllers::stateful_set::StatefulSets;
 use crate::controllers::taint_eviction::TaintEviction;
 use crate::controllers::ttl_after_finished::TtlAfterFinished;
+use crate::controllers::volume::attach::AttachDetach;
 use crate::controllers::volume::binder::{Claims, Volumes};
 use crate::controllers::volume::ephemeral::EphemeralVolumes;
 use crate::controllers::volume::expand::Expander;
@@ -48,7 +52,7 @@ use crate::flags::Flags;
 pub struct Row {
     /// Upstream's name, as `--controllers` has it.
     pub name: &'static str,
-    /// The service account in kube-system that it acts as.
+    /// The service account in kube-system that it acts as; empty for the controller manager itself.
     pub account: &'static str,
     /// Starts it; an error means that its flags cannot be used. `false`: the flags leave it off.
     pub start: fn(&Start) -> anyhow::Result<bool>,
@@ -64,6 +68,7 @@ impl Row {
             "persistentvolume-binder-controller" => "persistentvolume-controller",
             "ephemeral-volume-controller" => "ephemeral_volume",
             "persistentvolume-expander-controller" => "volume_expand",
+            "persistentvolume-attach-detach-controller" => "attachdetach-controller",
             name => name,
         }
     }
@@ -107,6 +112,17 @@ impl Start {
 
 /// All controllers, in the order in which they are started.
 pub const ROWS: &[Row] = &[
+    Row {
+        name: "serviceaccount-token-controller",
+        account: "",
+        start: |s| match &s.flags.service_account_private_key_file {
+            Some(key) => {
+                let tokens = AccountTokens::new(key, s.flags.root_ca_file.as_deref())?;
+                s.run(tokens, s.flags.concurrent_serviceaccount_token_syncs)
+            }
+            None => Ok(false),
+        },
+    },
     Row {
         name: "serviceaccount-controller",
         account: "service-account-controller",
@@ -221,6 +237,14 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "persistentvolume-attach-detach-controller",
+        account: "attachdetach-controller",
+        start: |s| {
+            let force = !s.flags.disable_force_detach_on_timeout;
+            s.run(AttachDetach::new(s.clock.clone(), force), 1)
+        },
+    },
+    Row {
         name: "persistentvolume-protection-controller",
         account: "pv-protection-controller",
         start: |s| s.run(VolumeProtection, 1),
@@ -308,6 +332,13 @@ pub const ROWS: &[Row] = &[
         account: "service-cidrs-controller",
         start: |s| s.run(ServiceCidrs, 5),
     },
+    Row { name: "ttl-controller", account: "ttl-controller", start: |s| s.run(NodeTtl::default(), 5) },
+    Row {
+        name: "bootstrap-signer-controller",
+        account: "bootstrap-signer",
+        start: |s| s.run(BootstrapSigner, 1),
+    },
+    Row { name: "token-cleaner-controller", account: "token-cleaner", start: |s| s.run(TokenCleaner, 1) },
     Row {
         name: "taint-eviction-controller",
         account: "node-controller",
@@ -317,13 +348,11 @@ pub const ROWS: &[Row] = &[
 
 /// Upstream's controllers that do not exist here: they may be turned off, and not asked for.
 const ABSENT: &[&str] = &[
-    "bootstrap-signer-controller",
     "cloud-node-lifecycle-controller",
     "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "legacy-serviceaccount-token-cleaner-controller",
     "node-route-controller",
-    "persistentvolume-attach-detach-controller",
     "podcertificaterequest-cleaner-controller",
     "podgroup-protection-controller",
     "resourceclaim-controller",
@@ -331,20 +360,74 @@ const ABSENT: &[&str] = &[
     "selinux-warning-controller",
     "service-ca-certificate-publisher-controller",
     "service-lb-controller",
-    "serviceaccount-token-controller",
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",
-    "token-cleaner-controller",
-    "ttl-controller",
     "validatingadmissionpolicy-status-controller",
     "volumeattributesclass-protection-controller",
 ];
+
+/// Those that `*` leaves out.
+const OFF_BY_DEFAULT: &[&str] = &["bootstrap-signer-controller", "token-cleaner-controller"];
+
+/// Names from before all of them ended in `-controller`. kubeadm's manifest still has some.
+const ALIASES: &[(&str, &str)] = &[
+    ("attachdetach", "persistentvolume-attach-detach-controller"),
+    ("bootstrapsigner", "bootstrap-signer-controller"),
+    ("cloud-node-lifecycle", "cloud-node-lifecycle-controller"),
+    ("clusterrole-aggregation", "clusterrole-aggregation-controller"),
+    ("cronjob", "cronjob-controller"),
+    ("csrapproving", "certificatesigningrequest-approving-controller"),
+    ("csrcleaner", "certificatesigningrequest-cleaner-controller"),
+    ("csrsigning", "certificatesigningrequest-signing-controller"),
+    ("daemonset", "daemonset-controller"),
+    ("deployment", "deployment-controller"),
+    ("disruption", "disruption-controller"),
+    ("endpoint", "endpoints-controller"),
+    ("endpointslice", "endpointslice-controller"),
+    ("endpointslicemirroring", "endpointslice-mirroring-controller"),
+    ("ephemeral-volume", "ephemeral-volume-controller"),
+    ("garbagecollector", "garbage-collector-controller"),
+    ("horizontalpodautoscaling", "horizontal-pod-autoscaler-controller"),
+    ("job", "job-controller"),
+    ("legacy-service-account-token-cleaner", "legacy-serviceaccount-token-cleaner-controller"),
+    ("namespace", "namespace-controller"),
+    ("nodeipam", "node-ipam-controller"),
+    ("nodelifecycle", "node-lifecycle-controller"),
+    ("persistentvolume-binder", "persistentvolume-binder-controller"),
+    ("persistentvolume-expander", "persistentvolume-expander-controller"),
+    ("podgc", "pod-garbage-collector-controller"),
+    ("pv-protection", "persistentvolume-protection-controller"),
+    ("pvc-protection", "persistentvolumeclaim-protection-controller"),
+    ("replicaset", "replicaset-controller"),
+    ("replicationcontroller", "replicationcontroller-controller"),
+    ("resource-claim-controller", "resourceclaim-controller"),
+    ("resourcequota", "resourcequota-controller"),
+    ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
+    ("route", "node-route-controller"),
+    ("service", "service-lb-controller"),
+    ("serviceaccount", "serviceaccount-controller"),
+    ("serviceaccount-token", "serviceaccount-token-controller"),
+    ("statefulset", "statefulset-controller"),
+    ("storage-version-gc", "storageversion-garbage-collector-controller"),
+    ("svm", "storage-version-migrator-controller"),
+    ("tokencleaner", "token-cleaner-controller"),
+    ("ttl", "ttl-controller"),
+    ("ttl-after-finished", "ttl-after-finished-controller"),
+];
+
+/// An entry of `--controllers` with the name that is used today.
+fn canonical(entry: &str) -> String {
+    let (sign, name) = entry.strip_prefix('-').map_or(("", entry), |name| ("-", name));
+    let today = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, today)| today);
+    format!("{sign}{today}")
+}
 
 /// The rows that `--controllers` selects.
 ///
 /// # Errors
 /// When a name is unknown, or is asked for and does not exist here.
 pub fn selected(controllers: &[String]) -> anyhow::Result<Vec<&'static Row>> {
+    let controllers: Vec<String> = controllers.iter().map(|entry| canonical(entry)).collect();
     for entry in controllers.iter().filter(|e| *e != "*") {
         let name = entry.strip_prefix('-').unwrap_or(entry);
         let known = ROWS.iter().any(|row| row.name == name);
@@ -358,7 +441,8 @@ pub fn selected(controllers: &[String]) -> anyhow::Result<Vec<&'static Row>> {
         );
     }
     let says = |text: &str| controllers.iter().any(|e| e == text);
-    let wanted = |row: &&Row| !says(&format!("-{}", row.name)) && (says(row.name) || says("*"));
+    let all = |row: &Row| says("*") && !OFF_BY_DEFAULT.contains(&row.name);
+    let wanted = |row: &&Row| says(row.name) || (all(row) && !says(&format!("-{}", row.name)));
     Ok(ROWS.iter().filter(wanted).collect())
 }
 
@@ -373,10 +457,21 @@ mod tests {
 
     #[test]
     fn controllers_are_selected_by_name() {
-        assert_eq!(names("*").unwrap().len(), ROWS.len());
-        assert_eq!(names("*,-deployment-controller").unwrap().len(), ROWS.len() - 1);
+        let all = ROWS.len() - OFF_BY_DEFAULT.len();
+        assert_eq!(names("*").unwrap().len(), all);
+        assert_eq!(names("*,-deployment-controller").unwrap().len(), all - 1);
         assert_eq!(names("replicaset-controller").unwrap(), ["replicaset-controller"]);
-        assert_eq!(names("*,-ttl-controller").unwrap().len(), ROWS.len());
+        assert_eq!(names("*,-resourceclaim-controller").unwrap().len(), all);
+    }
+
+    #[test]
+    fn what_kubeadm_and_older_unit_files_say_is_understood() {
+        assert_eq!(names("*,bootstrapsigner,tokencleaner").unwrap().len(), ROWS.len());
+        assert_eq!(names("*,-ttl,-attachdetach").unwrap().len(), ROWS.len() - OFF_BY_DEFAULT.len() - 2);
+        assert_eq!(names("replicaset").unwrap(), ["replicaset-controller"]);
+        let known = |name: &str| ROWS.iter().any(|row| row.name == name) || ABSENT.contains(&name);
+        let strangers: Vec<_> = ALIASES.iter().filter(|(_, today)| !known(today)).collect();
+        assert!(strangers.is_empty(), "{strangers:?}");
     }
 
     #[test]
@@ -386,8 +481,8 @@ mod tests {
             "--controllers: \"foo\" is not in the list of known controllers"
         );
         assert_eq!(
-            names("ttl-controller").unwrap_err(),
-            "--controllers: \"ttl-controller\" is not supported by this controller manager"
+            names("resource-claim-controller").unwrap_err(),
+            "--controllers: \"resourceclaim-controller\" is not supported by this controller manager"
         );
     }
 

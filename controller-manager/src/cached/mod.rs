@@ -7,18 +7,20 @@
 pub mod job_pod;
 mod node;
 mod pod;
+mod secret;
 mod whole;
 
-pub use node::{LeaseFacts, NodeFacts};
+pub use node::{LeaseFacts, NodeFacts, OBJECT_TTL};
 #[cfg(test)]
 pub use pod::NamedPort;
 pub use pod::PodFacts;
 #[cfg(test)]
 pub use pod::{Claim, Disruption};
+pub use secret::{AccountFacts, BootstrapToken, ClusterInfo, TokenSecret};
 pub use whole::{
-    AccountFacts, AddressFacts, AutoscalerObject, BudgetObject, CidrObject, ClaimObject, ClassObject,
-    ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject, EndpointsObject, JobObject,
-    NamespaceObject, Presence, QuotaObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa,
+    AddressFacts, AttachmentObject, AutoscalerObject, BudgetObject, CidrObject, ClaimObject, ClassObject,
+    ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject, DriverObject, EndpointsObject,
+    JobObject, NamespaceObject, Presence, QuotaObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa,
     ServiceObject, SliceObject, StatefulSetObject, VolumeObject,
 };
 

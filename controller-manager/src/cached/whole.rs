@@ -10,7 +10,7 @@ use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::well_known::{label, name};
 use api_types::core::v1::{
     ConfigMap, Endpoints, Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController,
-    ResourceQuota, Service, ServiceAccount,
+    ResourceQuota, Service,
 };
 use api_types::discovery::v1::EndpointSlice;
 use api_types::kind::Resource;
@@ -18,7 +18,7 @@ use api_types::meta::v1::ListOptions;
 use api_types::networking::v1::{IPAddress, ServiceCIDR};
 use api_types::policy::v1::PodDisruptionBudget;
 use api_types::rbac::v1::ClusterRole;
-use api_types::storage::v1::StorageClass;
+use api_types::storage::v1::{CSIDriver, StorageClass, VolumeAttachment};
 use client::Key;
 use client::informer::{Index, Projection};
 
@@ -114,6 +114,16 @@ whole!(
     }
 );
 whole!(
+    /// A request for a volume to be attached, by its node (`node`) and by its volume (`volume`).
+    AttachmentObject, VolumeAttachment,
+    "node" => |_: &Key, this: &AttachmentObject, out| out.push(this.spec.node_name.clone()),
+    "volume" => |_: &Key, this: &AttachmentObject, out| out.extend(this.spec.source.persistent_volume_name.clone())
+);
+whole!(
+    /// A driver of volumes.
+    DriverObject, CSIDriver
+);
+whole!(
     /// A class of volumes.
     ClassObject, StorageClass
 );
@@ -181,17 +191,6 @@ impl<T: Resource> Projection for Presence<T> {
     type Source = T;
     fn project(_: T) -> Option<Self> {
         Some(Self(PhantomData))
-    }
-}
-
-/// That a service account is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AccountFacts;
-
-impl Projection for AccountFacts {
-    type Source = ServiceAccount;
-    fn project(account: ServiceAccount) -> Option<Self> {
-        account.metadata.deletion_timestamp.is_none().then_some(Self)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The controllers, a folder or file each; `crate::table` says which run and as whom.
 
 pub mod autoscaler;
+pub mod bootstrap;
 pub mod cron_job;
 pub mod csr;
 pub mod daemon_set;
@@ -14,12 +15,14 @@ pub mod job;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
+pub mod node_ttl;
 pub mod pod_gc;
 pub mod replica_set;
 pub mod resource_quota;
 pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_account_token;
 pub mod service_cidr;
 pub mod stateful_set;
 pub mod taint_eviction;
