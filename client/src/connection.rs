@@ -68,6 +68,11 @@ impl Call {
         Self { method: Method::GET, path: path.into(), body: Bytes::new(), content_type: JSON, accept: JSON }
     }
 
+    /// A POST of JSON.
+    pub fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self::with_body(Method::POST, path, body)
+    }
+
     pub fn with_body(method: Method, path: impl Into<String>, body: impl Into<Bytes>) -> Self {
         Self { method, body: body.into(), ..Self::get(path) }
     }

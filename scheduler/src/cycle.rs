@@ -1,10 +1,11 @@
 //! One attempt to find a node for a pod: PreFilter, Filter, (PostFilter,) PreScore, Score, choose.
-//! Pure: from profile, snapshot and pod to a node or the reason why there is none, in upstream's words.
+//! Pure (but for extenders, which are asked): from profile, snapshot and pod to a node or the reason why there is none, in upstream's words.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::cache::{NodeInfo, Snapshot};
+use crate::extender::{self, EXTENDER};
 use crate::framework::{Code, CycleState, Failed, PostFiltered, Rejection};
 use crate::metrics::{self, Point};
 use crate::pod::PodView;
@@ -79,11 +80,11 @@ impl Attempt<'_> {
             }
         };
         let search = metrics::timed(self.profile, Point::Filter, || self.search(&state, &prepared, pod));
-        let next_start = (self.start + search.feasible.len() + search.rejections.len()) % count;
+        let next_start = (self.start + search.processed) % count;
         let result = match search {
             Search { error: Some(error), .. } => Err(Failure::Error(error)),
-            Search { feasible, rejections, .. } if feasible.is_empty() => {
-                Err(self.unfit(&state, &prepared, pod, rejections))
+            Search { feasible, rejections, extended, .. } if feasible.is_empty() => {
+                Err(self.unfit(&state, &prepared, pod, rejections, extended))
             }
             Search { feasible, rejections, .. } => {
                 let evaluated = feasible.len() + rejections.len();
@@ -104,7 +105,11 @@ impl Attempt<'_> {
             && fits(node).is_ok()
         {
             found.feasible.push(node.clone());
-            return found;
+            self.extend(pod, &mut found);
+            if !found.feasible.is_empty() {
+                return found;
+            }
+            found = Search::default();
         }
         let narrowed: Option<Vec<&Arc<NodeInfo>>> =
             prepared.nodes.as_ref().map(|names| names.iter().filter_map(|n| self.snapshot.get(n)).collect());
@@ -126,6 +131,7 @@ impl Attempt<'_> {
                         rejection.plugin,
                         rejection.message()
                     ));
+                    found.processed = found.feasible.len() + found.rejections.len();
                     return found;
                 }
                 Err(rejection) => drop(found.rejections.insert(node.name().clone(), rejection)),
@@ -134,7 +140,20 @@ impl Attempt<'_> {
                 break;
             }
         }
+        self.extend(pod, &mut found);
         found
+    }
+
+    /// Asks the extenders about the nodes that fit.
+    fn extend(&self, pod: &PodView, found: &mut Search) {
+        found.processed = found.feasible.len() + found.rejections.len();
+        let nodes = std::mem::take(&mut found.feasible);
+        let before = nodes.len();
+        match extender::filter(&self.profile.extenders, pod, nodes, &mut found.rejections) {
+            Ok(left) => found.feasible = left,
+            Err(error) => found.error = Some(error),
+        }
+        found.extended = found.feasible.len() < before;
     }
 
     /// A PreFilter plugin said no for every node.
@@ -165,10 +184,14 @@ impl Attempt<'_> {
         prepared: &Prepared,
         pod: &Arc<PodView>,
         rejections: HashMap<Arc<str>, Rejection>,
+        extended: bool,
     ) -> Failure {
         let count = self.snapshot.nodes.len();
         let mut rejected_by: BTreeSet<_> = rejections.values().map(|r| r.plugin).collect();
         rejected_by.extend(&prepared.narrowed_by);
+        if extended {
+            rejected_by.insert(EXTENDER);
+        }
         let absent = (rejections.len() < count).then(|| {
             let names: Vec<_> = prepared.narrowed_by.iter().copied().collect();
             format!("node(s) didn't satisfy plugin(s) [{}]", names.join(" "))
@@ -214,7 +237,8 @@ impl Attempt<'_> {
         let at = match nodes {
             [_] => 0,
             nodes => {
-                let totals = self.profile.run_score(&mut state, pod, self.snapshot, nodes);
+                let mut totals = self.profile.run_score(&mut state, pod, self.snapshot, nodes);
+                extender::prioritize(&self.profile.extenders, pod, nodes, &mut totals);
                 highest(&totals, self.random)
             }
         };
@@ -228,6 +252,10 @@ pub struct Search {
     feasible: Vec<Arc<NodeInfo>>,
     rejections: HashMap<Arc<str>, Rejection>,
     error: Option<String>,
+    /// Nodes that the plugins looked at.
+    processed: usize,
+    /// Whether extenders took nodes away.
+    extended: bool,
 }
 
 /// The position of the highest total, any of them when several are equal.

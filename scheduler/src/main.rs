@@ -1,7 +1,7 @@
 //! kube-scheduler: gives each pod a node.
 //!
 //! `framework.rs` has the extension points, `plugins/` what extends them, `profile.rs` which of them
-//! are in force. `queue/` holds the pods that wait, `cache/` the nodes and what runs there;
+//! are in force, `extender/` the programs that are asked beside them. `queue/` holds the pods that wait, `cache/` the nodes and what runs there;
 //! `cycle.rs` and `preemption.rs` decide (all of these are pure), `scheduler.rs` acts.
 //! `watch.rs` and `kube_api.rs` are the ends towards the apiserver.
 
@@ -9,6 +9,7 @@ mod api;
 mod cache;
 mod config;
 mod cycle;
+mod extender;
 mod flags;
 mod framework;
 mod kube_api;
@@ -73,7 +74,10 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let client = client(&flags, &config)?;
     client.watch_files(shutdown.clone());
 
-    let profiles = config.profiles()?;
+    let caches = Caches::new(client.clone(), shutdown.clone());
+    let mut profiles = config.profiles()?;
+    let extenders = config.extenders(&client, &caches)?;
+    profiles.iter_mut().for_each(|profile| profile.extenders.clone_from(&extenders));
     let recorder = |name: &str| Recorder::new(client.clone(), name, "", clock.clone(), shutdown.clone());
     let recorders = profiles.iter().map(|p| (p.name.clone(), recorder(&p.name))).collect();
     let api = Arc::new(kube_api::KubeApi::new(client.clone(), recorders));
@@ -99,7 +103,6 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     };
     let serving = access.serve("kube-scheduler", &client, health, &clock, &shutdown).await?;
 
-    let caches = Caches::new(client.clone(), shutdown.clone());
     if shutdown.unless(watch::follow(&caches, &scheduler)).await.is_some() {
         informers.ok();
         synced.ok();

@@ -2,7 +2,7 @@
 //!
 //! For each node on which removing pods can help: take away all pods of lower priority, see whether
 //! the pod fits, give back as many as possible, the important ones first. Of the nodes, take the one
-//! whose victims matter least. Pure; deleting the victims is the executor's work.
+//! whose victims matter least. Pure (but for extenders, which are asked); deleting the victims is the executor's work.
 //! Budgets of disruptions are kept where that is possible, and violated where it is not.
 
 use std::cmp::Ordering;
@@ -12,17 +12,18 @@ use std::sync::Arc;
 use crate::cache::{NodeInfo, violating};
 use crate::config::args::PreemptionArgs;
 use crate::cycle::fit_error;
+use crate::extender;
 use crate::framework::{ClusterEvent, Code, Failed, Plugin, PostFilter, PostFiltered, Rejection};
 use crate::metrics::metrics;
 use crate::pod::PodView;
 
 /// A node and who would have to go, most important first.
 #[derive(Clone, Debug, PartialEq)]
-struct Candidate {
-    node: Arc<str>,
-    victims: Vec<Arc<PodView>>,
+pub struct Candidate {
+    pub node: Arc<str>,
+    pub victims: Vec<Arc<PodView>>,
     /// How many of them a budget protects.
-    violations: usize,
+    pub violations: usize,
 }
 
 pub struct DefaultPreemption {
@@ -56,16 +57,34 @@ impl PostFilter for DefaultPreemption {
             Ok(Candidate { node, victims, .. }) => {
                 PostFiltered { nominate: Some(node), victims, ..PostFiltered::default() }
             }
-            Err((nominate, why)) => {
-                PostFiltered { nominate, message: format!("preemption: {why}"), ..PostFiltered::default() }
-            }
+            Err(NoCandidate { nominate, why, failed }) => PostFiltered {
+                nominate,
+                message: format!("preemption: {why}"),
+                failed,
+                ..PostFiltered::default()
+            },
         }
     }
 }
 
+/// Why nothing is preempted.
+#[derive(Debug, Default)]
+struct NoCandidate {
+    nominate: Option<Arc<str>>,
+    why: String,
+    /// Whether an extender failed.
+    failed: bool,
+}
+
+impl NoCandidate {
+    fn because(why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..Self::default() }
+    }
+}
+
 impl DefaultPreemption {
-    fn preempt(&self, failed: &Failed<'_>) -> Result<Candidate, (Option<Arc<str>>, String)> {
-        may_preempt(failed).map_err(|why| (None, why.to_owned()))?;
+    fn preempt(&self, failed: &Failed<'_>) -> Result<Candidate, NoCandidate> {
+        may_preempt(failed).map_err(NoCandidate::because)?;
         let hopeful = |info: &&Arc<NodeInfo>| {
             failed.rejections.get(info.name()).is_some_and(|r| r.code == Code::Unschedulable)
         };
@@ -84,11 +103,16 @@ impl DefaultPreemption {
                 break;
             }
         }
-        least_harm(candidates).ok_or_else(|| {
+        if candidates.is_empty() {
             let absent = Some("Preemption is not helpful for scheduling".to_owned());
+            let why = fit_error(failed.snapshot.nodes.len(), statuses.values(), absent);
             // An empty name: a nomination that did not work out is taken back.
-            (Some("".into()), fit_error(failed.snapshot.nodes.len(), statuses.values(), absent))
-        })
+            return Err(NoCandidate { nominate: Some("".into()), ..NoCandidate::because(why) });
+        }
+        let node = |name: &str| failed.snapshot.get(name).cloned();
+        let candidates = extender::preempt(&failed.profile.extenders, failed.pod, candidates, node)
+            .map_err(|why| NoCandidate { failed: true, ..NoCandidate::because(why) })?;
+        least_harm(candidates).ok_or_else(|| NoCandidate::because("no candidate node for preemption"))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cache::{Cache, NodeInfo, Snapshot};
+use crate::extender::Extenders;
 use crate::framework::{
     Bind, ClusterEvent, Code, CycleState, Failed, Filter, Permit, Plugin, PostBind, PostFilter, PostFiltered,
     PreBind, PreEnqueue, PreFilter, PreFiltered, PreScore, QueueSort, Rejection, Reserve, Score, SortKey,
@@ -33,6 +34,8 @@ pub struct Profile {
     pub pre_bind: Vec<Arc<dyn PreBind>>,
     pub bind: Vec<Arc<dyn Bind>>,
     pub post_bind: Vec<Arc<dyn PostBind>>,
+    /// The same for all profiles.
+    pub extenders: Extenders,
     plugins: BTreeMap<&'static str, Arc<dyn Plugin>>,
 }
 

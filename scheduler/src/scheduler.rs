@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::api::{Api, ApiError, Note};
 use crate::cache::{Cache, Snapshot};
 use crate::cycle::{Attempt, Chosen, Failure};
+use crate::extender::EXTENDER;
 use crate::framework::{
     Around, ClusterEvent, Code, CycleState, Permission, PostFiltered, Rejection, Sight, Verdict,
 };
@@ -307,11 +308,33 @@ impl Scheduler {
             verdict.map_err(|r| failed(&r, "PreBind", plugin.name()))?;
         }
         let started = self.clock.monotonic();
+        if let Some(verdict) = self.bind_by_extender(profile, pod, node).await {
+            metrics().point(Point::Bind, &verdict, &profile.name, self.clock.monotonic() - started);
+            return verdict.map_err(|r| r.by(EXTENDER));
+        }
         // The first Bind plugin does it: none of ours passes a pod on.
         let plugin = profile.bind.first().expect("a profile without a Bind plugin is refused");
         let verdict = plugin.bind(&self.api, pod, node).await;
         metrics().point(Point::Bind, &verdict, &profile.name, self.clock.monotonic() - started);
         verdict.map_err(|r| failed(&r, "Bind", plugin.name()))
+    }
+
+    /// An extender that binds goes before the plugins. `None`: there is none for this pod, or it failed
+    /// and may be ignored.
+    async fn bind_by_extender(&self, profile: &Profile, pod: &PodView, node: &str) -> Option<Verdict> {
+        let interested = profile.extenders.iter().filter(|extender| extender.is_interested(pod));
+        for extender in interested {
+            let Some(binding) = extender.bind(pod, node) else { continue };
+            match binding.await {
+                Err(rejection) if extender.is_ignorable() => tracing::info!(
+                    extender = extender.name(),
+                    error = rejection.message(),
+                    "Skipping extender in bind as it returned error and has ignorable flag set"
+                ),
+                verdict => return Some(verdict),
+            }
+        }
+        None
     }
 
     async fn permit(&self, permission: Permission) -> Verdict {

@@ -2,19 +2,24 @@
 //! strictly, and the profiles that it makes. What this scheduler does not support is refused by name.
 
 pub mod args;
+mod extenders;
 mod plugin_sets;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
+use client::Client;
+use client::informer::Caches;
 use daemon::config_file::{self, ConfigFileError, Expected};
 use daemon::flags::GoDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::extender::Extenders;
 use crate::profile::Profile;
 use args::PluginArgs;
+use extenders::ExtenderFile;
 use plugin_sets::Plugins;
 
 /// Why a configuration cannot be used.
@@ -51,7 +56,7 @@ pub struct SchedulerConfig {
     pub pod_initial_backoff_seconds: i64,
     pub pod_max_backoff_seconds: i64,
     profiles: Vec<ProfileFile>,
-    extenders: Vec<Value>,
+    extenders: Vec<ExtenderFile>,
     delay_cache_until_active: bool,
 }
 
@@ -157,9 +162,6 @@ impl SchedulerConfig {
 
     fn check(&self) -> Result<(), ConfigError> {
         let invalid = |message: &str| Err(ConfigError::Invalid(message.into()));
-        if !self.extenders.is_empty() {
-            return Err(ConfigError::Unsupported("extenders"));
-        }
         if self.delay_cache_until_active {
             return Err(ConfigError::Unsupported("delayCacheUntilActive: true"));
         }
@@ -188,7 +190,16 @@ impl SchedulerConfig {
                 "podMaxBackoffSeconds: Invalid value: must be greater than or equal to PodInitialBackoffSeconds",
             );
         }
+        extenders::check(&self.extenders)?;
         self.profiles().map(drop)
+    }
+
+    /// The extenders, in the order in which they are asked. `client` and `caches` are the apiserver's.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used.
+    pub fn extenders(&self, client: &Client, caches: &Caches) -> Result<Extenders, ConfigError> {
+        extenders::make(&self.extenders, client, caches)
     }
 
     /// The profiles, each with its plugins made.
@@ -221,6 +232,11 @@ impl SchedulerConfig {
             let mut plugin_args = PluginArgs::default();
             for config in &file.plugin_config {
                 plugin_args.set(&config.name, config.args.clone())?;
+            }
+            let ignored = extenders::ignored_resources(&self.extenders);
+            if !ignored.is_empty() {
+                // COMPAT: in place of what pluginConfig says.
+                plugin_args.fit.ignored = ignored;
             }
             let mut profile = file.plugins.profile(at, &plugin_args)?;
             profile.name = name.into();

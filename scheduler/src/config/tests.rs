@@ -60,7 +60,6 @@ fn arguments_reach_their_plugins() {
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     for (body, part) in [
-        ("extenders: [{urlPrefix: 'http://x'}]", "extenders is not supported"),
         ("podMaxBackoff: 3", "unknown field \"podMaxBackoff\""),
         ("profiles: [{plugins: {filter: {enabled: [{name: Mine}]}}}]", "plugin \"Mine\" is not supported"),
         (
@@ -87,4 +86,39 @@ fn what_is_not_supported_is_refused_by_name() {
         let error = config(body).expect_err(body);
         assert!(error.contains(part), "{body}: {error}");
     }
+}
+
+#[test]
+fn extenders_are_read_and_checked() {
+    daemon::tls::install_default_provider();
+    let extenders = |body: &str| config(&format!("extenders:\n{body}"));
+    extenders(
+        "- urlPrefix: https://gpu.example:8443/scheduler\n  filterVerb: filter\n  prioritizeVerb: prioritize\n  \
+         preemptVerb: preempt\n  bindVerb: bind\n  weight: 3\n  enableHTTPS: true\n  httpTimeout: 2s\n  \
+         nodeCacheCapable: true\n  ignorable: true\n  tlsConfig: {insecure: true, serverName: gpu}\n  \
+         managedResources: [{name: example.com/gpu, ignoredByScheduler: true}]\n",
+    )
+    .unwrap();
+    let refused = |body: &str, why: &str| {
+        let error = extenders(body).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    };
+    refused(
+        "- {urlPrefix: 'http://a', prioritizeVerb: p}\n",
+        "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it",
+    );
+    refused(
+        "- {urlPrefix: 'http://a', bindVerb: b}\n- {urlPrefix: 'http://b', bindVerb: b}\n",
+        "extenders: Invalid value: \"found 2 extenders implementing bind\": only one extender can implement bind",
+    );
+    refused(
+        "- {urlPrefix: 'http://a', managedResources: [{name: cpu}]}\n",
+        "extenders[0].managedResources[0].name: Invalid value: \"cpu\": is an invalid extended resource name",
+    );
+    refused(
+        "- {urlPrefix: 'http://a', managedResources: [{name: e.com/a}]}\n- {urlPrefix: 'http://b', managedResources: [{name: e.com/a}]}\n",
+        "extenders[1].managedResources[0].name: Invalid value: \"e.com/a\": duplicate extender managed resource name",
+    );
+    refused("- {urlPrefix: 'ftp://a'}\n", "ftp://a");
+    refused("- {urlPrefix: 'http://a', tlsConfig: {caData: '!'}}\n", "tlsConfig.caData");
 }
