@@ -320,19 +320,21 @@ pub fn logs(cluster: &Cluster, name: &str, tail: Option<usize>) -> anyhow::Resul
     Ok(())
 }
 
-/// kill -9, for tests of what survives it.
+/// kill -9, for tests of what survives it. What was killed so is started again at once, however often.
 pub fn kill(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
     known(name, &["all"])?;
     let board = Status::read(&cluster.layout);
-    let victims: Vec<Identity> = board
+    let victims: Vec<(&str, Identity)> = board
         .daemons
         .iter()
         .filter(|d| name == "all" || d.name == name)
-        .filter_map(|d| d.process)
-        .filter(|p| p.alive())
+        .filter_map(|d| Some((d.name.as_str(), d.process?)))
+        .filter(|(_, process)| process.alive())
         .collect();
     ensure!(!victims.is_empty(), "{name} is not running");
-    for victim in victims {
+    for (name, victim) in victims {
+        let mark = cluster.layout.asked_to_end(name);
+        std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
         victim.signal(Signal::SIGKILL);
     }
     Ok(())

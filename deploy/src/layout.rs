@@ -48,6 +48,10 @@ impl Layout {
     pub fn pid_file(&self, daemon: &str) -> PathBuf {
         self.path(&format!("run/{daemon}.pid"))
     }
+    /// There while a daemon's end was asked for, and is no failure of its own.
+    pub fn asked_to_end(&self, daemon: &str) -> PathBuf {
+        self.path(&format!("run/{daemon}.asked"))
+    }
     pub fn lock(&self) -> PathBuf {
         self.path("run/supervisor.lock")
     }

@@ -59,7 +59,9 @@ pub async fn keep(daemon: Daemon, layout: Arc<Layout>, board: Arc<Board>, stop: 
             }
             Err(error) => format!("{error:#}"),
         };
-        status.failures = plan::failures(status.failures, started.elapsed());
+        // Taken away with the looking: it speaks of this end only.
+        let asked = std::fs::remove_file(layout.asked_to_end(daemon.name)).is_ok();
+        status.failures = plan::failures(status.failures, started.elapsed(), asked);
         status.restarts += 1;
         status.process = None;
         status.since = Timestamp::now();

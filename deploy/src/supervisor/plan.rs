@@ -8,9 +8,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The first restart is at once, but for a breath: one kill is no pattern.
 const FIRST: Duration = Duration::from_millis(200);
 
-/// Failures in a row, counting the one after `uptime`.
-pub fn failures(before: u32, uptime: Duration) -> u32 {
-    if uptime >= WELL { 1 } else { before.saturating_add(1) }
+/// Failures in a row, counting the one after `uptime`. An end that was `asked` for says nothing of the daemon.
+pub fn failures(before: u32, uptime: Duration, asked: bool) -> u32 {
+    if asked || uptime >= WELL { 1 } else { before.saturating_add(1) }
 }
 
 /// How long to wait before the next start.
@@ -45,13 +45,14 @@ mod tests {
         let mut count = 0;
         let delays: Vec<u64> = (0..8)
             .map(|_| {
-                count = failures(count, Duration::from_secs(1));
+                count = failures(count, Duration::from_secs(1), false);
                 delay(count).as_millis() as u64
             })
             .collect();
         assert_eq!(delays, [200, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
-        assert_eq!(failures(7, WELL), 1);
-        assert_eq!(delay(failures(u32::MAX, Duration::ZERO)), LONGEST);
+        assert_eq!(failures(7, WELL, false), 1);
+        assert_eq!(failures(7, Duration::from_secs(1), true), 1);
+        assert_eq!(delay(failures(u32::MAX, Duration::ZERO, false)), LONGEST);
     }
 
     #[test]
