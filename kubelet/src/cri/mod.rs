@@ -55,6 +55,16 @@ impl CallError {
         self.status.code() == Code::Unimplemented
     }
 
+    /// No one is there, or who was there went away in the middle of the call.
+    pub fn is_unavailable(&self) -> bool {
+        match self.status.code() {
+            Code::Unavailable | Code::Cancelled => true,
+            // So a connection that breaks is told.
+            Code::Unknown => self.status.message().contains("transport error"),
+            _ => false,
+        }
+    }
+
     /// The call's deadline passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.status.code(), Code::DeadlineExceeded | Code::Cancelled)

@@ -29,7 +29,7 @@ use crate::{admission, cgroup, dns, resize, resources};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
-/// A runtime that did not answer is asked again that soon.
+/// A runtime that did not answer is asked again that soon, and what passes by itself is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A static pod that was changed waits for what it was before.
 const PREDECESSOR: Duration = Duration::from_secs(1);
@@ -62,10 +62,11 @@ pub async fn turn(kubelet: &Arc<Kubelet>, turn: &Turn, cancel: &CancellationToke
         tracing::warn!(
             pod = turn.pod.metadata.name,
             namespace = turn.pod.metadata.namespace,
-            error,
+            error = error.message,
             "retrying"
         );
-        Outcome::Wait(Some(RETRY.mul_f64(0.75 + fastrand::f64() / 2.0)))
+        let pause = if error.soon { LOOK_AGAIN } else { RETRY };
+        Outcome::Wait(Some(pause.mul_f64(0.75 + fastrand::f64() / 2.0)))
     })
 }
 
@@ -123,12 +124,34 @@ fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, life: Life) ->
     status
 }
 
-fn text(error: CallError) -> String {
-    error.to_string()
+/// Why a turn came to nothing.
+struct Failed {
+    message: String,
+    /// What failed is likely to pass by itself at once, as when the runtime starts again.
+    soon: bool,
+}
+
+impl From<String> for Failed {
+    fn from(message: String) -> Self {
+        Self { message, soon: false }
+    }
+}
+
+impl Failed {
+    /// What failed says who it happened to.
+    fn call(what: &str, error: &CallError) -> Self {
+        Self { message: format!("{what}: {error}"), soon: error.is_unavailable() }
+    }
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self { soon: error.is_unavailable(), message: error.to_string() }
+    }
 }
 
 /// Makes the pod run.
-async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
+async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
     let uid = &turn.pod.metadata.uid;
     let observed = match kubelet.observe(uid).await {
         Ok(observed) => observed,
@@ -165,7 +188,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     if !network_error.is_empty() && !pod.spec.host_network {
         let message = format!("network is not ready: {network_error}");
         kubelet.recorder.pod(pod, "Warning", "NetworkNotReady", &message);
-        return Err(message);
+        return Err(message.into());
     }
     ensure_cgroup(kubelet, pod, &observed)?;
     make_directories(kubelet, pod)?;
@@ -203,7 +226,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
     if !actions.is_empty() {
         tracing::debug!(pod = pod.metadata.name, ?actions, "sync");
         let result = perform(kubelet, pod, observed, actions, &volumes, &objects, &mut next).await;
-        let observed = kubelet.observe(uid).await.map_err(text)?;
+        let observed = kubelet.observe(uid).await?;
         let status = report(kubelet, turn, &observed, Life::Lives);
         if matches!(status.phase, PodPhase::Failed | PodPhase::Succeeded) {
             return Ok(Outcome::Finished);
@@ -347,7 +370,7 @@ async fn perform(
     volumes: &BTreeMap<String, Ready>,
     objects: &Objects,
     next: &mut Next,
-) -> Result<(), String> {
+) -> Result<(), Failed> {
     let meta = &pod.metadata;
     let uid = &meta.uid;
     let pull_secrets = pull_secrets(kubelet, pod, objects);
@@ -379,7 +402,7 @@ async fn perform(
             Action::PurgeInit => {
                 let init = |name: &str| pod.spec.init_containers.iter().any(|spec| spec.name == name);
                 for seen in observed.containers.iter().filter(|seen| init(&seen.name)) {
-                    kubelet.runtime.remove_container(&seen.id).await.map_err(text)?;
+                    kubelet.runtime.remove_container(&seen.id).await?;
                 }
             }
             Action::StopContainer { id, name, message, reason } => {
@@ -387,18 +410,18 @@ async fn perform(
                 let target = kill::Target { pod, seen, message: &message, reason, grace: None };
                 kill::stop_container(kubelet, target)
                     .await
-                    .map_err(|error| format!("cannot stop container {name}: {error}"))?;
+                    .map_err(|error| Failed::call(&format!("cannot stop container {name}"), &error))?;
             }
             Action::Reset { id, kill } => {
                 let Some(seen) = observed.containers.iter().find(|seen| seen.id == id) else { continue };
                 if kill {
                     let reason = plan::KillReason::Ordinary;
                     let target = kill::Target { pod, seen, message: "killing", reason, grace: Some(0) };
-                    kill::stop_container(kubelet, target)
-                        .await
-                        .map_err(|error| format!("cannot stop container {}: {error}", seen.name))?;
+                    kill::stop_container(kubelet, target).await.map_err(|error| {
+                        Failed::call(&format!("cannot stop container {}", seen.name), &error)
+                    })?;
                 }
-                kubelet.runtime.remove_container(&id).await.map_err(text)?;
+                kubelet.runtime.remove_container(&id).await?;
                 next.sooner(Some(Duration::ZERO));
             }
             Action::Resize { updates } => {
@@ -421,19 +444,19 @@ async fn perform(
                 if let Some(reason) = refused.or(handler.clone().err()) {
                     let message = format!("Failed to create pod sandbox: {reason}");
                     kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
-                    return Err(message);
+                    return Err(message.into());
                 }
                 kubelet.runtime.run_sandbox(made.clone(), &handler.unwrap_or_default()).await.map_err(
                     |error| {
-                        let message = format!("Failed to create pod sandbox: {error}");
-                        kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
-                        message
+                        let failed = Failed::call("Failed to create pod sandbox", &error);
+                        kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &failed.message);
+                        failed
                     },
                 )?;
                 let now = kubelet.observe(uid).await.map_err(|error| {
-                    let message = format!("Unable to get pod sandbox status: {error}");
-                    kubelet.recorder.pod(pod, "Warning", "FailedPodSandBoxStatus", &message);
-                    message
+                    let failed = Failed::call("Unable to get pod sandbox status", &error);
+                    kubelet.recorder.pod(pod, "Warning", "FailedPodSandBoxStatus", &failed.message);
+                    failed
                 })?;
                 sandbox = now.ready_sandbox().cloned();
                 config = Some(made);
@@ -443,7 +466,7 @@ async fn perform(
                     continue;
                 }
                 let Some(sandbox) = &sandbox else {
-                    return Err("the sandbox is gone again".into());
+                    return Err("the sandbox is gone again".to_owned().into());
                 };
                 let config = match &config {
                     Some(config) => config,
@@ -469,10 +492,10 @@ async fn perform(
     Ok(())
 }
 
-fn failed_kill(kubelet: &Kubelet, pod: &Pod, error: CallError) -> String {
-    let message = format!("error killing pod: {error}");
-    kubelet.recorder.pod(pod, "Warning", "FailedKillPod", &message);
-    message
+fn failed_kill(kubelet: &Kubelet, pod: &Pod, error: CallError) -> Failed {
+    let failed = Failed::call("error killing pod", &error);
+    kubelet.recorder.pod(pod, "Warning", "FailedKillPod", &failed.message);
+    failed
 }
 
 fn spec_at(pod: &Pod, kind: Kind, index: usize) -> Option<&Container> {
@@ -593,11 +616,11 @@ fn dns_settings(kubelet: &Kubelet, pod: &Pod) -> dns::PodDns {
 }
 
 /// Stops the pod.
-async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
+async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
     let pod = &turn.pod;
     let uid = &pod.metadata.uid;
     kubelet.probes.stop_liveness_and_startup(uid);
-    let observed = kubelet.observe(uid).await.map_err(text)?;
+    let observed = kubelet.observe(uid).await?;
     if !turn.orphan {
         report(kubelet, turn, &observed, Life::Lives);
         // A readiness probe follows the pod to its end.
@@ -609,9 +632,9 @@ async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Strin
     kill::stop_pod(kubelet, pod, &observed, turn.grace)
         .await
         .map_err(|error| failed_kill(kubelet, pod, error))?;
-    let observed = kubelet.observe(uid).await.map_err(text)?;
+    let observed = kubelet.observe(uid).await?;
     if let Some(running) = observed.containers.iter().find(|seen| seen.state == State::Running) {
-        return Err(format!("container {} runs although it was stopped", running.name));
+        return Err(format!("container {} runs although it was stopped", running.name).into());
     }
     kubelet.probes.remove(uid);
     if !turn.orphan {
@@ -621,11 +644,11 @@ async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Strin
 }
 
 /// Frees what the pod used. Logs and dead containers stay until the pod is deleted.
-async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
+async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
     let pod = &turn.pod;
     let uid = &pod.metadata.uid;
     let deleted = turn.gone || pod.metadata.deletion_timestamp.is_some();
-    let observed = kubelet.observe(uid).await.map_err(text)?;
+    let observed = kubelet.observe(uid).await?;
     if !turn.orphan {
         report(kubelet, turn, &observed, Life::Over);
     }
@@ -653,9 +676,9 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, String> {
 
 /// Removes the pod's containers and sandboxes, and looks whether that was all: a start that was
 /// cancelled may come through late, and leave a container without a sandbox.
-async fn remove_from_runtime(kubelet: &Kubelet, uid: &str, observed: &ObservedPod) -> Result<(), String> {
+async fn remove_from_runtime(kubelet: &Kubelet, uid: &str, observed: &ObservedPod) -> Result<(), Failed> {
     let gone = |result: Result<(), CallError>| match result {
-        Err(error) if !error.is_not_found() => Err(text(error)),
+        Err(error) if !error.is_not_found() => Err(error.into()),
         _ => Ok(()),
     };
     for container in &observed.containers {
@@ -664,11 +687,12 @@ async fn remove_from_runtime(kubelet: &Kubelet, uid: &str, observed: &ObservedPo
     for sandbox in &observed.sandboxes {
         gone(kubelet.runtime.remove_sandbox(&sandbox.id).await)?;
     }
-    let left = kubelet.observe(uid).await.map_err(text)?;
+    let left = kubelet.observe(uid).await?;
     if left.sandboxes.is_empty() && left.containers.is_empty() {
         return Ok(());
     }
-    Err(format!("{} containers and {} sandboxes are left", left.containers.len(), left.sandboxes.len()))
+    let (containers, sandboxes) = (left.containers.len(), left.sandboxes.len());
+    Err(Failed { message: format!("{containers} containers and {sandboxes} sandboxes are left"), soon: true })
 }
 
 fn remove_logs(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) {
