@@ -11,7 +11,7 @@ use api_types::networking::v1::IngressClass;
 use api_types::node::v1::RuntimeClass;
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::scheduling::v1::PriorityClass;
-use api_types::storage::v1::StorageClass;
+use api_types::storage::v1::{StorageClass, VolumeAttachment};
 use daemon::shutdown::Shutdown;
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -117,6 +117,10 @@ impl Feed {
         follow(
             storage.of::<PersistentVolume>(),
             into::<PersistentVolume, _>(views, |v| &v.persistent_volumes),
+        );
+        follow(
+            storage.of::<VolumeAttachment>(),
+            into::<VolumeAttachment, _>(views, |v| &v.volume_attachments),
         );
         follow(storage.of::<PriorityClass>(), into::<PriorityClass, _>(views, |v| &v.priority_classes));
         follow(storage.of::<IngressClass>(), into::<IngressClass, _>(views, |v| &v.ingress_classes));

@@ -16,7 +16,7 @@ pub use lister::Lister;
 pub use pods::Pods;
 pub use project::{
     DefaultClassView, Life, NamespaceView, NodeView, PersistentVolumeView, PodReferences, PodView,
-    PriorityClassView, SecretView, ServiceAccountView,
+    PriorityClassView, SecretView, ServiceAccountView, VolumeAttachmentView,
 };
 
 use crate::admission::webhook::Hooks;
@@ -36,6 +36,7 @@ pub struct Views {
     pub nodes: Lister<NodeView>,
     pub secrets: Lister<SecretView>,
     pub persistent_volumes: Lister<PersistentVolumeView>,
+    pub volume_attachments: Lister<VolumeAttachmentView>,
     pub priority_classes: Lister<PriorityClassView>,
     pub ingress_classes: Lister<DefaultClassView>,
     pub storage_classes: Lister<DefaultClassView>,

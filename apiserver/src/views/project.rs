@@ -7,7 +7,7 @@ use api_types::core::v1::{
 use api_types::meta::v1::ObjectMeta;
 use api_types::networking::v1::IngressClass;
 use api_types::scheduling::v1::PriorityClass;
-use api_types::storage::v1::StorageClass;
+use api_types::storage::v1::{StorageClass, VolumeAttachment};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,16 +102,44 @@ impl From<PriorityClass> for PriorityClassView {
     }
 }
 
-/// Whose a PersistentVolume is: namespace and name of its claim.
+/// Whose a PersistentVolume is, and the secrets that a kubelet needs for it, each by namespace and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PersistentVolumeView {
+    /// Its claim.
     pub claim: Option<(String, String)>,
+    /// What its driver is given on a node.
+    pub secrets: Vec<(String, String)>,
 }
 
 impl From<PersistentVolume> for PersistentVolumeView {
     fn from(volume: PersistentVolume) -> Self {
         let claim = volume.spec.claim_ref.map(|claim| (claim.namespace.clone(), claim.name.clone()));
-        Self { claim }
+        let of_claim = claim.as_ref().map(|(namespace, _)| namespace.clone()).unwrap_or_default();
+        let source = volume.spec.source;
+        // Those for attaching and for growing from outside are the controllers' alone.
+        let csi = source.csi.iter().flat_map(|csi| {
+            [&csi.node_stage_secret_ref, &csi.node_publish_secret_ref, &csi.node_expand_secret_ref]
+        });
+        let iscsi = source.iscsi.iter().map(|iscsi| &iscsi.secret_ref);
+        let secrets = csi.chain(iscsi).flatten().filter(|secret| !secret.name.is_empty());
+        // COMPAT: one without a namespace is in that of the claim.
+        let secrets = secrets.map(|secret| match secret.namespace.as_str() {
+            "" => (of_claim.clone(), secret.name.clone()),
+            namespace => (namespace.to_owned(), secret.name.clone()),
+        });
+        Self { secrets: secrets.collect(), claim }
+    }
+}
+
+/// Which node a volume is, or shall be, attached to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VolumeAttachmentView {
+    pub node: String,
+}
+
+impl From<VolumeAttachment> for VolumeAttachmentView {
+    fn from(attachment: VolumeAttachment) -> Self {
+        Self { node: attachment.spec.node_name }
     }
 }
 

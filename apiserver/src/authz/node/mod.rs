@@ -2,8 +2,9 @@
 //! (API doc "Using Node Authorization").
 //!
 //! What belongs to a node is read from the pods' views: a secret is related to it if a pod on it
-//! refers to it. Pods of a kubelet's own (mirror pods) give it no rights. Everything else follows the
-//! rules of the ClusterRole system:node.
+//! refers to it, or a volume whose claim the pod uses; an attachment if it is for the node. Pods of a
+//! kubelet's own (mirror pods) give it no rights. Everything else follows the rules of the ClusterRole
+//! system:node.
 
 #[cfg(test)]
 mod tests;
@@ -11,9 +12,10 @@ mod tests;
 use super::rbac::rule_allows;
 use super::{Authorizer, Rules};
 use crate::request::{Attributes, Decision, RequestInfo, User};
-use crate::views::{PodView, Views};
+use crate::views::{PersistentVolumeView, PodView, Views};
 use api_types::rbac::v1::PolicyRule;
 use api_types::selector::Fields;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 const NODES: &str = "system:nodes";
@@ -40,7 +42,11 @@ impl NodeAuthorizer {
         if info.is_resource {
             match (info.group.as_str(), info.resource.as_str()) {
                 ("", "secrets") => {
-                    return self.read(node, info, |pod| pod.references.secrets.contains(&info.name));
+                    let of_pod = self.read(node, info, |pod| pod.references.secrets.contains(&info.name));
+                    return of_pod.or_else(|reason| match self.is_for_volume(node, info) {
+                        true => Ok(()),
+                        false => Err(reason),
+                    });
                 }
                 ("", "configmaps") => {
                     return self.read(node, info, |pod| pod.references.config_maps.contains(&info.name));
@@ -57,9 +63,8 @@ impl NodeAuthorizer {
                     });
                 }
                 ("", "persistentvolumes") => return get_only(info).and_then(|()| self.volume(node, info)),
-                // A kind that nothing attaches by yet: nothing is related to a node.
                 ("storage.k8s.io", "volumeattachments") => {
-                    return get_only(info).and_then(|()| self.related(node, info, |_| false));
+                    return get_only(info).and_then(|()| self.attachment(node, info));
                 }
                 ("resource.k8s.io", "resourceslices") | ("certificates.k8s.io", "podcertificaterequests") => {
                     return Err(String::new());
@@ -114,12 +119,44 @@ impl NodeAuthorizer {
             return Err("No Object name found".to_owned());
         }
         let volume = self.views.persistent_volumes.get("", &info.name);
-        let found =
-            volume.as_ref().and_then(|volume| volume.claim.as_ref()).is_some_and(|(namespace, claim)| {
-                let needs = |pod: &PodView| !pod.is_mirror && pod.references.claims.contains(claim);
-                self.views.pods.any_on_node(node, namespace, needs)
-            });
-        if found { Ok(()) } else { Err(unrelated(node)) }
+        if volume.is_some_and(|volume| self.is_used(node, &volume)) { Ok(()) } else { Err(unrelated(node)) }
+    }
+
+    /// A pod on the node uses the volume's claim.
+    fn is_used(&self, node: &str, volume: &PersistentVolumeView) -> bool {
+        volume.claim.as_ref().is_some_and(|(namespace, claim)| {
+            let needs = |pod: &PodView| !pod.is_mirror && pod.references.claims.contains(claim);
+            self.views.pods.any_on_node(node, namespace, needs)
+        })
+    }
+
+    /// The request reads one secret that a volume needs which a pod on the node uses.
+    fn is_for_volume(&self, node: &str, info: &RequestInfo) -> bool {
+        let reads = matches!(info.verb.as_str(), "get" | "list" | "watch") && info.subresource.is_empty();
+        if !reads || info.namespace.is_empty() || info.name.is_empty() {
+            return false;
+        }
+        let visit = |volume: &Arc<PersistentVolumeView>| {
+            let needs = volume
+                .secrets
+                .iter()
+                .any(|(namespace, name)| *namespace == info.namespace && *name == info.name);
+            match needs && self.is_used(node, volume) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        self.views.persistent_volumes.visit("", visit).is_break()
+    }
+
+    /// An attachment belongs to the node that the volume is attached to.
+    fn attachment(&self, node: &str, info: &RequestInfo) -> Result<(), String> {
+        if info.name.is_empty() {
+            return Err("No Object name found".to_owned());
+        }
+        let attachment = self.views.volume_attachments.get("", &info.name);
+        let ours = attachment.is_some_and(|attachment| attachment.node == node);
+        if ours { Ok(()) } else { Err(unrelated(node)) }
     }
 
     fn service_account(&self, node: &str, info: &RequestInfo) -> Result<(), String> {

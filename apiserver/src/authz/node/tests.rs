@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bootstrap::node_rules;
-use crate::views::{PersistentVolumeView, PodReferences};
+use crate::views::{PersistentVolumeView, PodReferences, VolumeAttachmentView};
 use std::collections::BTreeSet;
 
 fn views() -> Arc<Views> {
@@ -19,7 +19,11 @@ fn views() -> Arc<Views> {
     views.pods.put("web", "pod", pod.clone());
     for (name, claim) in [("bound", "disk"), ("strange", "other")] {
         let claim = Some(("web".to_owned(), claim.to_owned()));
-        views.persistent_volumes.put("", name, PersistentVolumeView { claim });
+        let secrets = vec![("vault".to_owned(), format!("for-{name}"))];
+        views.persistent_volumes.put("", name, PersistentVolumeView { claim, secrets });
+    }
+    for (name, node) in [("here", "n1"), ("there", "n2")] {
+        views.volume_attachments.put("", name, VolumeAttachmentView { node: node.into() });
     }
     views.pods.put("kube-system", "mirror", PodView { is_mirror: true, ..pod });
     views
@@ -36,6 +40,14 @@ fn a_kubelet_sees_what_its_pods_need() {
         ("get core secrets other web", Err(unrelated)),
         ("get core secrets password other", Err(unrelated)),
         ("get core secrets password kube-system", Err(unrelated)),
+        ("get core secrets for-bound vault", Ok(())),
+        ("get core secrets for-bound web", Err(unrelated)),
+        ("get core secrets for-strange vault", Err(unrelated)),
+        ("delete core secrets for-bound vault", Err("can only read resources of this type")),
+        ("get storage.k8s.io volumeattachments here", Ok(())),
+        ("get storage.k8s.io volumeattachments there", Err(unrelated)),
+        ("get storage.k8s.io volumeattachments none", Err(unrelated)),
+        ("list storage.k8s.io volumeattachments", Err("can only get individual resources of this type")),
         ("list core secrets - web", Err("No Object name found")),
         ("list core secrets", Err("can only read namespaced object of this type")),
         ("delete core secrets password web", Err("can only read resources of this type")),
