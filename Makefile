@@ -82,7 +82,7 @@ cluster-purge: ## Stop the cluster, delete its data
 cluster-status: ## Show the cluster's daemons
 	$(KUBEFORGE) cluster status --dir $(CLUSTER_DIR)
 
-# The tests in tests/cluster, tests/survival and tests/restart are run against a cluster that is made for them, in a
+# The tests in tests/cluster, tests/survival, tests/leaks and tests/restart are run against a cluster that is made for them, in a
 # network namespace of its own beside any cluster of this machine, and taken away afterwards.
 TEST_DIR ?= /tmp/ferrokube-test
 TEST_FORGE := $(TARGET_DIR)/debug/kubeforge
@@ -102,7 +102,7 @@ test-cluster: ## Run the tests that need a running cluster
 	run() { $(TEST_FORGE) cluster run --dir $(TEST_DIR) -- $(CARGO) $(RUN_TESTS) $(CLUSTER_TESTS) --test $$1; }; \
 	$(TEST_FORGE) cluster up --dir $(TEST_DIR) --netns ferrokube-test && \
 	$(TEST_FORGE) image busybox --dir $(TEST_DIR) && \
-	run cluster && run survival && run restart; \
+	run cluster && run survival && run leaks && run restart; \
 	status=$$?; \
 	if [ $$status != 0 ]; then \
 		for daemon in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kvstore; do \
