@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api_types::core::v1::{Pod, ResourceList};
 use client::Client;
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
 use crate::cgroup::tree::Tree;
 use crate::config::KubeletConfiguration;
@@ -31,6 +32,7 @@ use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
 use crate::termination;
 use crate::volume::claims::ClaimCache;
+use crate::volume::space::Spaces;
 
 /// What is known of the runtime.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +47,8 @@ pub struct RuntimeFacts {
     pub runtime_error: String,
     /// The last status.
     pub status: v1::StatusResponse,
+    /// When it was told.
+    pub seen: Option<Instant>,
 }
 
 /// All parts.
@@ -99,6 +103,8 @@ pub struct Kubelet {
     pub runtime_classes: Arc<RuntimeClasses>,
     /// Claims of volumes.
     pub claims: ClaimCache,
+    /// How full their volumes are.
+    pub spaces: Spaces,
     /// Services.
     pub services: Arc<Services>,
     /// Service account tokens.
@@ -164,6 +170,7 @@ impl Kubelet {
         self.references.forget(uid);
         self.tokens.forget(uid);
         self.claims.forget(uid);
+        self.csi.in_use.release(uid);
         self.resizes.forget(uid);
         // What the pod had is free for those that wait for more.
         self.resizes.poke(self);

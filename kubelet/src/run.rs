@@ -39,6 +39,7 @@ use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
 use crate::volume::claims::ClaimCache;
+use crate::volume::space::{self, Spaces};
 use crate::{certificate, cgroup, eviction, housekeeping, image_gc, runtime_watch, server, sources};
 
 /// The kubelet is among the last that the kernel shall kill.
@@ -189,6 +190,7 @@ fn assemble(
         references: References::new(client.clone(), Arc::new(wake)),
         runtime_classes: RuntimeClasses::new(),
         claims: ClaimCache::new(client.clone(), &node_name),
+        spaces: Spaces::default(),
         services: Services::new(),
         csi: Arc::new(Csi::new(client.clone(), &node_name, &flags.root_dir, Arc::clone(&tokens))),
         tokens,
@@ -252,6 +254,8 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(housekeeping::run(Arc::clone(kubelet)));
     tokio::spawn(image_gc::run(Arc::clone(kubelet)));
     tokio::spawn(eviction::run(Arc::clone(kubelet)));
+    tokio::spawn(space::run(Arc::clone(kubelet)));
+    tokio::spawn(csi::expand::run(Arc::clone(kubelet)));
     let node = Arc::clone(kubelet);
     tokio::spawn(async move {
         if node.config.register_node != Some(false) {

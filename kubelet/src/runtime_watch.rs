@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::shutdown::Shutdown;
+use tokio::time::Instant;
 
 use crate::cri::Runtime;
 use crate::cri::v1;
@@ -47,6 +48,7 @@ pub async fn look(runtime: &Runtime) -> RuntimeFacts {
                 facts.network_error = format!("container runtime network not ready: {problem}");
             }
             facts.status = status;
+            facts.seen = Some(Instant::now());
         }
         Err(error) => {
             facts.runtime_error =
@@ -86,6 +88,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
         let fine = facts.network_error.is_empty() && facts.runtime_error.is_empty();
         pause = if fine { EVERY } else { WHILE_DOWN };
         let mut known = kubelet.runtime_facts.write();
+        facts.seen = facts.seen.or(known.seen);
         if facts.name.is_empty() {
             facts.name.clone_from(&known.name);
             facts.version.clone_from(&known.version);

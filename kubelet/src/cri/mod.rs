@@ -65,6 +65,11 @@ impl CallError {
         }
     }
 
+    /// The same call would be refused again and again.
+    pub fn is_infeasible(&self) -> bool {
+        matches!(self.status.code(), Code::InvalidArgument | Code::OutOfRange | Code::NotFound)
+    }
+
     /// The call's deadline passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.status.code(), Code::DeadlineExceeded | Code::Cancelled)

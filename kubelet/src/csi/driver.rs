@@ -10,8 +10,9 @@ use tonic::{Request, Status};
 use super::proto::node_client::NodeClient;
 use super::proto::node_service_capability::{self, rpc};
 use super::proto::{
-    NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetInfoResponse, NodePublishVolumeRequest,
-    NodeStageVolumeRequest, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest,
+    NodeExpandVolumeRequest, NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetInfoResponse,
+    NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodeStageVolumeRequest,
+    NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest,
 };
 use crate::cri::CallError;
 
@@ -27,6 +28,12 @@ pub struct Capabilities {
     pub mount_group: bool,
     /// It tells several writers on one node from one.
     pub multi_writer: bool,
+    /// It says how full a volume is.
+    pub stats: bool,
+    /// It says how a volume is.
+    pub condition: bool,
+    /// It grows what is on a volume that has grown.
+    pub expand: bool,
 }
 
 /// A channel to a unix socket, connected when it is first used; `unix://` before the path may be left out.
@@ -80,6 +87,9 @@ impl Driver {
             stage: has(rpc::Type::StageUnstageVolume),
             mount_group: has(rpc::Type::VolumeMountGroup),
             multi_writer: has(rpc::Type::SingleNodeMultiWriter),
+            stats: has(rpc::Type::GetVolumeStats),
+            condition: has(rpc::Type::VolumeCondition),
+            expand: has(rpc::Type::ExpandVolume),
         })
     }
 
@@ -97,6 +107,19 @@ impl Driver {
     /// Mounts a volume for a pod.
     pub async fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), CallError> {
         call!(self.node_publish_volume(request)).map(drop)
+    }
+
+    /// Makes what is on a volume as large as the volume.
+    pub async fn expand(&self, request: NodeExpandVolumeRequest) -> Result<(), CallError> {
+        call!(self.node_expand_volume(request)).map(drop)
+    }
+
+    /// How full a volume is.
+    pub async fn stats(
+        &self,
+        request: NodeGetVolumeStatsRequest,
+    ) -> Result<NodeGetVolumeStatsResponse, CallError> {
+        call!(self.node_get_volume_stats(request))
     }
 
     /// Takes back what `publish` did.

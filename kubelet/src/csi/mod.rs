@@ -5,10 +5,13 @@
 //! [`request`], made from its spec; what else the driver must be told is read from the API here. The
 //! mounting itself, and all that is kept on disk about it, is in [`volumes`].
 //!
-//! Volumes are mounted as filesystems; block volumes, expansion and statistics are not there. Attaching
-//! is others' work: with a driver that wants it a volume waits for its VolumeAttachment.
+//! Volumes are mounted as filesystems; block volumes are not there. What is on a volume that has
+//! grown grows with it ([`expand`]). Attaching is others' work: with a driver that wants it a volume waits until the node's status and its VolumeAttachment say
+//! that it is attached ([`in_use`]).
 
 pub mod driver;
+pub mod expand;
+pub mod in_use;
 pub mod node_info;
 pub mod registration;
 pub mod request;
@@ -21,16 +24,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 
-use api_types::core::v1::{Pod, Secret, SecretReference};
+use api_types::core::v1::{Node, Pod, Secret, SecretReference};
 use api_types::storage::v1::{CSIDriver, CSIDriverSpec, VolumeAttachment};
 use client::Client;
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use crate::cri::CallError;
 use crate::sources::follow::{Event, follow};
 use crate::sources::tokens::Tokens;
 use crate::volume::kinds::payload::TokenKey;
+use in_use::{InUse, unique_name};
 use request::{Facts, Request};
 use volumes::Volumes;
 
@@ -79,6 +84,13 @@ pub enum CsiError {
     },
 }
 
+impl CsiError {
+    /// Nothing failed: others are not done yet.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::Attachment(_))
+    }
+}
+
 /// Lower-case hexadecimal SHA-256, as in the names of attachments and directories.
 pub fn sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
@@ -98,13 +110,16 @@ pub struct Csi {
     objects: RwLock<Option<HashMap<String, CSIDriverSpec>>>,
     /// What is mounted, and by whom.
     pub volumes: Volumes,
+    /// What pods have asked for of the volumes that are to be attached.
+    pub in_use: InUse,
 }
 
 impl Csi {
     /// Of the kubelet in this root directory; no driver is known yet.
     pub fn new(client: Client, node: &str, root: &std::path::Path, tokens: Arc<Tokens>) -> Self {
         let volumes = Volumes::new(root);
-        Self { client, node: node.into(), tokens, objects: RwLock::default(), volumes }
+        let (node, objects) = (node.into(), RwLock::default());
+        Self { client, node, tokens, objects, volumes, in_use: InUse::default() }
     }
 
     /// Follows the definitions of drivers; never ends.
@@ -138,6 +153,17 @@ impl Csi {
         matches!(self.object(driver), Ok(Some(object)) if object.requires_republish == Some(true))
     }
 
+    /// The attached volumes that the node uses, in order; what is known stands until the drivers are.
+    /// Blocking: it reads directories.
+    pub fn volumes_in_use(&self, known: &[String]) -> Vec<String> {
+        let objects = self.objects.read();
+        let Some(objects) = objects.as_ref() else { return known.to_vec() };
+        let attaches =
+            |driver: &str| objects.get(driver).is_none_or(|object| object.attach_required != Some(false));
+        let mounted = self.volumes.mounted().into_iter().filter(|(driver, _)| attaches(driver));
+        self.in_use.with(mounted.map(|(driver, handle)| unique_name(&driver, &handle)))
+    }
+
     /// Waits for `work` on a thread that may block.
     pub fn wait<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Handle::current().block_on(work)
@@ -152,6 +178,7 @@ impl Csi {
         facts.node.clone_from(&self.node);
         let attaches = object.as_ref().is_none_or(|object| object.attach_required != Some(false));
         if !request.ephemeral && attaches {
+            self.check_attached(pod, request).await?;
             facts.publish_context = self.attachment(request, &facts.attachment).await?;
         }
         if let Some(secret) = &request.publish_secret {
@@ -175,6 +202,27 @@ impl Csi {
         }
         facts.group_policy = object.fs_group_policy.clone();
         Ok(facts)
+    }
+
+    /// The node says that it uses the volume, and the controllers that they know and have attached it. In
+    /// this order no one detaches it while it is mounted.
+    async fn check_attached(&self, pod: &Pod, request: &Request) -> Result<(), CsiError> {
+        let name = unique_name(&request.driver, &request.handle);
+        if !self.in_use.claim(&pod.metadata.uid, &name, Instant::now()) {
+            return Err(CsiError::Attachment(
+                "Volume has not been added to the list of VolumesInUse in the node's volume status".into(),
+            ));
+        }
+        let node = self
+            .client
+            .api::<Node>()
+            .get(&self.node)
+            .await
+            .map_err(|source| CsiError::Api { what: "failed to get the node".into(), source })?;
+        if node.status.volumes_attached.iter().any(|volume| volume.name == name) {
+            return Ok(());
+        }
+        Err(CsiError::Attachment("Volume not attached according to node status".into()))
     }
 
     /// What the attaching side has to say, once the volume is attached.

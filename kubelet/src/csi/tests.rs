@@ -84,15 +84,39 @@ impl Node for Fake {
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
 
+    async fn node_get_volume_stats(
+        &self,
+        call: Call<NodeGetVolumeStatsRequest>,
+    ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
+        self.note("stats")?;
+        assert!(Path::new(&call.get_ref().volume_path).join("file").exists());
+        let bytes = VolumeUsage { total: 10, available: 4, used: 6, unit: volume_usage::Unit::Bytes as i32 };
+        Ok(Response::new(NodeGetVolumeStatsResponse { usage: vec![bytes], volume_condition: None }))
+    }
+
+    async fn node_expand_volume(
+        &self,
+        call: Call<NodeExpandVolumeRequest>,
+    ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
+        self.note("expand")?;
+        let request = call.get_ref();
+        assert!(Path::new(&request.volume_path).join("file").exists());
+        let capacity_bytes = request.capacity_range.as_ref().map_or(0, |range| range.required_bytes);
+        Ok(Response::new(NodeExpandVolumeResponse { capacity_bytes }))
+    }
+
     async fn node_get_capabilities(
         &self,
         _: Call<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let rpc = node_service_capability::Rpc {
-            r#type: node_service_capability::rpc::Type::StageUnstageVolume as i32,
+        use node_service_capability::rpc::Type;
+        let one = |can: Type| {
+            let rpc = node_service_capability::Rpc { r#type: can as i32 };
+            NodeServiceCapability { r#type: Some(node_service_capability::Type::Rpc(rpc)) }
         };
-        let one = NodeServiceCapability { r#type: Some(node_service_capability::Type::Rpc(rpc)) };
-        let capabilities = if self.stages { vec![one] } else { Vec::new() };
+        let staging = self.stages.then(|| one(Type::StageUnstageVolume));
+        let others = [one(Type::GetVolumeStats), one(Type::ExpandVolume)];
+        let capabilities = staging.into_iter().chain(others).collect();
         Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
     }
 
@@ -187,6 +211,29 @@ async fn a_volume_is_staged_once_and_unstaged_after_its_last_pod() {
     assert!(!bench.staged().exists());
     assert_eq!(mounts::below(&bench.root).unwrap(), Vec::<PathBuf>::new());
     assert!(bench.fake.source.join("file").exists(), "what was mounted is not touched");
+}
+
+#[tokio::test]
+async fn the_node_says_what_it_uses_and_how_full_it_is_and_makes_it_larger() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new(true);
+    let ours = ("d".to_owned(), "h".to_owned());
+    bench.publish("a", &request()).await.unwrap();
+    // By the pod's directory and by the one that it is staged in.
+    assert_eq!(bench.volumes.mounted(), [ours.clone(), ours.clone()]);
+    let space = bench.volumes.space(&request(), &bench.target("a")).await.unwrap();
+    assert_eq!(space.bytes.map(|bytes| (bytes.total, bytes.available, bytes.used)), Some((10, 4, 6)));
+    assert_eq!((space.inodes, space.abnormal), (None, None));
+    assert!(!bench.volumes.can_expand(&request(), &bench.target("b")).await.unwrap());
+    assert!(bench.volumes.can_expand(&request(), &bench.target("a")).await.unwrap());
+    bench.volumes.expand(&request(), &bench.target("a"), 7, Default::default()).await.unwrap();
+    assert_eq!(bench.fake.taken(), ["stage", "publish", "stats", "expand"]);
+    bench.publish("b", &Request { ephemeral: true, handle: "e".into(), ..request() }).await.unwrap();
+    bench.take_down("a").await.unwrap();
+    assert!(bench.volumes.mounted().is_empty(), "what lives as long as its pod is not attached");
+    bench.take_down("b").await.unwrap();
 }
 
 #[tokio::test]

@@ -20,11 +20,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 use super::driver::{Capabilities, Driver};
-use super::proto::{NodePublishVolumeRequest, NodeStageVolumeRequest};
+use super::proto::volume_usage::Unit;
+use super::proto::{
+    CapacityRange, NodeExpandVolumeRequest, NodeGetVolumeStatsRequest, NodePublishVolumeRequest,
+    NodeStageVolumeRequest,
+};
 use super::request::{Facts, Request};
 use super::{CsiError, sha256};
 use crate::volume::actual::entries;
 use crate::volume::mounts;
+use crate::volume::space::{Amount, Space};
 
 /// The directory below a pod's `volumes`.
 pub const PLUGIN: &str = "kubernetes.io~csi";
@@ -229,6 +234,78 @@ impl Volumes {
         Ok(path)
     }
 
+    /// The volume is mounted at `path`, and its driver can make more of a volume that has grown.
+    ///
+    /// # Errors
+    /// When the driver does not answer, or the mount table cannot be read.
+    pub async fn can_expand(&self, request: &Request, path: &Path) -> Result<bool, CsiError> {
+        // One that is not there (yet) has nothing mounted for sure.
+        let Ok(driver) = self.driver(&request.driver) else { return Ok(false) };
+        let mounted = mounts::is_mounted(path).map_err(io("read the mount table".into()))?;
+        Ok(mounted && driver.capabilities().await?.expand)
+    }
+
+    /// Makes what is on the volume that is mounted at `path` as large as the volume now is.
+    ///
+    /// # Errors
+    /// When the driver is not there or refuses.
+    pub async fn expand(
+        &self,
+        request: &Request,
+        path: &Path,
+        bytes: i64,
+        secrets: BTreeMap<String, String>,
+    ) -> Result<(), CsiError> {
+        let driver = self.driver(&request.driver)?;
+        let _turn = self.turn(&request.driver, &request.handle).await;
+        let can = driver.capabilities().await?;
+        let staged = self.staged_dir(&request.driver, &request.handle).join("globalmount");
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let call = NodeExpandVolumeRequest {
+            volume_id: request.handle.clone(),
+            volume_path: text(path),
+            staging_target_path: if can.stage { text(&staged) } else { String::new() },
+            capacity_range: Some(CapacityRange { required_bytes: bytes, limit_bytes: 0 }),
+            volume_capability: Some(request.capability(can, None)),
+            secrets: secrets.into_iter().collect(),
+        };
+        Ok(driver.expand(call).await?)
+    }
+
+    /// How full the volume that is mounted at `path` is, if its driver says so.
+    pub async fn space(&self, request: &Request, path: &Path) -> Option<Space> {
+        let driver = self.driver(&request.driver).ok()?;
+        let can = driver.capabilities().await.ok().filter(|can| can.stats)?;
+        let staged = self.staged_dir(&request.driver, &request.handle).join("globalmount");
+        let staged = (can.stage && !request.ephemeral).then(|| staged.to_string_lossy().into_owned());
+        let answer = driver
+            .stats(NodeGetVolumeStatsRequest {
+                volume_id: request.handle.clone(),
+                volume_path: path.to_string_lossy().into_owned(),
+                staging_target_path: staged.unwrap_or_default(),
+            })
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(%error, driver = request.driver, volume = request.name, "no figures");
+                return None;
+            }
+        };
+        let of = |unit: Unit| {
+            let usage = answer.usage.iter().find(|usage| usage.unit == unit as i32)?;
+            let positive = |value: i64| u64::try_from(value).unwrap_or_default();
+            let (total, available, used) = (usage.total, usage.available, usage.used);
+            Some(Amount { total: positive(total), available: positive(available), used: positive(used) })
+        };
+        let condition = answer.volume_condition.as_ref().filter(|_| can.condition);
+        Some(Space {
+            bytes: of(Unit::Bytes),
+            inodes: of(Unit::Inodes),
+            abnormal: condition.map(|condition| condition.abnormal),
+        })
+    }
+
     /// Takes down the volume in `dir`, a directory below a pod's `volumes/kubernetes.io~csi`, and unstages
     /// it when no other pod has it.
     ///
@@ -255,6 +332,19 @@ impl Volumes {
             result = result.and(self.tear_down(&volume).await);
         }
         result
+    }
+
+    /// Driver and handle of all volumes that live longer than a pod and are mounted or staged, as far as the
+    /// disk says.
+    pub fn mounted(&self) -> Vec<(String, String)> {
+        let below = |dir: &Path| entries(dir).unwrap_or_default();
+        let pods = below(&self.root.join("pods"));
+        let published = pods.iter().flat_map(|pod| below(&pod.join("volumes").join(PLUGIN)));
+        let drivers = below(&self.root.join("plugins/kubernetes.io/csi"));
+        let staged = drivers.iter().flat_map(|driver| below(driver));
+        let known = published.chain(staged).filter_map(|dir| Data::load(&dir).ok().flatten());
+        let lasting = known.filter(|data| data.mode != "Ephemeral");
+        lasting.map(|data| (data.driver, data.handle)).collect()
     }
 
     /// Some pod's directory names the volume.

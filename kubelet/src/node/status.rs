@@ -20,6 +20,10 @@ use crate::kubelet::Kubelet;
 
 /// The runtime must have answered a listing that lately.
 const PULSE: Duration = Duration::from_secs(180);
+/// COMPAT: a runtime that has not told its status for so long is down.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long the status waits for the runtime's images; those of before stand otherwise.
+const IMAGES_PATIENCE: Duration = Duration::from_secs(5);
 /// Names of one image that are published.
 const NAMES_PER_IMAGE: usize = 5;
 const IMAGES: i32 = 50;
@@ -38,6 +42,10 @@ pub struct Health<'a> {
 pub fn problems(kubelet: &Kubelet) -> Vec<String> {
     let facts = kubelet.runtime_facts.read();
     let mut problems = Vec::new();
+    // One that hangs answers neither well nor badly.
+    if facts.runtime_error.is_empty() && facts.seen.is_none_or(|seen| seen.elapsed() > SILENCE) {
+        problems.push("container runtime is down".into());
+    }
     if !facts.runtime_error.is_empty() {
         problems.push(facts.runtime_error.clone());
     }
@@ -135,7 +143,11 @@ fn with_extended(mut own: ResourceList, capacity: &ResourceList) -> ResourceList
 /// The whole status, over the one before.
 pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
     let machine = &kubelet.machine;
-    let all = kubelet.runtime.image_list().await.unwrap_or_default();
+    let listed = tokio::time::timeout(IMAGES_PATIENCE, kubelet.runtime.image_list()).await;
+    let images = match listed {
+        Ok(Ok(all)) => images(all, kubelet.config.node_status_max_images.unwrap_or(IMAGES)),
+        _ => old.images.clone(),
+    };
     let facts = kubelet.runtime_facts.read().clone();
     let handlers = facts.status.runtime_handlers.iter().map(|handler| NodeRuntimeHandler {
         name: handler.name.clone(),
@@ -183,13 +195,19 @@ pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
             architecture: daemon::version::ARCH.into(),
             swap: (machine.swap > 0).then(|| Box::new(NodeSwapStatus { capacity: Some(machine.swap) })),
         },
-        images: images(all, kubelet.config.node_status_max_images.unwrap_or(IMAGES)),
+        images,
         runtime_handlers: handlers.collect(),
+        volumes_in_use: volumes_in_use(kubelet, &old.volumes_in_use).await,
         features: facts.status.features.as_ref().map(|features| {
             Box::new(NodeFeatures { supplemental_groups_policy: Some(features.supplemental_groups_policy) })
         }),
         ..old.clone()
     }
+}
+
+async fn volumes_in_use(kubelet: &Kubelet, known: &[String]) -> Vec<String> {
+    let (csi, known) = (Arc::clone(&kubelet.csi), known.to_vec());
+    tokio::task::spawn_blocking(move || csi.volumes_in_use(&known)).await.expect("reading does not panic")
 }
 
 /// Equal but for the heartbeats.
@@ -214,15 +232,15 @@ pub async fn run(kubelet: Arc<Kubelet>) {
         },
     );
     let mut written: Option<Instant> = None;
+    let shown = || (problems(&kubelet).is_empty(), kubelet.pressures.all(), kubelet.csi.in_use.changes());
     loop {
+        let now = shown();
         match update(&kubelet, written.is_none_or(|at| at.elapsed() >= report)).await {
             Ok(true) => written = Some(Instant::now()),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, node = kubelet.node_name, "cannot update the node's status"),
         }
-        let shown = || (problems(&kubelet).is_empty(), kubelet.pressures.all());
-        let now = shown();
-        // A change of readiness is not kept for the next round.
+        // A change of readiness, or a volume that a pod waits for, is not kept for the next round.
         let until = Instant::now() + every.mul_f64(0.96 + fastrand::f64() * 0.08);
         while Instant::now() < until && shown() == now {
             tokio::time::sleep(Duration::from_millis(500).min(until - Instant::now())).await;
@@ -243,6 +261,7 @@ async fn update(kubelet: &Arc<Kubelet>, due: bool) -> Result<bool, client::Error
     for _ in 0..5 {
         let next = status(kubelet, &node.status).await;
         if same(&next, &node.status) && !due {
+            kubelet.csi.in_use.told(&node.status.volumes_in_use);
             return Ok(false);
         }
         tell_of_readiness(kubelet, &node.status, &next);
@@ -250,6 +269,7 @@ async fn update(kubelet: &Arc<Kubelet>, due: bool) -> Result<bool, client::Error
         changed.status = next;
         match api.update_status(&changed).await {
             Ok(stored) => {
+                kubelet.csi.in_use.told(&stored.status.volumes_in_use);
                 follow_pod_cidr(kubelet, &stored).await;
                 return Ok(true);
             }

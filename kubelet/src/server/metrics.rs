@@ -1,6 +1,7 @@
 //! The metrics pages: the kubelet's own, and the usage of containers under the names that cAdvisor and
 //! the resource metrics API have given them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use super::{Body, stats, typed};
 use crate::kubelet::Kubelet;
 use crate::pod_worker::Stage;
+use crate::volume::space::{ClaimSpace, Space};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -72,7 +74,43 @@ pub async fn own(kubelet: &Arc<Kubelet>) -> Response<Body> {
             .int_gauge("kubelet_running_pods", "Number of pods that have a running pod sandbox")
             .set(sandboxes.iter().filter(|sandbox| sandbox.state == ready).count() as i64);
     }
-    typed(StatusCode::OK, TEXT, registry.text())
+    let mut page = Page(String::from_utf8_lossy(&registry.text()).into_owned());
+    volumes(&mut page, &kubelet.spaces.all());
+    page.response()
+}
+
+/// How full the volumes behind claims are; a claim of several pods counts once.
+fn volumes(page: &mut Page, all: &[ClaimSpace]) {
+    let mut claims: BTreeMap<(&str, &str), &Space> = BTreeMap::new();
+    for one in all {
+        claims.insert((&one.namespace, &one.claim), &one.space);
+    }
+    type Read = fn(&Space) -> Option<u64>;
+    let metrics: [(&str, &str, Read); 7] = [
+        ("available_bytes", "Number of available bytes in the volume", |s| Some(s.bytes?.available)),
+        ("capacity_bytes", "Capacity in bytes of the volume", |s| Some(s.bytes?.total)),
+        (
+            "health_status_abnormal",
+            "Abnormal volume health status. The count is either 1 or 0. 1 indicates the volume is unhealthy, 0 indicates volume is healthy",
+            |s| s.abnormal.map(u64::from),
+        ),
+        ("inodes", "Maximum number of inodes in the volume", |s| Some(s.inodes?.total)),
+        ("inodes_free", "Number of free inodes in the volume", |s| Some(s.inodes?.available)),
+        ("inodes_used", "Number of used inodes in the volume", |s| Some(s.inodes?.used)),
+        ("used_bytes", "Number of used bytes in the volume", |s| Some(s.bytes?.used)),
+    ];
+    for (name, help, read) in metrics {
+        let name = format!("kubelet_volume_stats_{name}");
+        let known: Vec<_> = claims.iter().filter_map(|(key, space)| Some((key, read(space)?))).collect();
+        if known.is_empty() {
+            continue;
+        }
+        page.metric(&name, "gauge", &format!("[ALPHA] {help}"));
+        for ((namespace, claim), value) in known {
+            let labels = [("namespace", *namespace), ("persistentvolumeclaim", *claim)];
+            page.sample(&name, &labels, value as f64, None);
+        }
+    }
 }
 
 /// /metrics/resource: what the metrics server reads.
@@ -257,4 +295,27 @@ pub fn probes(kubelet: &Arc<Kubelet>) -> Response<Body> {
         page.sample("prober_probe_total", &labels, count.runs as f64, None);
     }
     page.response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::space::Amount;
+
+    #[test]
+    fn a_claim_of_two_pods_is_told_once() {
+        let bytes = Some(Amount { total: 10, available: 4, used: 6 });
+        let one = |uid: &str| ClaimSpace {
+            uid: uid.into(),
+            volume: "v".into(),
+            namespace: "ns".into(),
+            claim: "data".into(),
+            space: Space { bytes, inodes: None, abnormal: None },
+        };
+        let mut page = Page::default();
+        volumes(&mut page, &[one("a"), one("b")]);
+        let line = "kubelet_volume_stats_used_bytes{namespace=\"ns\",persistentvolumeclaim=\"data\"} 6";
+        assert_eq!(page.0.lines().filter(|found| *found == line).count(), 1, "{}", page.0);
+        assert!(!page.0.contains("inodes"), "what is not known is not told: {}", page.0);
+    }
 }

@@ -16,6 +16,7 @@ use crate::cri::labels::{CONTAINER_NAME, Identity};
 use crate::cri::observed::State;
 use crate::cri::{CallError, v1};
 use crate::kubelet::Kubelet;
+use crate::volume::space::ClaimSpace;
 
 /// Usage of one container or one cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -235,6 +236,29 @@ fn filesystem(now: Timestamp, path: &Path, used: Option<(u64, u64)>) -> Value {
     })
 }
 
+/// A volume that is a claim.
+fn volume(now: Timestamp, one: &ClaimSpace) -> Value {
+    let mut value = json!({
+        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "name": one.volume,
+        "pvcRef": {"name": one.claim, "namespace": one.namespace},
+    });
+    if let Some(bytes) = one.space.bytes {
+        value["availableBytes"] = bytes.available.into();
+        value["capacityBytes"] = bytes.total.into();
+        value["usedBytes"] = bytes.used.into();
+    }
+    if let Some(inodes) = one.space.inodes {
+        value["inodesFree"] = inodes.available.into();
+        value["inodes"] = inodes.total.into();
+        value["inodesUsed"] = inodes.used.into();
+    }
+    if let Some(abnormal) = one.space.abnormal {
+        value["volumeHealthStats"] = json!({"abnormal": abnormal});
+    }
+    value
+}
+
 /// The node's summary (`stats.k8s.io/v1alpha1`), as metrics collectors read it.
 pub async fn summary(kubelet: &Arc<Kubelet>, sampler: &Sampler) -> Response<Body> {
     let containers = match containers(kubelet).await {
@@ -249,6 +273,7 @@ pub async fn summary(kubelet: &Arc<Kubelet>, sampler: &Sampler) -> Response<Body
         .map_or_else(|| kubelet.root.clone(), |id| id.mountpoint.clone().into());
     let now = Timestamp::now();
     let mut pods: Vec<Value> = Vec::new();
+    let spaces = kubelet.spaces.all();
     for (pod, _) in kubelet.workers.all() {
         let uid = &pod.metadata.uid;
         let own: Vec<&ContainerUsage> = containers.iter().filter(|one| one.identity.uid == *uid).collect();
@@ -277,6 +302,11 @@ pub async fn summary(kubelet: &Arc<Kubelet>, sampler: &Sampler) -> Response<Body
             "cpu": cpu(sampler, uid, now, &all),
             "memory": memory(now, &all, None),
         }));
+        let volumes: Vec<Value> =
+            spaces.iter().filter(|one| one.uid == *uid).map(|one| volume(now, one)).collect();
+        if let Some(last) = pods.last_mut().filter(|_| !volumes.is_empty()) {
+            last["volume"] = volumes.into();
+        }
     }
     sampler.keep(|key| {
         key == "node" || kubelet.workers.knows(key) || containers.iter().any(|one| one.id == key)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api_types::core::v1::{Container, Pod, PodPhase, PodQOSClass, PodStatus, Secret};
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{self, Action, Kind, View, is_sidecar};
@@ -31,6 +32,8 @@ use crate::{admission, cgroup, dns, resize, resources};
 const RETRY: Duration = Duration::from_secs(10);
 /// A runtime that did not answer is asked again that soon, and what passes by itself is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A volume that is being attached is asked for again that soon.
+const ATTACHING: Duration = Duration::from_secs(1);
 /// A static pod that was changed waits for what it was before.
 const PREDECESSOR: Duration = Duration::from_secs(1);
 /// COMPAT: about how often upstream asks storage drivers that want it to publish a volume again.
@@ -65,9 +68,15 @@ pub async fn turn(kubelet: &Arc<Kubelet>, turn: &Turn, cancel: &CancellationToke
             error = error.message,
             "retrying"
         );
-        let pause = if error.soon { LOOK_AGAIN } else { RETRY };
+        let pause = if error.soon { look_again(kubelet) } else { RETRY };
         Outcome::Wait(Some(pause.mul_f64(0.75 + fastrand::f64() / 2.0)))
     })
+}
+
+/// When to try again what the runtime did not answer. Once it is known to be away, all pods are woken when it
+/// is back: hundreds that ask each second would only fill the log.
+fn look_again(kubelet: &Kubelet) -> Duration {
+    if kubelet.runtime_facts.read().runtime_error.is_empty() { LOOK_AGAIN } else { RETRY }
 }
 
 /// How much of a pod's life is left.
@@ -158,7 +167,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
         // Until the pod is seen its status is what it was, perhaps before a restart.
         Err(error) => {
             tracing::warn!(%error, pod = turn.pod.metadata.name, "cannot look at a pod");
-            return Ok(Outcome::Wait(Some(LOOK_AGAIN)));
+            return Ok(Outcome::Wait(Some(look_again(kubelet))));
         }
     };
     let fixed = is_static(&turn.pod);
@@ -196,7 +205,11 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
     let (volumes, objects, renewal) = match prepare_volumes(kubelet, pod, &observed).await {
         Ok(prepared) => prepared,
         // Containers that run go on running without the change that failed.
-        Err(error) => {
+        Err(NotReady::Waits(error)) => {
+            tracing::info!(pod = pod.metadata.name, error, "waiting for volumes");
+            return Ok(Outcome::Wait(Some(ATTACHING)));
+        }
+        Err(NotReady::Failed(error)) => {
             tracing::warn!(pod = pod.metadata.name, error, "volumes are not ready");
             let now = Timestamp::now();
             // A wake before its time is no new failure.
@@ -310,6 +323,20 @@ fn make_directories(kubelet: &Kubelet, pod: &Pod) -> Result<(), String> {
     Ok(())
 }
 
+/// Why a pod's volumes are not there.
+enum NotReady {
+    /// Others have yet to do their part.
+    Waits(String),
+    /// Something failed.
+    Failed(String),
+}
+
+impl From<String> for NotReady {
+    fn from(message: String) -> Self {
+        Self::Failed(message)
+    }
+}
+
 type Prepared = (BTreeMap<String, Ready>, Objects, Option<Duration>);
 
 /// Reads what the pod refers to, and sets up its volumes.
@@ -317,7 +344,7 @@ async fn prepare_volumes(
     kubelet: &Arc<Kubelet>,
     pod: &Arc<Pod>,
     observed: &ObservedPod,
-) -> Result<Prepared, String> {
+) -> Result<Prepared, NotReady> {
     let failed = |volume: &str, error: &str| {
         let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
         kubelet.recorder.pod(pod, "Warning", "FailedMount", &message);
@@ -338,7 +365,7 @@ async fn prepare_volumes(
                 })
                 .map(|volume| volume.name.clone())
                 .unwrap_or_default();
-            return Err(failed(&name, &error));
+            return Err(failed(&name, &error).into());
         }
     };
     let claims = kubelet.claims.of(pod).await.map_err(|(volume, error)| failed(&volume, &error))?;
@@ -356,9 +383,23 @@ async fn prepare_volumes(
         apply::ensure(&of, &dir, &Materials { objects: given, tokens, facts }, &claims, &node.csi)
     });
     let (ready, problems) = worked.await.map_err(|error| error.to_string())?;
+    let (waiting, problems): (Vec<_>, Vec<_>) =
+        problems.into_iter().partition(|problem| problem.error.is_waiting());
     let messages: Vec<String> =
         problems.iter().map(|problem| failed(&problem.volume, &problem.error.to_string())).collect();
-    if messages.is_empty() { Ok((ready, objects, renewal)) } else { Err(messages.join("; ")) }
+    if !messages.is_empty() {
+        return Err(NotReady::Failed(messages.join("; ")));
+    }
+    let Some(first) = waiting.first() else { return Ok((ready, objects, renewal)) };
+    if kubelet.csi.in_use.overdue(&pod.metadata.uid, Instant::now()) {
+        let names: Vec<&str> = waiting.iter().map(|one| one.volume.as_str()).collect();
+        let names = names.join(" ");
+        let message = format!(
+            "Unable to attach or mount volumes: unmounted volumes=[{names}], unattached volumes=[{names}], failed to process volumes=[]: context deadline exceeded"
+        );
+        kubelet.recorder.pod(pod, "Warning", "FailedMount", &message);
+    }
+    Err(NotReady::Waits(format!("{}: {}", first.volume, first.error)))
 }
 
 /// Does what the plan says, in its order.
@@ -678,7 +719,7 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
 /// cancelled may come through late, and leave a container without a sandbox.
 async fn remove_from_runtime(kubelet: &Kubelet, uid: &str, observed: &ObservedPod) -> Result<(), Failed> {
     let gone = |result: Result<(), CallError>| match result {
-        Err(error) if !error.is_not_found() => Err(error.into()),
+        Err(error) if !error.is_not_found() => Err(Failed::from(error)),
         _ => Ok(()),
     };
     for container in &observed.containers {

@@ -66,6 +66,11 @@ impl ClaimCache {
         Ok(claims)
     }
 
+    /// What is known of the pod's claims; nothing is asked for.
+    pub fn known(&self, uid: &str) -> Claims {
+        self.pods.lock().get(uid).cloned().unwrap_or_default()
+    }
+
     /// Forgets a pod.
     pub fn forget(&self, uid: &str) {
         self.pods.lock().remove(uid);

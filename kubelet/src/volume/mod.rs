@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod mounts;
 pub mod ownership;
 pub mod plan;
+pub mod space;
 pub mod sub_path;
 
 /// Why a volume could not be set up or taken down; worded as upstream, for events.
@@ -65,6 +66,13 @@ pub enum VolumeError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl VolumeError {
+    /// Nothing failed: others are not done yet.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::Csi(error) if error.is_waiting())
+    }
 }
 
 /// Wraps an I/O error with what was tried.

@@ -14,9 +14,6 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
-/// The driver's name.
-pub const NAME: &str = "csi.tests.ferrokube";
-
 #[allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated")]
 mod proto {
     pub mod csi {
@@ -31,11 +28,14 @@ mod proto {
 struct Seen {
     calls: Vec<String>,
     published: Vec<NodePublishVolumeRequest>,
+    staged: Vec<NodeStageVolumeRequest>,
+    expanded: Vec<NodeExpandVolumeRequest>,
     accepted: bool,
 }
 
 #[derive(Clone)]
 struct Service {
+    name: String,
     source: PathBuf,
     endpoint: String,
     seen: Arc<Mutex<Seen>>,
@@ -68,7 +68,9 @@ impl Node for Service {
         call: Request<NodeStageVolumeRequest>,
     ) -> Result<Response<NodeStageVolumeResponse>, Status> {
         self.note("stage");
-        bind(&self.source, &call.get_ref().staging_target_path)?;
+        let request = call.into_inner();
+        bind(&self.source, &request.staging_target_path)?;
+        self.seen.lock().expect("no panic while locked").staged.push(request);
         Ok(Response::new(NodeStageVolumeResponse {}))
     }
 
@@ -102,15 +104,33 @@ impl Node for Service {
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
 
+    async fn node_expand_volume(
+        &self,
+        call: Request<NodeExpandVolumeRequest>,
+    ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
+        self.note("expand");
+        self.seen.lock().expect("no panic while locked").expanded.push(call.into_inner());
+        Ok(Response::new(NodeExpandVolumeResponse::default()))
+    }
+
+    async fn node_get_volume_stats(
+        &self,
+        _: Request<NodeGetVolumeStatsRequest>,
+    ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
+        Err(Status::unimplemented("no figures"))
+    }
+
     async fn node_get_capabilities(
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let stages = node_service_capability::Rpc {
-            r#type: node_service_capability::rpc::Type::StageUnstageVolume as i32,
+        use node_service_capability::rpc::Type;
+        let one = |can: Type| {
+            let rpc = node_service_capability::Rpc { r#type: can as i32 };
+            NodeServiceCapability { r#type: Some(node_service_capability::Type::Rpc(rpc)) }
         };
-        let one = NodeServiceCapability { r#type: Some(node_service_capability::Type::Rpc(stages)) };
-        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities: vec![one] }))
+        let capabilities = vec![one(Type::StageUnstageVolume), one(Type::ExpandVolume)];
+        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
     }
 
     async fn node_get_info(
@@ -126,7 +146,7 @@ impl Registration for Service {
     async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
         Ok(Response::new(PluginInfo {
             r#type: "CSIPlugin".into(),
-            name: NAME.into(),
+            name: self.name.clone(),
             endpoint: self.endpoint.clone(),
             supported_versions: vec!["1.0.0".into()],
         }))
@@ -145,23 +165,27 @@ impl Registration for Service {
 pub struct Driver {
     runtime: tokio::runtime::Runtime,
     registration: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     service: Service,
 }
 
 impl Driver {
     /// Serves, and makes itself known to the kubelet in this root directory.
-    pub fn start(root: &Path) -> Result<Self> {
+    pub fn start(root: &Path, name: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let source = folder.path().join("volume");
         std::fs::create_dir(&source)?;
         std::fs::write(source.join("file"), "from the driver\n")?;
         let endpoint = folder.path().join("csi.sock");
-        let registration = root.join("plugins_registry").join(format!("{NAME}-reg.sock"));
+        let registration = root.join("plugins_registry").join(format!("{name}-reg.sock"));
         // Of a run that was killed.
         let _ = std::fs::remove_file(&registration);
-        let service =
-            Service { source, endpoint: endpoint.to_string_lossy().into_owned(), seen: Arc::default() };
+        let service = Service {
+            name: name.to_owned(),
+            source,
+            endpoint: endpoint.to_string_lossy().into_owned(),
+            seen: Arc::default(),
+        };
         let runtime = tokio::runtime::Runtime::new()?;
         ensure!(registration.parent().is_some_and(Path::is_dir), "the kubelet has no folder for plugins");
         let sockets = {
@@ -172,7 +196,7 @@ impl Driver {
         runtime.spawn(node.serve_with_incoming(UnixListenerStream::new(sockets.0)));
         let known = tonic::transport::Server::builder().add_service(RegistrationServer::new(service.clone()));
         runtime.spawn(known.serve_with_incoming(UnixListenerStream::new(sockets.1)));
-        Ok(Self { runtime, registration, _folder: folder, service })
+        Ok(Self { runtime, registration, folder, service })
     }
 
     /// The kubelet said that the driver is registered.
@@ -195,13 +219,24 @@ impl Driver {
         self.service.seen.lock().expect("no panic while locked").published.clone()
     }
 
+    /// All volumes that were staged.
+    pub fn staged(&self) -> Vec<NodeStageVolumeRequest> {
+        self.service.seen.lock().expect("no panic while locked").staged.clone()
+    }
+
+    /// All volumes that were to grow.
+    pub fn expanded(&self) -> Vec<NodeExpandVolumeRequest> {
+        self.service.seen.lock().expect("no panic while locked").expanded.clone()
+    }
+
     /// Where the driver's folder is mounted.
     pub fn mounts(&self) -> Result<Vec<String>> {
-        let root = self.registration.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        let folder = self.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-        let ours = points.filter(|point| Path::new(point).starts_with(root) && point.contains("csi"));
-        Ok(ours.map(str::to_owned).collect())
+        let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        // What is mounted, in its filesystem, and where.
+        let ours = fields.filter(|line| line.get(3).is_some_and(|root| root.contains(&folder)));
+        Ok(ours.filter_map(|line| line.get(4).map(|point| (*point).to_owned())).collect())
     }
 
     /// Goes, as a driver does that is taken off a node.

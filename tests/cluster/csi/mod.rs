@@ -1,13 +1,17 @@
 //! Volumes of a storage driver: a driver that the test runs beside the kubelet makes itself known, serves
-//! an inline volume and a claim that two pods share, and goes.
+//! an inline volume and a claim that two pods share, and goes. Another one wants its volumes attached
+//! ([`attached`]).
 
+mod attached;
 mod driver;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use driver::{Driver, NAME};
+use driver::Driver;
 use ferrokube_tests::{BUSYBOX, Namespace, eventually};
+
+const NAME: &str = "csi.tests.ferrokube";
 
 fn pod(name: &str, node: &str, volume: &str) -> String {
     format!(
@@ -29,6 +33,12 @@ spec:
     {volume}
 "
     )
+}
+
+/// The node says that it has the driver.
+fn is_known(ns: &Namespace, node: &str, driver: &str) -> Result<bool> {
+    let drivers = ns.path(&format!("csinode/{node}"), "{.spec.drivers[*].name}")?;
+    Ok(drivers.split(' ').any(|name| name == driver))
 }
 
 fn reads(ns: &Namespace, name: &str) -> Result<()> {
@@ -110,15 +120,14 @@ spec: {{attachRequired: false, podInfoOnMount: true, fsGroupPolicy: File, volume
 "
         ))?;
         let root = ns.cluster().dir().join("kubelet/root");
-        let driver = Driver::start(&root)?;
-        let drivers = || ns.path(&format!("csinode/{node}"), "{.spec.drivers[*].name}");
-        eventually("the driver is known", 60, || Ok(drivers()? == NAME))?;
+        let driver = Driver::start(&root, NAME)?;
+        eventually("the driver is known", 60, || is_known(ns, &node, NAME))?;
         ensure!(driver.was_accepted(), "the driver was not told that it is registered");
         inline(ns, &driver, &node)?;
         claimed(ns, &driver, &node)?;
         ensure!(driver.mounts()?.is_empty(), "{:?}", driver.mounts()?);
         driver.stop();
-        eventually("the driver is gone", 60, || Ok(drivers()?.is_empty()))?;
+        eventually("the driver is gone", 60, || Ok(!is_known(ns, &node, NAME)?))?;
         // Time for a second look, which must not bring it back.
         std::thread::sleep(Duration::from_millis(100));
         ns.kubectl(&["delete", "csidriver", NAME]).succeeds()?;
