@@ -10,7 +10,7 @@ use crate::status::{ApiError, Qualified};
 use crate::views::{PodReferences, PodView};
 use api_types::authentication::v1::TokenRequest;
 use api_types::certificates::v1::CertificateSigningRequest;
-use api_types::core::v1::{Node, Pod};
+use api_types::core::v1::{Node, PersistentVolumeClaim, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -81,6 +81,8 @@ fn check(node: &str, request: &Request<'_>, context: Context<'_>) -> Checked {
         },
         ("", "nodes") => own_node(node, request),
         ("", "serviceaccounts") => token(request, context, node),
+        ("", "persistentvolumeclaims") if request.subresource == "status" => claim_status(node, request),
+        ("storage.k8s.io", "csinodes") => csi_node(node, request),
         ("coordination.k8s.io", "leases") => lease(node, request),
         ("certificates.k8s.io", "certificatesigningrequests") => signing_request(node, request),
         _ => Ok(()),
@@ -363,6 +365,46 @@ fn lease(node: &str, request: &Request<'_>) -> Checked {
         return Ok(());
     }
     forbidden("can only access node lease with the same name as the requesting node")
+}
+
+fn csi_node(node: &str, request: &Request<'_>) -> Checked {
+    if target(request) == node {
+        return Ok(());
+    }
+    forbidden("can only access CSINode with the same name as the requesting node")
+}
+
+/// A kubelet says how large a claim's volume has become, and nothing else of it.
+fn claim_status(node: &str, request: &Request<'_>) -> Checked {
+    if request.operation != Operation::Update {
+        return forbidden(format!("unexpected operation {:?}", request.operation.word()));
+    }
+    let claims = (request.old::<PersistentVolumeClaim>(), request.object::<PersistentVolumeClaim>());
+    let (Some(old), Some(new)) = claims else { return Ok(()) };
+    let rest = |claim: &PersistentVolumeClaim| {
+        let mut claim = claim.clone();
+        claim.metadata.resource_version.clear();
+        claim.metadata.managed_fields.clear();
+        claim.status.capacity.clear();
+        claim.status.conditions.clear();
+        claim.status.allocated_resources.clear();
+        claim.status.allocated_resource_statuses.clear();
+        claim
+    };
+    let (old, new) = (rest(old), rest(new));
+    let parts = [
+        ("metadata", old.metadata != new.metadata),
+        ("spec", old.spec != new.spec),
+        ("status", old.status != new.status),
+    ];
+    let changed: Vec<&str> = parts.iter().filter(|(_, differs)| *differs).map(|(part, _)| *part).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    forbidden(format!(
+        "node {node:?} is not allowed to update fields other than status.quantity and status.conditions: {}",
+        changed.join(", ")
+    ))
 }
 
 fn signing_request(node: &str, request: &Request<'_>) -> Checked {

@@ -18,6 +18,7 @@ use api_types::meta::v1::OwnerReference;
 use api_types::networking::v1::Ingress;
 use api_types::node::v1::{Overhead, RuntimeClass, Scheduling};
 use api_types::scheduling::v1::PriorityClass;
+use api_types::storage::v1::CSINode;
 use daemon::clock::System;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -337,6 +338,38 @@ async fn kubelets_write_their_own_only() {
     assert!(
         refusal.ends_with("can only access node lease with the same name as the requesting node"),
         "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn kubelets_say_how_large_a_claim_is_and_which_drivers_are_theirs() {
+    let cluster = cluster().node("n1");
+    let mut old = PersistentVolumeClaim::default();
+    old.metadata.name = "data".into();
+    old.metadata.namespace = "web".into();
+    let mut grown = old.clone();
+    grown.status.capacity.insert("storage".into(), "2Gi".parse().unwrap());
+    let path = "persistentvolumeclaims/status";
+    assert_eq!(cluster.write(Operation::Update, path, &mut grown, Some(&old)).await, Ok(vec![]));
+    grown.metadata.labels.insert("a".into(), "b".into());
+    grown.status.phase = "Lost".into();
+    assert_eq!(
+        cluster.write(Operation::Update, path, &mut grown, Some(&old)).await,
+        refused(concat!(
+            r#"persistentvolumeclaims "data" is forbidden: node "n1" is not allowed to update fields "#,
+            "other than status.quantity and status.conditions: metadata, status"
+        ))
+    );
+    let mut drivers = CSINode::default();
+    drivers.metadata.name = "n1".into();
+    assert_eq!(cluster.create("csinodes", &mut drivers).await, Ok(vec![]));
+    drivers.metadata.name = "n2".into();
+    assert_eq!(
+        cluster.create("csinodes", &mut drivers).await,
+        refused(concat!(
+            r#"csinodes.storage.k8s.io "n2" is forbidden: can only access CSINode with the same name "#,
+            "as the requesting node"
+        ))
     );
 }
 
