@@ -102,7 +102,7 @@ test-cluster: ## Run the tests that need a running cluster
 	run() { $(TEST_FORGE) cluster run --dir $(TEST_DIR) -- $(CARGO) $(RUN_TESTS) $(CLUSTER_TESTS) --test $$1; }; \
 	$(TEST_FORGE) cluster up --dir $(TEST_DIR) --netns ferrokube-test && \
 	$(TEST_FORGE) image busybox --dir $(TEST_DIR) && \
-	run cluster && run survival && run leaks && run restart; \
+	run cluster && run survival && run leaks && run restart && run nodes; \
 	status=$$?; \
 	if [ $$status != 0 ]; then \
 		for daemon in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kvstore; do \

@@ -16,7 +16,7 @@ use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::settings::{Overrides, Settings};
 use crate::supervisor::{self, Status};
-use crate::{addons, config, daemons, image, pki, readiness, teardown};
+use crate::{addons, config, daemons, image, pki, readiness, teardown, workers};
 
 /// Unix sockets have paths of at most 107 bytes; the longest of ours is `run/containerd.sock.ttrpc`.
 const LONGEST_DIR: usize = 80;
@@ -40,8 +40,27 @@ impl Cluster {
         Ok(Self { layout, settings })
     }
 
+    /// The folder that holds the authorities and the administrator's kubeconfig.
+    pub fn control_plane(&self) -> Layout {
+        match &self.settings.joined {
+            Some(joined) => Layout::new(joined.cluster.clone()),
+            None => self.layout.clone(),
+        }
+    }
+
+    /// The daemons that run here.
+    fn daemons(&self) -> Vec<&'static str> {
+        daemons::table(&self.layout, &self.settings).iter().map(|daemon| daemon.name).collect()
+    }
+
+    /// The folders of all nodes, this one first.
+    pub fn nodes(&self) -> anyhow::Result<Vec<Layout>> {
+        let workers = workers::opened(self)?.into_iter().map(|worker| worker.layout);
+        Ok(std::iter::once(self.layout.clone()).chain(workers).collect())
+    }
+
     /// Goes on in the cluster's network namespace, if it has one and it still exists.
-    fn enter_namespace(&self) -> anyhow::Result<()> {
+    pub fn enter_namespace(&self) -> anyhow::Result<()> {
         match &self.settings.netns {
             Some(name) if namespace::exists(name) && !namespace::inside(name) => namespace::enter(name),
             _ => Ok(()),
@@ -49,21 +68,22 @@ impl Cluster {
     }
 }
 
-/// Starts a cluster, making what is missing.
+/// Starts a cluster, or one of its workers, making what is missing.
 pub async fn up(dir: &Path, overrides: &Overrides) -> anyhow::Result<()> {
     let progress = Progress::start();
     facts::require_root()?;
     packages::ensure_installed(&progress, !overrides.no_install)?;
-    let cluster = prepare(dir, overrides)?;
-    let layout = &cluster.layout;
+    let mut cluster = prepare(dir, overrides)?;
+    let is_worker = cluster.settings.joined.is_some();
+    workers::enter(&cluster)?;
     if let Some(name) = cluster.settings.netns.as_deref().filter(|name| !namespace::inside(name)) {
         namespace::ensure(name, &cluster.settings.id)?;
     }
     cluster.enter_namespace()?;
 
-    let supervisor = supervisor::running(layout);
+    let supervisor = supervisor::running(&cluster.layout);
     if supervisor.is_none() {
-        supervisor::end_orphans(layout);
+        supervisor::end_orphans(&cluster.layout);
         check_ports(&cluster)?;
         if network::has_proxy_tables() {
             progress.say(
@@ -73,34 +93,45 @@ pub async fn up(dir: &Path, overrides: &Overrides) -> anyhow::Result<()> {
     }
     check_binaries(&cluster)?;
     prepare_host(&cluster, &progress)?;
-    let made = pki::ensure(layout, &cluster.settings, Timestamp::now())?;
+    let made = pki::ensure(&cluster.layout, &cluster.settings, Timestamp::now())?;
     if !made.is_empty() {
         progress.say(format_args!(
             "made {} certificates and keys in {}",
             made.len(),
-            layout.path("pki").display()
+            cluster.layout.path("pki").display()
         ));
     }
-    config::write(layout, &cluster.settings)?;
+    config::write(&cluster.layout, &cluster.settings)?;
     match supervisor {
         Some(supervisor) => {
-            progress.say("the cluster is running; restarting what has changed");
+            progress.say("this is running; restarting what has changed");
             supervisor.signal(Signal::SIGHUP);
         }
         None => {
-            progress.say(format_args!("starting {}", daemons::NAMES.join(", ")));
+            progress.say(format_args!("starting {}", cluster.daemons().join(", ")));
             start_supervisor(&cluster).await?;
         }
     }
     wait_for_containerd(&cluster, &progress).await?;
-    if image::ensure_pause(layout)? {
+    if image::ensure_pause(&cluster.layout)? {
         progress.say(format_args!("loaded the pause image {}", image::PAUSE_IMAGE));
+    }
+    if is_worker {
+        workers::give_network(&mut cluster, &progress, overrides).await?;
+        return readiness::wait(&cluster, &progress, Duration::from_secs(overrides.timeout)).await;
     }
     readiness::wait(&cluster, &progress, Duration::from_secs(overrides.timeout)).await?;
     readiness::label_node(&cluster).await?;
     addons::ensure(&cluster, &progress, Duration::from_secs(overrides.timeout)).await?;
+    workers::ensure(&cluster, &progress, overrides).await?;
     say_what_next(&cluster, &progress);
     Ok(())
+}
+
+/// Writes what the daemons read and sets the node's rules, as the settings have it.
+pub fn configure(cluster: &Cluster) -> anyhow::Result<()> {
+    config::write(&cluster.layout, &cluster.settings)?;
+    network::ensure_rules(&cluster.settings)
 }
 
 /// The folder and the settings, checked and saved.
@@ -125,7 +156,7 @@ fn prepare(dir: &Path, overrides: &Overrides) -> anyhow::Result<Cluster> {
     for folder in layout.folders() {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    pki::write(&layout.settings(), format!("{:#}\n", serde_json::to_value(&settings)?).as_bytes(), 0o644)?;
+    settings.save(&layout.settings())?;
     Ok(Cluster { layout, settings })
 }
 
@@ -238,6 +269,7 @@ pub async fn down(cluster: &Cluster) -> anyhow::Result<()> {
     let progress = Progress::start();
     facts::require_root()?;
     cluster.enter_namespace()?;
+    workers::each(cluster, "down")?;
     stop(cluster, &progress)
 }
 
@@ -274,6 +306,7 @@ pub async fn purge(cluster: &Cluster) -> anyhow::Result<()> {
     let progress = Progress::start();
     facts::require_root()?;
     cluster.enter_namespace()?;
+    workers::each(cluster, "purge")?;
     stop(cluster, &progress)?;
     teardown::forget_containers(cluster);
     let dir = cluster.layout.dir();
@@ -282,13 +315,25 @@ pub async fn purge(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what runs. An error when something does not, so that scripts can ask.
+/// Prints what runs, on all nodes. An error when something does not, so that scripts can ask.
 pub fn status(cluster: &Cluster) -> anyhow::Result<()> {
-    let supervisor = supervisor::running(&cluster.layout);
+    let mut stopped = print_status(cluster);
+    for worker in workers::opened(cluster)? {
+        println!("\n{}", worker.settings.node_name);
+        let names = print_status(&worker).into_iter();
+        stopped.extend(names.map(|name| format!("{name} of {}", worker.settings.node_name)));
+    }
+    ensure!(supervisor::running(&cluster.layout).is_some(), "the cluster is down");
+    ensure!(stopped.is_empty(), "not running: {}", stopped.join(", "));
+    Ok(())
+}
+
+/// Prints what runs on one node; gives what does not.
+fn print_status(cluster: &Cluster) -> Vec<String> {
     println!("{:<26}{:<10}{:<10}{:<24}LAST EXIT", "DAEMON", "PID", "RESTARTS", "SINCE");
     let board = Status::read(&cluster.layout);
     let mut stopped = Vec::new();
-    for name in daemons::NAMES {
+    for name in cluster.daemons() {
         let status = board.daemon(name);
         let process = status.and_then(|s| s.process).filter(|p| p.alive());
         let (restarts, since) =
@@ -297,17 +342,15 @@ pub fn status(cluster: &Cluster) -> anyhow::Result<()> {
         let exit = status.and_then(|s| s.last_exit.as_deref()).unwrap_or_default();
         println!("{name:<26}{pid:<10}{restarts:<10}{since:<24}{exit}");
         if process.is_none() {
-            stopped.push(*name);
+            stopped.push(name.to_owned());
         }
     }
-    ensure!(supervisor.is_some(), "the cluster is down");
-    ensure!(stopped.is_empty(), "not running: {}", stopped.join(", "));
-    Ok(())
+    stopped
 }
 
 /// Prints a daemon's log.
 pub fn logs(cluster: &Cluster, name: &str, tail: Option<usize>) -> anyhow::Result<()> {
-    known(name, &["supervisor"])?;
+    known(cluster, name, "supervisor")?;
     let file = cluster.layout.log(name);
     match tail {
         Some(lines) => println!("{}", log_end(cluster, name, lines)),
@@ -322,7 +365,7 @@ pub fn logs(cluster: &Cluster, name: &str, tail: Option<usize>) -> anyhow::Resul
 
 /// kill -9, for tests of what survives it. What was killed so is started again at once, however often.
 pub fn kill(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
-    known(name, &["all"])?;
+    known(cluster, name, "all")?;
     let board = Status::read(&cluster.layout);
     let victims: Vec<(&str, Identity)> = board
         .daemons
@@ -347,15 +390,15 @@ pub fn run(cluster: &Cluster, command: &[OsString]) -> anyhow::Result<()> {
     let (program, args) = command.split_first().context("no command")?;
     let error = Command::new(program)
         .args(args)
-        .env("KUBECONFIG", cluster.layout.kubeconfig("admin"))
+        .env("KUBECONFIG", cluster.control_plane().kubeconfig("admin"))
         .env(OF_RUN, cluster.layout.dir())
         .env("FERROKUBE_KUBEFORGE", std::env::current_exe()?)
         .exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-fn known(name: &str, more: &[&str]) -> anyhow::Result<()> {
-    let all: Vec<&str> = daemons::NAMES.iter().chain(more).copied().collect();
+fn known(cluster: &Cluster, name: &str, more: &'static str) -> anyhow::Result<()> {
+    let all: Vec<&str> = cluster.daemons().into_iter().chain([more]).collect();
     ensure!(all.contains(&name), "there is no {name:?}; known: {}", all.join(", "));
     Ok(())
 }

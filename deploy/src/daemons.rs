@@ -30,10 +30,22 @@ pub const NAMES: &[&str] = &[
     "kube-proxy",
 ];
 
-/// All daemons of a cluster.
+/// What a worker runs of them.
+const ON_A_WORKER: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
+
+/// The daemons of a cluster with its first node, or of a worker.
 pub fn table(layout: &Layout, s: &Settings) -> Vec<Daemon> {
+    let mut all = whole(layout, s);
+    all.retain(|daemon| s.joined.is_none() || ON_A_WORKER.contains(&daemon.name));
+    all
+}
+
+fn whole(layout: &Layout, s: &Settings) -> Vec<Daemon> {
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let apiserver = Some(loopback(s.ports.apiserver));
+    let apiserver = Some(match &s.joined {
+        Some(joined) => joined.apiserver,
+        None => loopback(s.ports.apiserver),
+    });
     let own = |name: &'static str, after, inputs: Vec<PathBuf>, args: Vec<String>| Daemon {
         name,
         program: s.bin_dir.join(name),

@@ -7,7 +7,7 @@
 //!     admin.conf, kubelet.conf  kubeconfigs        DIR/kubelet/{config.yaml,root}
 //!     run/                      sockets, pids      DIR/kube-proxy/config.yaml
 //!     logs/NAME.log             one per daemon     DIR/kvstore/       the cluster's data
-//!     images/                   archives made here
+//!     images/                   archives made here  DIR/worker-N/      a worker node, laid out as DIR
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -41,6 +41,13 @@ impl Layout {
     }
     pub fn kubeconfig(&self, name: &str) -> PathBuf {
         self.path(&format!("{name}.conf"))
+    }
+    /// The folder of the worker of this number, from 1; laid out as this one.
+    pub fn worker(&self, number: u8) -> Self {
+        Self::new(self.path(&format!("worker-{number}")))
+    }
+    pub fn cni_config(&self) -> PathBuf {
+        self.cni_conf_dir().join("10-pods.conflist")
     }
     pub fn log(&self, daemon: &str) -> PathBuf {
         self.path(&format!("logs/{daemon}.log"))

@@ -21,6 +21,7 @@ mod readiness;
 mod settings;
 mod supervisor;
 mod teardown;
+mod workers;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -155,14 +156,16 @@ async fn run(command: Command) -> anyhow::Result<()> {
             match output {
                 Some(file) => Ok(std::fs::write(file, archive)?),
                 None => {
-                    image::load(&Cluster::open(&dir.dir)?.layout, "busybox", &archive)?;
+                    for node in Cluster::open(&dir.dir)?.nodes()? {
+                        image::load(&node, "busybox", &archive)?;
+                    }
                     println!("loaded busybox");
                     Ok(())
                 }
             }
         }
         Command::Image(ImageCommand::Load { dir, archive }) => {
-            image::load_file(&Cluster::open(&dir.dir)?.layout, &archive)
+            Cluster::open(&dir.dir)?.nodes()?.iter().try_for_each(|node| image::load_file(node, &archive))
         }
     }
 }

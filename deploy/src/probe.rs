@@ -22,6 +22,15 @@ pub async fn get(address: SocketAddr, tls: Option<&ClientTls>, path: &str) -> an
     send(address, tls, Request::get(path).body(Full::default())?).await
 }
 
+/// DELETEs `path`.
+pub async fn delete(
+    address: SocketAddr,
+    tls: Option<&ClientTls>,
+    path: &str,
+) -> anyhow::Result<(u16, Bytes)> {
+    send(address, tls, Request::delete(path).body(Full::default())?).await
+}
+
 /// Changes an object by an RFC 7396 patch.
 pub async fn merge_patch(
     address: SocketAddr,

@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use daemon::tls::{ClientMaterial, ClientTls, Pem};
+use ipnet::Ipv4Net;
 
 use crate::cluster::{Cluster, log_end};
 use crate::probe;
@@ -21,7 +22,7 @@ const WORRYING_FAILURES: u32 = 3;
 struct Step {
     daemon: &'static str,
     what: String,
-    port: u16,
+    address: SocketAddr,
     secure: bool,
     path: String,
     met: fn(u16, &[u8]) -> Result<(), String>,
@@ -32,26 +33,40 @@ fn steps(cluster: &Cluster) -> Vec<Step> {
     let healthy = |daemon, port, secure, path: &str| Step {
         daemon,
         what: format!("{daemon} is healthy"),
-        port,
+        address: (Ipv4Addr::LOCALHOST, port).into(),
         secure,
         path: path.into(),
         met: status_ok,
     };
-    vec![
+    let control_plane = [
         healthy("kube-apiserver", s.ports.apiserver, true, "/readyz"),
         healthy("kube-controller-manager", s.ports.controller_manager, true, "/healthz"),
         healthy("kube-scheduler", s.ports.scheduler, true, "/healthz"),
+    ];
+    let node = [
         healthy("kubelet", s.ports.kubelet_health, false, "/healthz"),
         Step {
             daemon: "kubelet",
             what: format!("node {} is Ready", s.node_name),
-            port: s.ports.apiserver,
+            address: apiserver(cluster),
             secure: true,
             path: format!("/api/v1/nodes/{}", s.node_name),
             met: node_ready,
         },
         healthy("kube-proxy", s.ports.proxy_health, false, "/healthz"),
-    ]
+    ];
+    match s.joined {
+        Some(_) => node.into(),
+        None => control_plane.into_iter().chain(node).collect(),
+    }
+}
+
+/// Where the apiserver is asked.
+pub fn apiserver(cluster: &Cluster) -> SocketAddr {
+    match &cluster.settings.joined {
+        Some(joined) => joined.apiserver,
+        None => (Ipv4Addr::LOCALHOST, cluster.settings.ports.apiserver).into(),
+    }
 }
 
 fn status_ok(status: u16, body: &[u8]) -> Result<(), String> {
@@ -86,9 +101,8 @@ pub async fn wait(cluster: &Cluster, progress: &Progress, patience: Duration) ->
     let deadline = progress.elapsed() + patience;
     let mut told: Vec<String> = Vec::new();
     for step in steps(cluster) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, step.port));
         loop {
-            let answer = probe::get(address, step.secure.then_some(&*tls), &step.path).await;
+            let answer = probe::get(step.address, step.secure.then_some(&*tls), &step.path).await;
             let missing = match answer {
                 Ok((status, body)) => match (step.met)(status, &body) {
                     Ok(()) => break,
@@ -118,11 +132,38 @@ const ROLE: &str = "node-role.kubernetes.io/control-plane";
 
 /// Labels the node as the one that runs the control plane.
 pub async fn label_node(cluster: &Cluster) -> anyhow::Result<()> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.settings.ports.apiserver));
     let path = format!("/api/v1/nodes/{}", cluster.settings.node_name);
     let patch = serde_json::json!({ "metadata": { "labels": { ROLE: "" } } });
-    let (status, body) = probe::merge_patch(address, Some(&*admin(cluster)?), &path, &patch).await?;
+    let (status, body) =
+        probe::merge_patch(apiserver(cluster), Some(&*admin(cluster)?), &path, &patch).await?;
     status_ok(status, &body).map_err(|e| anyhow::anyhow!("cannot label the node: {e}"))
+}
+
+/// The part of the pod addresses that the controller manager gives the node, once it has registered.
+pub async fn pod_cidr(cluster: &Cluster, progress: &Progress, patience: Duration) -> anyhow::Result<Ipv4Net> {
+    let (tls, name) = (admin(cluster)?, &cluster.settings.node_name);
+    let deadline = progress.elapsed() + patience;
+    let mut told = Vec::new();
+    loop {
+        let answer = probe::get(apiserver(cluster), Some(&*tls), &format!("/api/v1/nodes/{name}")).await;
+        if let Ok((200, body)) = &answer {
+            let node: serde_json::Value = serde_json::from_slice(body)?;
+            if let Some(pods) = node["spec"]["podCIDR"].as_str() {
+                return pods.parse().with_context(|| format!("node {name} has pod addresses {pods}"));
+            }
+        }
+        tell_failing(cluster, progress, &mut told);
+        if progress.elapsed() > deadline {
+            bail!(
+                "gave up after {} s: node {name} has registered and got no pod addresses, or has not registered.\n\
+                 The last lines of {}:\n{}",
+                patience.as_secs(),
+                cluster.layout.log("kubelet").display(),
+                log_end(cluster, "kubelet", 15),
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 fn tell_failing(cluster: &Cluster, progress: &Progress, told: &mut Vec<String>) {
@@ -139,8 +180,9 @@ fn tell_failing(cluster: &Cluster, progress: &Progress, told: &mut Vec<String>) 
     }
 }
 
+/// The administrator's certificate, which is in the cluster's folder and not in a worker's.
 pub fn admin(cluster: &Cluster) -> anyhow::Result<Arc<ClientTls>> {
-    let layout = &cluster.layout;
+    let layout = &cluster.control_plane();
     Ok(ClientTls::load(ClientMaterial {
         ca: Some(Pem::File(layout.cert("ca"))),
         cert: Some(Pem::File(layout.cert("admin"))),

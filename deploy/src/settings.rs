@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::host::namespace;
+use crate::pki;
 
 /// `up`'s flags. What is not given keeps its saved value, or the default at the first `up`.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// The node's name [default: this machine's host name]
     #[arg(long)]
@@ -39,6 +40,9 @@ pub struct Overrides {
     /// Where the daemons' binaries are [default: beside kubeforge]
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
+    /// How many worker nodes to run beside the first, each in a network namespace of its own [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<u8>,
     /// The store: `kvstore`, or `etcd` for the one on PATH [default: kvstore]
     #[arg(long)]
     pub store: Option<Store>,
@@ -51,6 +55,14 @@ pub struct Overrides {
     /// How long to wait for the node to become Ready, in seconds
     #[arg(long, default_value_t = 180, value_name = "SECONDS")]
     pub timeout: u64,
+}
+
+impl Overrides {
+    /// Whether they say how to start and nothing about what.
+    fn leave_settings_alone(&self) -> bool {
+        let Self { timeout, no_install, .. } = *self;
+        *self == Self { timeout, no_install, ..Self::default() }
+    }
 }
 
 /// Which engine keeps the cluster's objects.
@@ -80,6 +92,24 @@ pub struct Settings {
     pub bin_dir: PathBuf,
     pub store: Store,
     pub verbosity: u8,
+    /// How many worker nodes belong to the cluster; each has a folder in the cluster's ([`Settings::worker`]).
+    #[serde(default)]
+    pub workers: u8,
+    /// Present on a worker.
+    #[serde(default)]
+    pub joined: Option<Joined>,
+}
+
+/// What a worker knows of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The cluster's folder.
+    pub cluster: PathBuf,
+    /// Where its apiserver is reached.
+    pub apiserver: SocketAddr,
+    /// Its part of the pod addresses, once the controller manager has given it one.
+    #[serde(default, with = "optional_text")]
+    pub pod_cidr: Option<Ipv4Net>,
 }
 
 /// The ports that a cluster listens on.
@@ -188,6 +218,8 @@ impl Settings {
             bin_dir: overrides.bin_dir.clone().unwrap_or_else(|| host.own_dir.clone()),
             store: overrides.store.unwrap_or(Store::Kvstore),
             verbosity: overrides.verbosity.unwrap_or(2),
+            workers: overrides.workers.unwrap_or(0),
+            joined: None,
         };
         settings.check()?;
         Ok(settings)
@@ -208,6 +240,14 @@ impl Settings {
                 }
                 _ => Ok(()),
             }
+        }
+        if let Some(joined) = &self.joined {
+            ensure!(
+                overrides.leave_settings_alone(),
+                "a worker has its cluster's settings: give flags to `kubeforge cluster up --dir {}`",
+                joined.cluster.display()
+            );
+            return Ok(self);
         }
         fixed("--node-name", &self.node_name, overrides.node_name.as_ref())?;
         fixed("--pod-cidr", &self.pod_cidr, overrides.pod_cidr.as_ref())?;
@@ -231,8 +271,45 @@ impl Settings {
         }
         self.bin_dir = overrides.bin_dir.clone().unwrap_or_else(|| host.own_dir.clone());
         self.verbosity = overrides.verbosity.unwrap_or(self.verbosity);
+        self.workers = overrides.workers.unwrap_or(self.workers);
         self.check()?;
         Ok(self)
+    }
+
+    /// The settings of a worker whose folder is `dir`: the cluster's, but for what a node has of its own.
+    /// `saved` are its settings of an earlier start.
+    pub fn worker(
+        &self,
+        cluster: &Path,
+        dir: &Path,
+        number: u8,
+        saved: Option<&Self>,
+    ) -> anyhow::Result<Self> {
+        let id = Self::id_of(dir);
+        let base = self.netns.clone().unwrap_or_else(|| format!("kubeforge-{}", self.id));
+        let pod_cidr = saved.and_then(|s| s.joined.as_ref()).and_then(|j| j.pod_cidr);
+        let joined = Joined { cluster: cluster.to_owned(), apiserver: self.apiserver(), pod_cidr };
+        let settings = Self {
+            node_name: self.worker_name(number),
+            node_ip: namespace::Ends::of(&id)?.node.into(),
+            netns: Some(format!("{base}-worker-{number}")),
+            workers: 0,
+            joined: Some(joined),
+            id,
+            ..self.clone()
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// What the node of a worker is called.
+    pub fn worker_name(&self, number: u8) -> String {
+        format!("{}-worker-{number}", self.node_name)
+    }
+
+    /// Writes what [`Settings::load`] reads.
+    pub fn save(&self, file: &Path) -> anyhow::Result<()> {
+        pki::write(file, format!("{:#}\n", serde_json::to_value(self)?).as_bytes(), 0o644)
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -294,9 +371,13 @@ impl Settings {
         }
     }
 
-    /// The node's part of the pod addresses.
-    pub fn node_pod_cidr(&self) -> Ipv4Net {
-        Ipv4Net::new_assert(self.pod_cidr.network(), 24)
+    /// The node's part of the pod addresses: the first node has the first /24; a worker's is `None`
+    /// until it is known.
+    pub fn node_pod_cidr(&self) -> Option<Ipv4Net> {
+        match &self.joined {
+            Some(joined) => joined.pod_cidr,
+            None => Some(Ipv4Net::new_assert(self.pod_cidr.network(), 24)),
+        }
     }
 
     /// The bridge that pods hang on. Interface names have at most 15 characters.
@@ -316,7 +397,10 @@ impl Settings {
 
     /// Where clients of this machine reach the apiserver.
     pub fn apiserver(&self) -> SocketAddr {
-        SocketAddr::new(self.node_ip, self.ports.apiserver)
+        match &self.joined {
+            Some(joined) => joined.apiserver,
+            None => SocketAddr::new(self.node_ip, self.ports.apiserver),
+        }
     }
 }
 
@@ -345,6 +429,20 @@ pub mod text {
     }
 }
 
+/// [`text`] of what may be absent.
+mod optional_text {
+    use ipnet::Ipv4Net;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Option<Ipv4Net>, s: S) -> Result<S::Ok, S::Error> {
+        value.map(|net| net.to_string()).serialize(s)
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Ipv4Net>, D::Error> {
+        let text = Option::<String>::deserialize(d)?;
+        text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -366,7 +464,7 @@ pub mod tests {
         let s = settings();
         assert_eq!(s.node_name, "node1");
         assert_eq!((s.kubernetes_service_ip(), s.dns_ip()), ([10, 96, 0, 1].into(), [10, 96, 0, 10].into()));
-        assert_eq!(s.node_pod_cidr().to_string(), "10.244.0.0/24");
+        assert_eq!(s.node_pod_cidr().map(|net| net.to_string()).as_deref(), Some("10.244.0.0/24"));
         assert_eq!(s.apiserver().to_string(), "192.0.2.7:6443");
         assert!(s.bridge().len() <= 15);
         assert_ne!(s.id, Settings::new(Path::new("/srv/d"), &Overrides::default(), &host()).unwrap().id);
@@ -376,6 +474,28 @@ pub mod tests {
     fn settings_survive_the_file() {
         let json = serde_json::to_vec(&settings()).unwrap();
         assert_eq!(serde_json::from_slice::<Settings>(&json).unwrap(), settings());
+    }
+
+    #[test]
+    fn a_worker_has_a_network_of_its_own_and_keeps_its_pods_addresses() {
+        let (main, dir) = (settings(), Path::new("/srv/c/worker-1"));
+        let mut worker = main.worker(Path::new("/srv/c"), dir, 1, None).unwrap();
+        assert_eq!(worker.node_name, "node1-worker-1");
+        assert_eq!(worker.apiserver(), main.apiserver());
+        assert_eq!(worker.netns, Some(format!("kubeforge-{}-worker-1", main.id)));
+        assert_ne!((&worker.id, worker.node_ip), (&main.id, main.node_ip));
+        assert_eq!(worker.node_pod_cidr(), None);
+        worker.joined.as_mut().unwrap().pod_cidr = Some("10.244.1.0/24".parse().unwrap());
+        let saved = serde_json::from_slice(&serde_json::to_vec(&worker).unwrap()).unwrap();
+        assert_eq!(main.worker(Path::new("/srv/c"), dir, 1, Some(&saved)).unwrap(), worker);
+    }
+
+    #[test]
+    fn there_are_as_many_workers_as_were_last_asked_for() {
+        let two = Settings { workers: 2, ..settings() };
+        let given = |workers| Overrides { workers, ..Default::default() };
+        assert_eq!(two.clone().overridden(&given(Some(1)), &host()).unwrap().workers, 1);
+        assert_eq!(two.overridden(&given(None), &host()).unwrap().workers, 2);
     }
 
     #[test]

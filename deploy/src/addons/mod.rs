@@ -3,7 +3,6 @@
 
 mod dns;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -38,13 +37,9 @@ pub async fn ensure(cluster: &Cluster, progress: &Progress, patience: Duration) 
     Ok(())
 }
 
-fn apiserver(cluster: &Cluster) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, cluster.settings.ports.apiserver).into()
-}
-
 async fn apply(cluster: &Cluster, path: &str, object: &Value) -> anyhow::Result<()> {
     let tls = readiness::admin(cluster)?;
-    let (status, body) = probe::apply(apiserver(cluster), Some(&tls), path, object).await?;
+    let (status, body) = probe::apply(readiness::apiserver(cluster), Some(&tls), path, object).await?;
     ensure!(
         matches!(status, 200 | 201),
         "cannot apply {path}: HTTP {status} {}",
@@ -56,7 +51,7 @@ async fn apply(cluster: &Cluster, path: &str, object: &Value) -> anyhow::Result<
 /// Whether the newest state of a Deployment is rolled out.
 async fn is_available(cluster: &Cluster, path: &str) -> anyhow::Result<bool> {
     let tls = readiness::admin(cluster)?;
-    let (status, body) = probe::get(apiserver(cluster), Some(&tls), path).await?;
+    let (status, body) = probe::get(readiness::apiserver(cluster), Some(&tls), path).await?;
     ensure!(status == 200, "{path}: HTTP {status} {}", String::from_utf8_lossy(&body));
     let deployment: Value = serde_json::from_slice(&body)?;
     let (wanted, status) = (&deployment["spec"]["replicas"], &deployment["status"]);

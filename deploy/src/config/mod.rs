@@ -19,12 +19,14 @@ use crate::settings::Settings;
 
 /// The kubeconfigs: file name without `.conf`, the certificate of the same user.
 const KUBECONFIGS: &[(&str, &str)] = &[
+    ("kubelet", "kubelet-client"),
+    ("kube-proxy", "kube-proxy"),
     ("admin", "admin"),
     ("controller-manager", "controller-manager"),
     ("scheduler", "scheduler"),
-    ("kubelet", "kubelet-client"),
-    ("kube-proxy", "kube-proxy"),
 ];
+/// How many of them a worker has.
+const ON_A_WORKER: usize = 2;
 
 /// Writes all files; returns those that changed.
 pub fn write(layout: &Layout, settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
@@ -32,12 +34,16 @@ pub fn write(layout: &Layout, settings: &Settings) -> anyhow::Result<Vec<PathBuf
     let restricted = !host::kernel::may_lower_oom_score();
     let mut files = vec![
         (layout.containerd_config(), containerd::config(layout, snapshotter, restricted), 0o644),
-        (layout.cni_conf_dir().join("10-pods.conflist"), cni::conflist(layout, settings), 0o644),
         (layout.kubelet_config(), kubelet::config(layout, settings), 0o644),
         (layout.kube_proxy_config(), kube_proxy::config(layout, settings), 0o644),
     ];
+    // Without it the runtime says that its network is not ready, and so the node.
+    if let Some(pods) = settings.node_pod_cidr() {
+        files.push((layout.cni_config(), cni::conflist(layout, settings, pods), 0o644));
+    }
     let ca = std::fs::read(layout.cert("ca"))?;
-    for (name, cert) in KUBECONFIGS {
+    let used = if settings.joined.is_some() { &KUBECONFIGS[..ON_A_WORKER] } else { KUBECONFIGS };
+    for (name, cert) in used {
         let (cert, key) = (std::fs::read(layout.cert(cert))?, std::fs::read(layout.key(cert))?);
         files.push((layout.kubeconfig(name), kubeconfig::text(settings, name, &ca, &cert, &key), 0o600));
     }

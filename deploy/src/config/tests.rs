@@ -33,7 +33,9 @@ fn kubeconfigs_name_the_server_and_carry_the_pem() {
 
 #[test]
 fn the_pod_network_is_the_nodes_range_on_its_own_bridge() {
-    let list: serde_json::Value = serde_json::from_str(&cni::conflist(&layout(), &settings())).unwrap();
+    let list: serde_json::Value =
+        serde_json::from_str(&cni::conflist(&layout(), &settings(), "10.244.0.0/24".parse().unwrap()))
+            .unwrap();
     assert_eq!(list["plugins"][0]["bridge"], settings().bridge());
     assert_eq!(list["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.244.0.0/24");
 }

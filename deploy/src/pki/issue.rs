@@ -29,9 +29,19 @@ struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// Makes what is missing or stale. Returns the files made, each with the reason.
+/// Makes what is missing or stale. Returns the files made, each with the reason. A worker's are
+/// signed in its cluster's folder; it gets the authority's certificate and no key of it.
 pub fn ensure(layout: &Layout, settings: &Settings, now: Timestamp) -> anyhow::Result<Vec<String>> {
     let mut made = Vec::new();
+    if let Some(joined) = &settings.joined {
+        let cluster = Layout::new(joined.cluster.clone());
+        let file = cluster.cert(Signer::Cluster.file());
+        let (authority, _) = authority(&cluster, Signer::Cluster, now)
+            .with_context(|| format!("authority {}", file.display()))?;
+        write(&layout.cert(Signer::Cluster.file()), &std::fs::read(&file)?, 0o644)?;
+        issue_missing(layout, settings, &[(Signer::Cluster, authority)], now, &mut made)?;
+        return Ok(made);
+    }
     let mut authorities = Vec::new();
     for signer in Signer::ALL {
         let (authority, new) = authority(layout, signer, now)
@@ -41,6 +51,20 @@ pub fn ensure(layout: &Layout, settings: &Settings, now: Timestamp) -> anyhow::R
         }
         authorities.push((signer, authority));
     }
+    issue_missing(layout, settings, &authorities, now, &mut made)?;
+    if service_account_keys(layout).context("service account key")? {
+        made.push("sa: new".into());
+    }
+    Ok(made)
+}
+
+fn issue_missing(
+    layout: &Layout,
+    settings: &Settings,
+    authorities: &[(Signer, Authority)],
+    now: Timestamp,
+    made: &mut Vec<String>,
+) -> anyhow::Result<()> {
     for leaf in plan::leaves(settings) {
         let authority =
             &authorities.iter().find(|(s, _)| *s == leaf.signer).expect("all signers are there").1;
@@ -54,10 +78,7 @@ pub fn ensure(layout: &Layout, settings: &Settings, now: Timestamp) -> anyhow::R
             made.push(format!("{}: {reason}", leaf.file));
         }
     }
-    if service_account_keys(layout).context("service account key")? {
-        made.push("sa: new".into());
-    }
-    Ok(made)
+    Ok(())
 }
 
 fn authority(layout: &Layout, signer: Signer, now: Timestamp) -> anyhow::Result<(Authority, bool)> {

@@ -60,8 +60,17 @@ pub struct Leaf {
     pub names: Vec<String>,
 }
 
-/// All leaves of a cluster.
+/// What a worker has of them.
+const ON_A_WORKER: [&str; 3] = ["kube-proxy", "kubelet-client", "kubelet"];
+
+/// The leaves of a cluster with its first node, or of a worker.
 pub fn leaves(s: &Settings) -> Vec<Leaf> {
+    let mut all = whole(s);
+    all.retain(|leaf| s.joined.is_none() || ON_A_WORKER.contains(&leaf.file));
+    all
+}
+
+fn whole(s: &Settings) -> Vec<Leaf> {
     let client = |file, common_name: &str, organization| Leaf {
         file,
         signer: Signer::Cluster,
