@@ -7,6 +7,7 @@
 use api_types::codec::{json, yaml};
 use api_types::field::{Errors, Path};
 use api_types::kind::{Object, Row};
+use api_types::meta::v1::Status;
 use api_types::schema::{StructType, managed_fields, strategic_merge};
 use api_types::value::Time;
 use serde_json::Value;
@@ -250,27 +251,29 @@ impl Work<'_> {
         Ok(object)
     }
 
-    /// Unknown fields of an applied configuration are told as for any other write.
+    /// An applied configuration has to be what its schema says, whatever `fieldValidation` wants.
     fn check_fields(&self, config: &Value) -> Result<(), ApiError> {
         let row = self.target.row;
-        let mut found = Some(Vec::new());
-        let mut probe = (row.new)();
-        json::read(probe.as_dyn_struct_mut(), config.to_string().as_bytes(), &mut found).map_err(|e| {
-            ApiError::BadRequest(format!(
-                "failed to create typed patch object ({}/{}; {}, Kind={}): {e}",
-                self.target.namespace, self.target.name, row.kind.api_version, row.kind.kind
-            ))
-        })?;
-        let mut found = found.unwrap_or_default();
-        found.extend((row.unknown_fields)(&mut *probe).into_iter().map(json::Strict::Unknown));
-        match found.first() {
-            // COMPAT: apply works by schema and knows no lenient way.
-            Some(json::Strict::Unknown(path)) => Err(ApiError::Internal(format!(
-                "failed to create typed patch object ({}/{}; {}, Kind={}): .{path}: field not declared in schema",
-                self.target.namespace, self.target.name, row.kind.api_version, row.kind.kind
-            ))),
-            _ => Ok(()),
+        let found = managed_fields::mismatches(row.root(), config);
+        if found.is_empty() {
+            return Ok(());
         }
+        let said = |name: &str| config["metadata"][name].as_str().unwrap_or_default();
+        let (group, version) = (row.kind.group, row.kind.version);
+        // COMPAT: clients look for this text; upstream has no reason for it.
+        let message = format!(
+            "failed to create typed patch object ({}/{}; {group}/{version}, Kind={}): {}",
+            said("namespace"),
+            said("name"),
+            row.kind.kind,
+            managed_fields::listed(&found)
+        );
+        Err(ApiError::Said(Box::new(Status {
+            status: "Failure".into(),
+            message,
+            code: 500,
+            ..Status::default()
+        })))
     }
 
     /// The patched tree as an object, unknown fields told.
@@ -299,7 +302,7 @@ fn invalid_patch(text: &str, why: &str) -> ApiError {
 
 /// A JSON patch that does not fit the object, a failed test among them.
 fn unprocessable(error: &json_patch::PatchError) -> ApiError {
-    use api_types::meta::v1::{CauseType, Status, StatusCause, StatusDetails, StatusReason};
+    use api_types::meta::v1::{CauseType, StatusCause, StatusDetails, StatusReason};
     let cause = StatusCause {
         reason: CauseType::UnexpectedServerResponse,
         message: error.to_string(),

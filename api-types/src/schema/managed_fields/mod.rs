@@ -6,9 +6,11 @@
 //! owns it too. Schema tables say which lists are maps or sets and what is atomic.
 
 mod set;
+mod typed;
 mod walk;
 
 pub use set::Set;
+pub use typed::{Mismatch, atomic_parts, listed, mismatches};
 
 use crate::custom::Definition;
 use crate::meta::v1::ManagedFieldsEntry;
@@ -331,6 +333,11 @@ fn owner_text(entry: &ManagedFieldsEntry) -> String {
         }
     }
     text
+}
+
+/// `live` with everything that `config` sets; what it does not name stays, and nobody comes to own anything.
+pub fn laid_over(root: impl Into<Root>, live: &Value, config: &Value) -> Value {
+    walk::merge(Node::root(&root.into()), live, config)
 }
 
 /// The object without what an apply may not carry.

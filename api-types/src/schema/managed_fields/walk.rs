@@ -25,7 +25,7 @@ pub(super) enum Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    fn of(ty: &'static Type, field: Option<&'static Field>) -> Self {
+    pub(super) fn of(ty: &'static Type, field: Option<&'static Field>) -> Self {
         let said = field.map_or(Structure::Unsaid, |f| f.structure);
         let whole = |own: Structure| if said == Structure::Unsaid { own } else { said } == Structure::Atomic;
         match ty {
@@ -47,7 +47,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn custom(schema: &'a Structural) -> Self {
+    pub(super) fn custom(schema: &'a Structural) -> Self {
         match (schema.type_.as_str(), schema.list_type.as_str(), schema.map_type.as_str()) {
             ("array", "map", _) => Self::CustomList(schema),
             ("array", "set", _) => Self::ListSet,
@@ -81,12 +81,12 @@ impl<'a> Node<'a> {
     }
 
     /// Whether the value is walked by key.
-    fn is_object(self) -> bool {
+    pub(super) fn is_object(self) -> bool {
         matches!(self, Self::Struct(_) | Self::Map(_) | Self::CustomRoot(_) | Self::Custom(_) | Self::Unknown)
     }
 
     /// Whether the value is walked by item.
-    fn is_list(self) -> bool {
+    pub(super) fn is_list(self) -> bool {
         matches!(self, Self::ListMap(..) | Self::ListSet | Self::CustomList(_))
     }
 
@@ -100,8 +100,17 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The keys by which a list's items are told apart.
+    pub(super) fn keys(self) -> Vec<&'a str> {
+        match self {
+            Self::ListMap(keys, _) => keys.to_vec(),
+            Self::CustomList(schema) => schema.list_keys.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The path element of a list's item.
-    fn element(self, item: &Value) -> String {
+    pub(super) fn element(self, item: &Value) -> String {
         let id = |keys: Vec<&str>, default: &dyn Fn(&str) -> Option<Value>| {
             let mut id = Map::new();
             for key in keys {
