@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use api_types::codec::json::Writer;
 use api_types::codec::protobuf;
+use api_types::kind::Row;
 use api_types::meta::v1::ListMeta;
 use api_types::selector;
 use bytes::Bytes;
@@ -41,6 +42,20 @@ pub struct Filter {
 impl Filter {
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// Whether it asks for fields that other versions of a kind may not have.
+    pub fn asks_version(&self, row: &Row) -> bool {
+        let own = |field: &str| !matches!(field, "metadata.name" | "metadata.namespace");
+        row.custom.is_some() && self.fields.requirements().iter().any(|one| own(&one.field))
+    }
+
+    /// What can be said without fields that other versions may not have.
+    pub fn may_match(&self, entry: &Entry) -> bool {
+        let named = |field: &str, own: &str| self.fields.exact(field).is_none_or(|wanted| wanted == own);
+        (self.labels.is_everything() || self.labels.matches_by(|key| entry.label(key)))
+            && named("metadata.name", entry.name())
+            && named("metadata.namespace", entry.namespace())
     }
 
     pub fn matches(&self, entry: &Entry) -> bool {

@@ -20,6 +20,7 @@ use super::form::{self, Served};
 use super::list::Filter;
 use super::{status_json, table};
 use crate::body::{self, Body, BoxError};
+use crate::crd::conversion;
 use crate::metrics::GaugeGuard;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::status::ApiError;
@@ -199,8 +200,9 @@ impl Writer {
         let mut frames = Vec::new();
         for entry in snapshot.range(&prefix, &start).take(BATCH * 4) {
             last = Some(entry.key.clone());
-            if self.watch.filter.matches(entry) {
-                frames.push(entry.clone());
+            let entry = self.seen(entry)?;
+            if self.watch.filter.matches(&entry) {
+                frames.push(entry);
             }
         }
         for entry in &frames {
@@ -216,17 +218,25 @@ impl Writer {
         Ok(())
     }
 
+    /// The entry as the filter reads it: with the fields of the version that is watched where it asks for such.
+    fn seen(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, ApiError> {
+        let Watch { served, filter, prefix, .. } = &self.watch;
+        let asked =
+            filter.asks_version(served.row) && entry.key.starts_with(&**prefix) && filter.may_match(entry);
+        if asked { conversion::entry(*served, entry) } else { Ok(entry.clone()) }
+    }
+
     fn event(&mut self, event: &Event) -> Result<(), ApiError> {
+        let seen = |entry: &Option<Arc<Entry>>| entry.as_ref().map(|entry| self.seen(entry)).transpose();
+        let (old, new) = (seen(&event.old)?, seen(&event.new)?);
         let watch = &self.watch;
         let wanted =
-            |entry: &&Arc<Entry>| entry.key.starts_with(&*watch.prefix) && watch.filter.matches(entry);
-        let old = event.old.as_ref().filter(wanted);
-        let new = event.new.as_ref().filter(wanted);
-        let (change, entry) = match (old, new, &event.last) {
-            (None, Some(new), _) => (Change::Added, new.clone()),
-            (Some(_), Some(new), _) => (Change::Modified, new.clone()),
+            |entry: &Arc<Entry>| entry.key.starts_with(&*watch.prefix) && watch.filter.matches(entry);
+        let (change, entry) = match (old.filter(&wanted), new.filter(&wanted), &event.last) {
+            (None, Some(new), _) => (Change::Added, new),
+            (Some(_), Some(new), _) => (Change::Modified, new),
             (Some(_), None, Some(last)) => (Change::Deleted, last.clone()),
-            (Some(old), None, None) => (Change::Left, old.clone()),
+            (Some(old), None, None) => (Change::Left, old),
             (None, None, _) => return Ok(()),
         };
         let shared = self.accepted.form == Form::Whole

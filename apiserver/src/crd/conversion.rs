@@ -5,14 +5,14 @@
 //! synchronous; a conversion in the middle of it hands its thread's other work on while it waits.
 //! `review` and `taken` are pure; what is around them asks.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use api_types::codec::json;
 use api_types::custom::{Custom, Webhook};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::Status;
-use daemon::metrics::{self, HistogramVec};
+use daemon::metrics::{self, HistogramVec, IntCounterVec};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -57,17 +57,34 @@ fn nothing() -> ApiError {
 pub async fn list(list: List) -> Result<List, ApiError> {
     let row = list.served.row;
     let Some(definition) = row.custom.map(|slot| slot.definition()) else { return Ok(list) };
-    let Some(webhook) = definition.conversion.as_ref() else { return Ok(list) };
-    let mut entries: Vec<Arc<Entry>> = match list.source {
+    if definition.conversion.is_none() {
+        return Ok(list);
+    }
+    let found: Vec<Arc<Entry>> = match list.source {
         Source::Page(page) => page.into_iter().filter(|entry| list.filter.matches(entry)).collect(),
         Source::Snapshot { snapshot, prefix } => {
             snapshot.range(&prefix, "").filter(|entry| list.filter.matches(entry)).cloned().collect()
         }
     };
+    let found = entries(list.served, found).await?;
+    let served = Served { row, stored: row };
+    Ok(List { served, source: Source::Page(found), filter: Filter::default(), ..list })
+}
+
+/// Entries of a custom kind in the version that is served, converted at once where a webhook does it.
+///
+/// # Errors
+/// What the webhook does not do.
+pub async fn entries(served: Served, mut entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, ApiError> {
+    let row = served.row;
+    let definition = row.custom.map(|slot| slot.definition());
+    let Some(webhook) = definition.as_ref().and_then(|definition| definition.conversion.as_ref()) else {
+        return entries.iter().map(|entry| self::entry(served, entry)).collect();
+    };
     let mut places = Vec::new();
     let mut objects = Vec::new();
     for (place, entry) in entries.iter().enumerate() {
-        let from = entry.row(list.served.stored);
+        let from = entry.row(served.stored);
         if !std::ptr::eq(from, row) {
             objects.push(entry.decode(from).map_err(ApiError::internal)?);
             places.push(place);
@@ -79,8 +96,19 @@ pub async fn list(list: List) -> Result<List, ApiError> {
         let old = &entries[place];
         entries[place] = Arc::new(Entry::of(row, old.key.clone(), &*object, old.revision));
     }
-    let served = Served { row, stored: row };
-    Ok(List { served, source: Source::Page(entries), filter: Filter::default(), ..list })
+    Ok(entries)
+}
+
+/// One entry in the version that is served.
+///
+/// # Errors
+/// As [`entries`].
+pub fn entry(served: Served, entry: &Arc<Entry>) -> Result<Arc<Entry>, ApiError> {
+    if std::ptr::eq(entry.row(served.stored), served.row) {
+        return Ok(entry.clone());
+    }
+    let object = served.decode(entry)?;
+    Ok(Arc::new(Entry::of(served.row, entry.key.clone(), &*object, entry.revision)))
 }
 
 async fn ask(
@@ -100,20 +128,52 @@ async fn ask(
     let body = review(version, &uid, objects, to.kind.api_version);
     let answer = caller.post(&place(webhook), body, TIMEOUT).await;
     let converted = match answer {
-        Ok(answer) => taken(version, &uid, &answer, objects, to).map_err(|why| format!("{of} {why}")),
-        Err(failure) => Err(format!("{of} failed: {}", failure.message)),
+        Ok(answer) => taken(version, &uid, &answer, objects, to)
+            .map_err(|(failure, why)| (failure, format!("{of} {why}"))),
+        Err(failure) => Err(("conversion_webhook_call_failure", format!("{of} failed: {}", failure.message))),
     };
-    let result = if converted.is_ok() { "success" } else { "failure" };
-    DURATION.with_label_values(&[result]).observe(started.elapsed().as_secs_f64());
-    converted.map_err(failed)
+    let seconds = started.elapsed().as_secs_f64();
+    let labels = match &converted {
+        Ok(_) => ["success", ""],
+        Err((failure, _)) => ["failure", failure],
+    };
+    REQUESTS.with_label_values(&labels).inc();
+    REQUEST_SECONDS.with_label_values(&labels).observe(seconds);
+    let name = format!("{}.{}", to.kind.resource, to.kind.group);
+    let from = objects.first().map_or("", |own| own.definition.kind.version);
+    let succeeded = if converted.is_ok() { "true" } else { "false" };
+    CONVERSION_SECONDS.with_label_values(&[&name, from, to.kind.version, succeeded]).observe(seconds);
+    converted.map_err(|(_, why)| failed(why))
 }
 
-static DURATION: std::sync::LazyLock<HistogramVec> = std::sync::LazyLock::new(|| {
+static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::global().counter_vec(
+        "apiserver_conversion_webhook_request_total",
+        "[ALPHA] Counter for conversion webhook requests with success/failure and failure error type",
+        &["result", "failure_type"],
+    )
+});
+
+static REQUEST_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     metrics::global().histogram_vec(
         "apiserver_conversion_webhook_duration_seconds",
         "[ALPHA] Conversion webhook request latency",
-        &["result"],
+        &["result", "failure_type"],
         &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0],
+    )
+});
+
+/// From one millisecond, doubled fourteen times.
+const CONVERSION_BUCKETS: [f64; 15] = [
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
+];
+
+static CONVERSION_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    metrics::global().histogram_vec(
+        "apiserver_crd_conversion_webhook_duration_seconds",
+        "[ALPHA] CRD webhook conversion duration in seconds",
+        &["crd_name", "from_version", "to_version", "succeeded"],
+        &CONVERSION_BUCKETS,
     )
 });
 
@@ -199,37 +259,43 @@ struct Head {
 }
 
 /// The objects out of a webhook's answer; otherwise how a message about it goes on.
-fn taken(
-    version: &str,
-    uid: &str,
-    answer: &[u8],
-    objects: &[&Custom],
-    to: &'static Row,
-) -> Result<Vec<Box<dyn Object>>, String> {
-    let review: Reviewed = serde_json::from_slice(answer).map_err(|error| format!("failed: {error}"))?;
+/// What a webhook's answer came to; a failure has upstream's name in metrics beside its text.
+type Taken = Result<Vec<Box<dyn Object>>, (&'static str, String)>;
+
+fn taken(version: &str, uid: &str, answer: &[u8], objects: &[&Custom], to: &'static Row) -> Taken {
+    let converted = said(version, uid, answer)
+        .map_err(|why| ("conversion_webhook_malformed_response_failure", format!("failed: {why}")))?;
+    if converted.len() != objects.len() {
+        let why = format!("returned {} objects, expected {}", converted.len(), objects.len());
+        return Err(("conversion_webhook_partial_response_failure", why));
+    }
+    let pairs = objects.iter().zip(&converted).enumerate();
+    let all: Result<Vec<_>, String> =
+        pairs.map(|(place, (old, new))| one(place, old, new.get(), to)).collect();
+    all.map_err(|why| ("conversion_webhook_invalid_converted_object_failure", why))
+}
+
+/// The objects of an answer.
+fn said(version: &str, uid: &str, answer: &[u8]) -> Result<Vec<Box<RawValue>>, String> {
+    let review: Reviewed = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
     if version == "v1" && (review.kind != "ConversionReview" || review.api_version != format!("{GROUP}/v1")) {
         return Err(format!(
-            "failed: expected webhook response of {GROUP}/v1, Kind=ConversionReview, got {}, Kind={}",
+            "expected webhook response of {GROUP}/v1, Kind=ConversionReview, got {}, Kind={}",
             if review.api_version.is_empty() { "/" } else { &review.api_version },
             review.kind
         ));
     }
-    let Some(said) = review.response else { return Err("failed: no response provided".into()) };
+    let Some(said) = review.response else { return Err("no response provided".into()) };
     if version == "v1" && said.uid != uid {
-        return Err(format!("failed: expected response.uid={uid:?}, got {:?}", said.uid));
+        return Err(format!("expected response.uid={uid:?}, got {:?}", said.uid));
     }
     if said.result.status != "Success" {
         if !said.result.message.is_empty() {
-            return Err(format!("failed: {}", said.result.message));
+            return Err(said.result.message);
         }
-        return Err(format!("failed: response.result.status was '{}', not 'Success'", said.result.status));
+        return Err(format!("response.result.status was '{}', not 'Success'", said.result.status));
     }
-    let converted = said.converted_objects.unwrap_or_default();
-    if converted.len() != objects.len() {
-        return Err(format!("returned {} objects, expected {}", converted.len(), objects.len()));
-    }
-    let pairs = objects.iter().zip(&converted).enumerate();
-    pairs.map(|(place, (old, new))| one(place, old, new.get(), to)).collect()
+    Ok(said.converted_objects.unwrap_or_default())
 }
 
 fn one(place: usize, old: &Custom, text: &str, to: &'static Row) -> Result<Box<dyn Object>, String> {
@@ -306,11 +372,11 @@ mod tests {
 
     fn check(answer: &str) -> Result<String, String> {
         let (v1, v2) = rows();
-        let taken = taken("v1", "U", answer.as_bytes(), &[&object(v1)], v2)?;
+        let taken = taken("v1", "U", answer.as_bytes(), &[&object(v1)], v2).map_err(|(_, why)| why)?;
         Ok(String::from_utf8(json::to_vec(&*taken[0])).expect("text"))
     }
 
-    fn said(objects: &str) -> String {
+    fn told(objects: &str) -> String {
         format!(
             r#"{{"kind":"ConversionReview","apiVersion":"apiextensions.k8s.io/v1","response":{{"uid":"U","result":{{"status":"Success"}},"convertedObjects":[{objects}]}}}}"#
         )
@@ -331,14 +397,14 @@ mod tests {
     fn answers_keep_metadata_but_labels_and_annotations() {
         let new = r#"{"kind":"Thing","apiVersion":"convert.example.com/v2","metadata":{"name":"a","uid":"u","generation":9,"labels":{"l":"m"}},"host":"h","port":"1"}"#;
         assert_eq!(
-            check(&said(new)).expect("taken"),
+            check(&told(new)).expect("taken"),
             r#"{"kind":"Thing","apiVersion":"convert.example.com/v2","metadata":{"name":"a","uid":"u","generation":3,"labels":{"l":"m"}},"host":"h","port":"1"}"#
         );
     }
 
     #[test]
     fn answers_that_are_none() {
-        let wrong = |objects: &str| check(&said(objects)).expect_err("refused");
+        let wrong = |objects: &str| check(&told(objects)).expect_err("refused");
         assert_eq!(wrong(""), "returned 0 objects, expected 1");
         assert_eq!(
             wrong(r#"{"kind":"Thing","apiVersion":"convert.example.com/v1","metadata":{}}"#),

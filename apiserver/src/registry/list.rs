@@ -208,7 +208,19 @@ pub async fn read(collection: &Arc<Collection>, target: &Target, options: Option
             }
         }
     };
-    let served = Served::of(target.row);
+    let mut served = Served::of(target.row);
+    let snapshot = if options.filter.asks_version(target.row) {
+        // Fields are those of the version that is asked: everything that may match has to be seen in it.
+        let found = snapshot.range(&prefix, "").filter(|e| options.filter.may_match(e)).cloned().collect();
+        let mut converted = Snapshot::default();
+        for entry in conversion::entries(served, found).await? {
+            converted.insert(entry);
+        }
+        served.stored = target.row;
+        converted
+    } else {
+        snapshot
+    };
     if let Some(name) = options.filter.fields.exact("metadata.name").filter(|_| options.limit == 0) {
         let found = snapshot.get(&relative_key(&target.namespace, name)).cloned();
         if !prefix.is_empty() || !target.row.kind.namespaced {
@@ -279,7 +291,10 @@ async fn from_store(
         };
         more = page.more;
         for stored in &page.items {
-            let entry = entry_of(collection, stored)?;
+            let mut entry = entry_of(collection, stored)?;
+            if options.filter.asks_version(target.row) && options.filter.may_match(&entry) {
+                entry = conversion::entry(Served::of(target.row), &entry)?;
+            }
             if options.filter.matches(&entry) {
                 chosen.push(entry);
             }
