@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::apiextensions::v1::CustomResourceDefinition;
 use api_types::apiregistration::v1::APIService;
 use api_types::core::v1::{Endpoints, Service};
 use api_types::meta::v1::ConditionStatus;
@@ -31,15 +32,19 @@ pub async fn run(server: Arc<Server>, told: Told, shutdown: Shutdown) {
 
 async fn following(server: &Arc<Server>, told: &Told) {
     let collection = server.storage.of::<APIService>().clone();
+    let definitions = server.storage.of::<CustomResourceDefinition>().clone();
     collection.synced().await;
+    definitions.synced().await;
     server.storage.of::<Service>().synced().await;
     server.storage.of::<Endpoints>().synced().await;
     server.fresh.filled().await;
     let objects = Registry(server.clone());
     let mut start = true;
     loop {
-        let (snapshot, _) = collection.snapshot();
-        let mut cursor = collection.start_now(None).cursor;
+        let present = collection.start_now(None);
+        let mut cursor = present.cursor;
+        let defined = definitions.start_now(None);
+        let mut defined_cursor = defined.cursor;
         if start {
             let made = local::ensure(&objects).await;
             if let Err(error) = &made {
@@ -50,11 +55,17 @@ async fn following(server: &Arc<Server>, told: &Told) {
         if let Err(error) = authentication::ensure(&objects, told).await {
             tracing::warn!(%error, "Cannot tell extension servers whom to believe");
         }
-        let all: Vec<APIService> = snapshot.iter().filter_map(|entry| entry.typed().ok()).collect();
+        let all: Vec<APIService> = present.snapshot.iter().filter_map(|entry| entry.typed().ok()).collect();
+        let defined: Vec<CustomResourceDefinition> =
+            defined.snapshot.iter().filter_map(|entry| entry.typed().ok()).collect();
+        if let Err(error) = local::follow(&objects, &defined, &all).await {
+            tracing::warn!(%error, "Cannot register the groups of custom resources");
+        }
         let well = look(server, &objects, &all).await;
         let pause = if well && !start { EVERY } else { SOON };
         tokio::select! {
             () = cursor.appended() => {}
+            () = defined_cursor.appended() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

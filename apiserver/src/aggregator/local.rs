@@ -1,6 +1,10 @@
-//! APIServices of the groups that this server answers for itself. What should be written says `plan`,
-//! which is pure.
+//! APIServices of the groups that this server answers for itself: built-in ones, which are written at each start, and
+//! those of custom kinds, which come and go with their definitions. What should be written say `plan` and
+//! `plan_custom`, which are pure.
 
+use std::collections::BTreeSet;
+
+use api_types::apiextensions::v1::CustomResourceDefinition;
 use api_types::apiregistration::v1::APIService;
 use api_types::kind::Resource;
 use api_types::kinds;
@@ -66,12 +70,85 @@ fn wanted() -> Vec<APIService> {
     found
 }
 
+/// What `MANAGED` says of those that are kept as long as there is something behind them.
+const ALWAYS: &str = "true";
+
+/// The APIServices of the versions that definitions serve; what is built in has its own.
+fn wanted_custom(definitions: &[CustomResourceDefinition]) -> Vec<APIService> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for spec in definitions.iter().map(|own| &own.spec) {
+        for version in spec.versions.iter().filter(|version| version.served) {
+            let (group, version) = (spec.group.as_str(), version.name.as_str());
+            let built_in =
+                kinds::all().iter().any(|row| row.kind.group == group && row.kind.version == version);
+            if built_in || !seen.insert((group, version)) {
+                continue;
+            }
+            let mut own = APIService::default();
+            own.metadata.name = format!("{version}.{group}");
+            own.metadata.labels.insert(MANAGED.to_owned(), ALWAYS.to_owned());
+            own.spec.group = group.to_owned();
+            own.spec.version = version.to_owned();
+            (own.spec.group_priority_minimum, own.spec.version_priority) = UNLISTED;
+            found.push(own);
+        }
+    }
+    found
+}
+
+/// What to do about the APIServices of custom kinds.
+fn plan_custom(definitions: &[CustomResourceDefinition], existing: &[APIService]) -> Vec<Step> {
+    let wanted = wanted_custom(definitions);
+    let is_ours = |own: &APIService| own.metadata.labels.get(MANAGED).is_some_and(|how| how == ALWAYS);
+    let gone = existing
+        .iter()
+        .filter(|own| is_ours(own) && !wanted.iter().any(|other| other.metadata.name == own.metadata.name))
+        .map(|own| Step::Delete(own.metadata.name.clone()))
+        .collect::<Vec<_>>();
+    let steps = wanted.into_iter().map(|wanted| {
+        let existing = existing.iter().find(|own| own.metadata.name == wanted.metadata.name);
+        plan(wanted, existing)
+    });
+    steps.filter(|step| *step != Step::Keep).chain(gone).collect()
+}
+
+/// Lets the APIServices of custom kinds follow their definitions.
+///
+/// # Errors
+/// When the store cannot be written.
+pub async fn follow(
+    objects: &dyn Objects,
+    definitions: &[CustomResourceDefinition],
+    existing: &[APIService],
+) -> Result<(), ObjectsError> {
+    for step in plan_custom(definitions, existing) {
+        perform(objects, step).await?;
+    }
+    Ok(())
+}
+
 /// What to do about one of them.
 #[derive(Debug, PartialEq)]
 enum Step {
     Keep,
     Create(APIService),
     Update(APIService),
+    Delete(String),
+}
+
+async fn perform(objects: &dyn Objects, step: Step) -> Result<(), ObjectsError> {
+    let written = match step {
+        Step::Keep => Ok(()),
+        Step::Create(object) => objects.create(Box::new(object)).await,
+        Step::Update(object) => objects.update(Box::new(object)).await,
+        Step::Delete(name) => objects.delete(APIService::facts(), "", &name).await,
+    };
+    match written {
+        // Somebody was faster: the change wakes us again.
+        Err(ObjectsError::Changed { .. }) => Ok(()),
+        other => other,
+    }
 }
 
 fn plan(wanted: APIService, existing: Option<&APIService>) -> Step {
@@ -91,15 +168,7 @@ pub async fn ensure(objects: &dyn Objects) -> Result<(), ObjectsError> {
     for wanted in wanted() {
         let existing = objects.get(APIService::facts(), "", &wanted.metadata.name).await?;
         let existing = existing.as_ref().and_then(|object| object.as_any().downcast_ref::<APIService>());
-        let written = match plan(wanted, existing) {
-            Step::Keep => Ok(()),
-            Step::Create(object) => objects.create(Box::new(object)).await,
-            Step::Update(object) => objects.update(Box::new(object)).await,
-        };
-        match written {
-            Ok(()) | Err(ObjectsError::Changed { .. }) => {}
-            other => return other,
-        }
+        perform(objects, plan(wanted, existing)).await?;
     }
     Ok(())
 }
@@ -107,6 +176,7 @@ pub async fn ensure(objects: &dyn Objects) -> Result<(), ObjectsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api_types::apiextensions::v1::CustomResourceDefinitionVersion;
 
     #[test]
     fn each_served_version_has_one() {
@@ -130,5 +200,40 @@ mod tests {
         assert_eq!(plan(own.clone(), Some(&other)), Step::Update(own.clone()));
         other.metadata.labels.clear();
         assert_eq!(plan(own, Some(&other)), Step::Keep);
+    }
+
+    #[test]
+    fn those_of_custom_kinds_follow_their_definitions() {
+        let definition = |group: &str, versions: &[(&str, bool)]| {
+            let mut own = CustomResourceDefinition::default();
+            own.spec.group = group.to_owned();
+            own.spec.versions = versions
+                .iter()
+                .map(|(name, served)| CustomResourceDefinitionVersion {
+                    name: (*name).to_owned(),
+                    served: *served,
+                    ..CustomResourceDefinitionVersion::default()
+                })
+                .collect();
+            own
+        };
+        let all = [
+            definition("stable.example.com", &[("v1", true), ("v2", false)]),
+            definition("stable.example.com", &[("v1", true)]),
+            definition("apps", &[("v1", true)]),
+        ];
+        let steps = plan_custom(&all, &[]);
+        let [Step::Create(made)] = steps.as_slice() else { panic!("{steps:?}") };
+        assert_eq!(made.metadata.name, "v1.stable.example.com");
+        assert_eq!((made.spec.group_priority_minimum, made.spec.version_priority), (1000, 100));
+        let mut taken = made.clone();
+        let present = [made.clone()];
+        assert_eq!(plan_custom(&all, &present), []);
+        assert_eq!(plan_custom(&[], &present), [Step::Delete("v1.stable.example.com".into())]);
+        // One without the mark, or that is only written at the start, is not ours to delete.
+        taken.metadata.labels.clear();
+        assert_eq!(plan_custom(&[], &[taken.clone()]), []);
+        taken.metadata.labels.insert(MANAGED.to_owned(), "onstart".to_owned());
+        assert_eq!(plan_custom(&[], &[taken]), []);
     }
 }

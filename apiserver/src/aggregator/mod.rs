@@ -2,7 +2,7 @@
 //! names a Service, requests for its group and version go there, with the user's name in headers and
 //! under the front proxy's certificate.
 //!
-//! `local` registers the groups that this server has itself, `available` asks the others how they are
+//! `local` registers the groups that this server has itself, custom ones among them, `available` asks the others how they are
 //! and says so in their status, `proxy` passes requests on, `discovery` shows their resources beside
 //! ours, `authentication` tells extension servers whom to believe.
 
