@@ -65,6 +65,8 @@ kinds! {
     crate::storage::v1::StorageClass,
     crate::storage::v1::VolumeAttachment,
     crate::storage::v1::VolumeAttributesClass,
+    crate::admissionregistration::v1::MutatingAdmissionPolicy,
+    crate::admissionregistration::v1::MutatingAdmissionPolicyBinding,
     crate::admissionregistration::v1::MutatingWebhookConfiguration,
     crate::admissionregistration::v1::ValidatingAdmissionPolicy,
     crate::admissionregistration::v1::ValidatingAdmissionPolicyBinding,

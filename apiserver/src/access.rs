@@ -13,6 +13,7 @@ use crate::authz::rbac::Rbac;
 use crate::authz::{self, AlwaysAllow, AlwaysDeny, Authorizer, Mode, Union};
 use crate::bootstrap;
 use crate::flags::{Authentication, Flags};
+use crate::policies::Policies;
 use crate::storage::Storage;
 use crate::views::{CatchUp, Feed, Views};
 use crate::webhook::Caller;
@@ -45,7 +46,7 @@ impl Access {
     /// When flags do not go together, or a file cannot be used.
     pub fn new(
         flags: &Flags,
-        storage: &Storage,
+        storage: &Arc<Storage>,
         external: &str,
         background: &Shutdown,
     ) -> anyhow::Result<Self> {
@@ -79,6 +80,7 @@ impl Access {
         let services = Services::new(storage, flags.misc.enable_aggregator_routing);
         let caller = Arc::new(Caller::new(services));
         let admission = Chain::new(plugins, views, fresh, authorizer.clone(), clock)
+            .with_policies(Policies::new(storage.clone()))
             .with_webhooks(Webhooks::new(caller.clone()));
         Ok(Self { authenticator, authorizer, admission, issuer, open_id, feed, caller })
     }

@@ -22,14 +22,12 @@ use crate::views::CatchUp;
 
 /// The server's parts, made once in `main`.
 pub struct Server {
-    pub storage: Storage,
+    pub storage: Arc<Storage>,
     pub authenticator: Authenticator,
     pub authorizer: Arc<dyn Authorizer>,
     /// Lets what access is decided from reach the store's state.
     pub fresh: Arc<dyn CatchUp>,
     pub admission: Chain,
-    /// Validating admission policies, compiled.
-    pub policies: crate::policies::Policies,
     /// Groups that other servers answer for.
     pub aggregator: Aggregator,
     /// `None` without --audit-policy-file and --audit-log-path.

@@ -62,7 +62,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     // Caches and loops outlive the requests that are drained.
     let background = Shutdown::new();
     let watches_end = Shutdown::new();
-    let storage = Storage::new(kv.clone());
+    let storage = Arc::new(Storage::new(kv.clone()));
     storage.spawn(&background);
     tokio::spawn(learn_version(kv.clone()));
     tokio::spawn(compactor::run(kv, flags.etcd.etcd_compaction_interval.0, background.clone()));
@@ -76,7 +76,6 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         authorizer: access.authorizer,
         fresh: access.feed.clone(),
         admission: access.admission,
-        policies: crate::policies::Policies::default(),
         aggregator: Aggregator::new(aggregator_options(&flags)),
         audit: audit(&flags.audit)?,
         open_id: access.open_id,
@@ -122,6 +121,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let leaving = shutdown.child();
     let own = service::Own { ip: own_ip(&flags), port: flags.serving.secure_port };
     tokio::spawn(definitions.run());
+    tokio::spawn(crate::policies::status::run(server.clone(), background.clone()));
     tokio::spawn(service::repair(server.clone(), background.clone()));
     let advertising = tokio::spawn(service::reconcile(server.clone(), own, leaving));
 

@@ -4,6 +4,7 @@ use super::table::Chosen;
 use super::webhook::{self, Rounds, Webhooks};
 use super::{Context, Operation, Plugin, Refusal, Request, escalation::Escalation, metrics};
 use crate::authz::Authorizer;
+use crate::policies::{self, Policies};
 use crate::status::ApiError;
 use crate::views::{CatchUp, Views};
 use daemon::clock::SharedClock;
@@ -24,6 +25,8 @@ pub struct Chain {
     clock: SharedClock,
     /// None in tests of plugins.
     webhooks: Option<Webhooks>,
+    /// None in tests of plugins.
+    policies: Option<Policies>,
 }
 
 impl Chain {
@@ -37,13 +40,19 @@ impl Chain {
     ) -> Self {
         // Upstream has it in the storage of its kinds: no flag turns it off.
         plugins.insert(0, ("RoleEscalation", Box::new(Escalation)));
-        Self { plugins, views, fresh, authorizer, clock, webhooks: None }
+        Self { plugins, views, fresh, authorizer, clock, webhooks: None, policies: None }
     }
 
     /// Asks webhooks, too, as far as their plugins are on.
     #[must_use]
     pub fn with_webhooks(self, webhooks: Webhooks) -> Self {
         Self { webhooks: Some(webhooks), ..self }
+    }
+
+    /// Asks policies, too, as far as their plugins are on.
+    #[must_use]
+    pub fn with_policies(self, policies: Policies) -> Self {
+        Self { policies: Some(policies), ..self }
     }
 
     /// Whether a plugin is on.
@@ -62,24 +71,36 @@ impl Chain {
         result
     }
 
-    /// Plugins, then webhooks; and once more if webhooks changed something, for those who care.
+    /// Plugins, then policies, then webhooks; and once more if those changed something, for those who care.
     async fn rounds(&self, request: &mut Request<'_>) -> Result<(), ApiError> {
-        let mut rounds = Rounds::default();
+        let (mut by_policies, mut by_webhooks) = (Rounds::default(), Rounds::default());
         loop {
             self.run("admit", request, |plugin, request, context| plugin.admit(request, context)).await?;
-            let Some(webhooks) = self.asks(webhook::MUTATING) else { return Ok(()) };
-            self.ready(request).await?;
-            let started = Instant::now();
-            let asked =
-                webhooks.mutate(request, &self.views, &*self.fresh, &*self.authorizer, &mut rounds).await;
-            let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
-            metrics::plugin(webhook::MUTATING, "admit", operation, asked.is_err(), seconds);
-            asked?;
-            if rounds.second || !rounds.changed {
+            if let Some(policies) = self.policies(policies::MUTATING) {
+                let started = Instant::now();
+                let asked = policies.mutate(request, &*self.authorizer, &mut by_policies);
+                let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
+                metrics::plugin(policies::MUTATING, "admit", operation, asked.is_err(), seconds);
+                asked?;
+            }
+            if let Some(webhooks) = self.asks(webhook::MUTATING) {
+                self.ready(request).await?;
+                let (views, fresh) = (&self.views, &*self.fresh);
+                let started = Instant::now();
+                let asked = webhooks.mutate(request, views, fresh, &*self.authorizer, &mut by_webhooks).await;
+                let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
+                metrics::plugin(webhook::MUTATING, "admit", operation, asked.is_err(), seconds);
+                asked?;
+            }
+            if by_webhooks.second || !(by_webhooks.changed || by_policies.changed) {
                 return Ok(());
             }
-            rounds.second = true;
+            (by_webhooks.second, by_policies.second) = (true, true);
         }
+    }
+
+    fn policies(&self, name: &str) -> Option<&Policies> {
+        self.policies.as_ref().filter(|_| self.has(name))
     }
 
     fn asks(&self, name: &str) -> Option<&Webhooks> {
@@ -113,6 +134,13 @@ impl Chain {
             Ok(())
         })
         .await?;
+        if let Some(policies) = self.policies(policies::VALIDATING) {
+            let started = Instant::now();
+            let asked = policies.validate(request, &*self.authorizer);
+            let (operation, seconds) = (request.operation, started.elapsed().as_secs_f64());
+            metrics::plugin(policies::VALIDATING, "validate", operation, asked.is_err(), seconds);
+            asked?;
+        }
         let Some(webhooks) = self.asks(webhook::VALIDATING) else { return Ok(()) };
         self.ready(request).await?;
         let started = Instant::now();

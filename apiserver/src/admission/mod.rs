@@ -10,14 +10,16 @@ mod certificate_approval;
 mod certificate_signing;
 mod certificate_subject_restriction;
 mod chain;
+pub mod change;
 mod claim_resize;
 mod default_class;
 mod default_toleration_seconds;
 mod escalation;
 mod limit_ranger;
-mod metrics;
+pub mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
+pub mod options;
 mod pod_security;
 mod policy;
 mod priority;
@@ -145,6 +147,13 @@ impl Request<'_> {
             Some(meta) if !meta.name.is_empty() => &meta.name,
             Some(meta) if !meta.generate_name.is_empty() => &meta.generate_name,
             _ => "Unknown",
+        }
+    }
+
+    /// Notes something in the audit log, if the request is to be in it.
+    pub fn annotate(&self, key: impl Into<String>, value: impl FnOnce() -> String) {
+        if let Some(record) = self.call.and_then(|call| call.record.as_ref()) {
+            record.annotate(key, &value());
         }
     }
 

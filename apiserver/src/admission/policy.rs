@@ -1,5 +1,5 @@
-//! ValidatingAdmissionPolicy: the plugin's name turns policies on. They are asked once all that check have been
-//! (`crate::policies`), since they read objects of any kind.
+//! MutatingAdmissionPolicy and ValidatingAdmissionPolicy: the plugins' names turn policies on. The chain asks them (`crate::policies`), since
+//! they read objects of any kind.
 
 use super::{Operation, Plugin};
 

@@ -69,10 +69,9 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("NodeDeclaredFeatureValidator", ON, Idle),
     ("JobValidation", ON, Idle),
     ("PodResizeValidator", ON, Idle),
-    // Its kinds are not served yet.
-    ("MutatingAdmissionPolicy", ON, Idle),
+    (crate::policies::MUTATING, ON, Here(|| Box::new(policy::Switch))),
     (webhook::MUTATING, ON, Here(|| Box::new(webhook::Switch))),
-    (crate::policies::PLUGIN, ON, Here(|| Box::new(policy::Switch))),
+    (crate::policies::VALIDATING, ON, Here(|| Box::new(policy::Switch))),
     (webhook::VALIDATING, ON, Here(|| Box::new(webhook::Switch))),
     (resource_quota::NAME, ON, Here(|| Box::new(resource_quota::ResourceQuota))),
     ("AlwaysDeny", OFF, Here(|| Box::new(always::AlwaysDeny))),

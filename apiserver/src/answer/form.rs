@@ -25,6 +25,14 @@ impl Served {
         Self { row, stored: paths::storage_row(row) }
     }
 
+    /// The other versions in which the same objects are served.
+    pub fn equivalents(row: &'static Row) -> Vec<&'static Row> {
+        let stored = Self::of(row).stored;
+        let others =
+            api_types::kinds::served().filter(|other| other.kind.is_stored() && !std::ptr::eq(*other, row));
+        others.filter(|other| std::ptr::eq(Self::of(other).stored, stored)).collect()
+    }
+
     /// Whether stored bytes are what the client gets.
     pub fn as_stored(self) -> bool {
         std::ptr::eq(self.row, self.stored)

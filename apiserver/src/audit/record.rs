@@ -183,7 +183,7 @@ impl Record {
     }
 
     pub fn annotate(&self, name: impl Into<String>, value: &str) {
-        self.filled.lock().annotations.insert(name.into(), value.to_owned());
+        self.filled.lock().annotations.entry(name.into()).or_insert_with(|| value.to_owned());
     }
 
     /// Whether what the client sent, and what becomes of it, is recorded.

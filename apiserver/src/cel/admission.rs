@@ -5,9 +5,10 @@ use super::authorization::Check;
 use super::types::{self, Decl, Type};
 use super::value::Value;
 use super::{Activation, CompileError, Env, EvalError, MATCH_BUDGET, Program};
-use crate::admission::{Operation, Request};
+use crate::admission::{Request, options};
 use crate::authz::Authorizer;
-use api_types::kind::Object;
+use crate::status::ApiError;
+use api_types::kind::{Kind, Object, Row};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -29,17 +30,24 @@ impl Names {
 
 /// The environment of expressions about writes.
 pub fn env(names: Names) -> Env {
-    let mut env = Env::default()
-        .with("object", Type::Dyn)
-        .with("oldObject", Type::Dyn)
-        .with_decl("request", &REQUEST, false);
+    typed_env(names, None, None)
+}
+
+/// The same where the types of objects and parameters are known.
+pub fn typed_env(names: Names, object: Option<&Arc<Decl>>, params: Option<&Arc<Decl>>) -> Env {
+    let typed = |env: Env, name: &str, decl: Option<&Arc<Decl>>| match decl {
+        Some(decl) => env.with_decl(name, decl, false),
+        None => env.with(name, Type::Dyn),
+    };
+    let env = typed(typed(Env::default(), "object", object), "oldObject", object);
+    let mut env = env.with_decl("request", &REQUEST, false);
     // The rest is always given, in this order; what is not declared has a name that nobody can write.
     let mut add = |declared: bool, name: &str, ty: Type| {
         let hidden = format!("@{name}");
         env = std::mem::take(&mut env).with(if declared { name } else { &hidden }, ty);
     };
     add(names.namespace_object, "namespaceObject", NAMESPACE.ty.clone());
-    add(names.params, "params", Type::Dyn);
+    add(names.params, "params", params.map_or(Type::Dyn, |decl| decl.ty.clone()));
     add(names.authorizer, "authorizer", AUTHORIZER.clone());
     if names.variables { env.with_computed() } else { env }
 }
@@ -128,12 +136,22 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn of(request: &Request<'_>, dry_run: bool) -> Self {
-        Self {
-            object: request.object.get().map_or(Json::Null, tree),
-            old_object: request.old.map_or(Json::Null, tree),
-            request: facts(request, dry_run),
-        }
+    /// `version` is that which was asked for, if it is another than the request's.
+    ///
+    /// # Errors
+    /// When an object does not convert.
+    pub fn of(request: &Request<'_>, version: Option<&'static Row>) -> Result<Self, ApiError> {
+        let read = |object: Option<&dyn Object>| -> Result<Json, ApiError> {
+            let Some(object) = object else { return Ok(Json::Null) };
+            serde_json::from_slice(&options::shown_as(object, version)?).map_err(ApiError::internal)
+        };
+        let connected = options::connection(request);
+        let object = match &connected {
+            Some((_, text)) => serde_json::from_slice(text).map_err(ApiError::internal)?,
+            None => read(request.object.get())?,
+        };
+        let connected = connected.as_ref().map(|(kind, _)| *kind);
+        Ok(Self { object, old_object: read(request.old)?, request: facts(request, version, connected) })
     }
 }
 
@@ -142,40 +160,44 @@ pub fn tree(object: &dyn Object) -> Json {
     serde_json::from_slice(&api_types::codec::json::to_vec(object)).unwrap_or_default()
 }
 
-fn facts(request: &Request<'_>, dry_run: bool) -> Json {
-    let kind = request.object.get().or(request.old).map_or(request.kind, Object::kind);
-    let kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+fn facts(request: &Request<'_>, version: Option<&'static Row>, connected: Option<&'static str>) -> Json {
     let of = request.kind;
-    let resource = json!({"group": of.group, "version": of.version, "resource": of.resource});
+    let own = request.object.get().or(request.old).map_or(of, Object::kind);
+    let shown = match version {
+        Some(row) if own.kind == row.kind.kind => row.kind,
+        _ => own,
+    };
+    let kind = |kind: &Kind| match connected {
+        Some(name) => json!({"group": "", "version": "v1", "kind": name}),
+        None => json!({"group": kind.group, "version": kind.version, "kind": kind.kind}),
+    };
+    let resource =
+        |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.resource});
     let mut user = Map::new();
     user.insert("username".into(), request.user.name.clone().into());
     user.insert("uid".into(), request.user.uid.clone().into());
     user.insert("groups".into(), request.user.groups.clone().into());
     let extra = request.user.extra.iter().map(|(key, list)| (key.clone(), Json::from(list.clone())));
     user.insert("extra".into(), Json::Object(extra.collect()));
-    let operation = match request.operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    };
     let name = match request.object.get() {
         Some(object) if request.name.is_empty() => object.meta().name.clone(),
         _ => request.name.to_owned(),
     };
+    let options: Json =
+        options::options(request).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     json!({
-        "kind": kind,
-        "resource": resource,
+        "kind": kind(shown),
+        "resource": resource(version.map_or(of, |row| row.kind)),
         "subResource": request.subresource,
-        "requestKind": kind,
-        "requestResource": resource,
+        "requestKind": kind(own),
+        "requestResource": resource(of),
         "requestSubResource": request.subresource,
         "name": name,
         "namespace": request.namespace,
-        "operation": operation,
+        "operation": request.operation.word(),
         "userInfo": user,
-        "dryRun": dry_run,
-        "options": {},
+        "dryRun": request.dry_run,
+        "options": options,
     })
 }
 
@@ -224,8 +246,7 @@ pub fn compile_condition(env: &Env, expression: &str) -> Result<Program, String>
         env.compile(expression).map_err(|error: CompileError| format!("compilation failed: {error}"))?;
     match program.ty() {
         Type::Bool => Ok(program),
-        Type::Dyn => Ok(program),
-        _ => Err("must evaluate to bool".to_owned()),
+        other => Err(format!("must evaluate to bool but got {other}")),
     }
 }
 
@@ -240,8 +261,8 @@ impl MatchConditions {
         self.conditions.is_empty()
     }
 
-    /// Whether all hold. One that is false decides, also beside others that fail.
-    pub fn ask<'a>(&'a self, activation: &Activation<'a>) -> Matched {
+    /// Whether all hold. One that is false decides, also beside others that fail; how many did comes along.
+    pub fn ask<'a>(&'a self, activation: &Activation<'a>) -> (Matched, u64) {
         let mut budget = MATCH_BUDGET;
         let mut failed: Vec<String> = Vec::new();
         for (name, program) in &self.conditions {
@@ -261,7 +282,7 @@ impl MatchConditions {
             }
             match result {
                 Ok(Value::Bool(true)) => {}
-                Ok(Value::Bool(false)) => return Matched::No(name.clone()),
+                Ok(Value::Bool(false)) => return (Matched::No(name.clone()), failed.len() as u64),
                 Ok(_) => failed.push(format!("match condition '{name}' is no bool")),
                 Err(EvalError::CostLimit) => {
                     failed.push("operation cancelled: actual cost limit exceeded".to_owned());
@@ -269,10 +290,11 @@ impl MatchConditions {
                 Err(error) => failed.push(error.to_string()),
             }
         }
-        match failed.as_slice() {
+        let matched = match failed.as_slice() {
             [] => Matched::Yes,
             [one] => Matched::Failed(one.clone()),
             many => Matched::Failed(format!("[{}]", many.join(", "))),
-        }
+        };
+        (matched, failed.len() as u64)
     }
 }

@@ -4,6 +4,7 @@
 use super::Env;
 use super::error::{CompileError, Issue};
 use super::library::{self, Function};
+use super::made;
 use super::node::{Access, DEEPEST, Fold, Node, NodeKind, Select, Step};
 use super::parse::{GATHERED, MAP_INSERT};
 use super::types::{self, Type};
@@ -137,7 +138,7 @@ impl Checker<'_> {
                 Node { ty: Type::list(of), kind: NodeKind::List(items) }
             }
             Expr::Map(map) => self.map(&map.entries),
-            Expr::Struct(object) => self.undeclared(expr.id, &object.type_name),
+            Expr::Struct(object) => self.make(expr.id, &object.type_name, &object.entries),
             Expr::Comprehension(fold) => self.fold(fold),
         };
         self.depth -= 1;
@@ -189,6 +190,12 @@ impl Checker<'_> {
             Type::Dyn | Type::Param(_) => Type::Dyn,
             Type::Map(_, value) => (**value).clone(),
             other if *other == types::AUTHORIZER && field == "requestResource" => types::RESOURCE_CHECK,
+            Type::Object(object) if made::named(&object.name).is_some() && self.env.makes => {
+                match made::field(&object.name, field) {
+                    Some(ty) => ty,
+                    None => return self.failed(id, format!("undefined field '{field}'")),
+                }
+            }
             Type::Object(object) => match object.fields.get(field) {
                 Some(decl) => decl.ty.clone(),
                 None => return self.failed(id, format!("undefined field '{field}'")),
@@ -236,6 +243,7 @@ impl Checker<'_> {
             args.push(node);
         }
         self.mixed -= mixes;
+        let function = function.filter(|own| own.name != made::ESCAPE_KEY || self.env.makes);
         let Some(function) = function else {
             return self.undeclared(id, name);
         };
@@ -336,6 +344,32 @@ impl Checker<'_> {
         let key = key_type.unwrap_or_else(|| self.variable());
         let value = value_type.unwrap_or_else(|| self.variable());
         Node { ty: Type::map(key, value), kind: NodeKind::Map(nodes) }
+    }
+
+    /// An object of a named type.
+    fn make(&mut self, id: u64, name: &str, entries: &[IdedEntryExpr]) -> Node {
+        let name = name.trim_start_matches('.');
+        let Some(ty) = made::named(name).filter(|_| self.env.makes) else { return self.undeclared(id, name) };
+        let mut fields = Vec::new();
+        for entry in entries {
+            let EntryExpr::StructField(own) = &entry.expr else { continue };
+            let value = self.node(&own.value);
+            let Some(expected) = made::field(name, &own.field) else {
+                self.issue(entry.id, format!("undefined field '{}'", own.field));
+                continue;
+            };
+            let found = self.unwrapped(own.value.id, value.ty.clone(), own.optional);
+            if !self.assignable(&expected, &found) {
+                let found = self.resolve(&found);
+                let text = format!(
+                    "expected type of field '{}' is '{expected}' but provided type is '{found}'",
+                    own.field
+                );
+                self.issue(entry.id, text);
+            }
+            fields.push((types::unescape(&own.field).into(), value, own.optional));
+        }
+        Node { ty, kind: NodeKind::Make(name.into(), fields) }
     }
 
     /// The element's type, without `optional` where the element is one.
@@ -492,6 +526,7 @@ impl Checker<'_> {
             NodeKind::Conditional(parts) => all(&mut parts.iter_mut()),
             NodeKind::List(items) => all(&mut items.iter_mut().map(|(node, _)| node)),
             NodeKind::Map(entries) => all(&mut entries.iter_mut().flat_map(|(key, value, _)| [key, value])),
+            NodeKind::Make(_, fields) => all(&mut fields.iter_mut().map(|(_, value, _)| value)),
             NodeKind::Fold(fold) => {
                 let Fold { range, init, condition, step, result, .. } = &mut **fold;
                 all(&mut [range, init, condition, result].into_iter());

@@ -238,6 +238,13 @@ impl Estimator<'_> {
                 }
                 Estimate { cost, size: Some(entries.len() as u64), entry: Some(sizes), decl: None }
             }
+            NodeKind::Make(_, fields) => {
+                let mut cost = 40u64;
+                for (_, value, _) in fields {
+                    cost = cost.saturating_add(self.node(value).cost);
+                }
+                Estimate { cost, size: Some(fields.len() as u64), ..Estimate::default() }
+            }
             NodeKind::Fold(fold) => self.fold(fold),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::error::EvalError;
 use super::library::Regexes;
+use super::made::Made;
 use super::node::{Access, Fold, Node, NodeKind, Select, Step};
 use super::value::{Key, Text, Value};
 use super::{CALL_LIMIT, Program};
@@ -124,6 +125,19 @@ impl<'a> Run<'_, 'a> {
                 Ok(Value::list(list))
             }
             NodeKind::Map(entries) => self.map(entries),
+            NodeKind::Make(name, fields) => {
+                self.charge(40)?;
+                let mut made = IndexMap::with_capacity(fields.len());
+                for (field, value, optional) in fields {
+                    let value = match (self.node(value)?, optional) {
+                        (Value::Optional(Some(inner)), true) => (*inner).clone(),
+                        (Value::Optional(None), true) => continue,
+                        (value, _) => value,
+                    };
+                    made.insert(field.clone(), value);
+                }
+                Ok(Value::Made(Arc::new(Made { name: name.clone(), fields: made })))
+            }
             NodeKind::Fold(fold) => self.fold(fold),
         }
     }
@@ -161,7 +175,7 @@ impl<'a> Run<'_, 'a> {
             }
             other => (other, false),
         };
-        if !matches!(operand, Value::Map(_) | Value::Fields(..)) {
+        if !matches!(operand, Value::Map(_) | Value::Fields(..) | Value::Made(_)) {
             return match (select.access, &operand) {
                 (Access::Plain, Value::Authorization(check)) => {
                     check.request_resource().ok_or(EvalError::NoSuchOverload)

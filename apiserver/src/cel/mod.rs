@@ -13,6 +13,7 @@ mod cost;
 mod error;
 mod eval;
 mod library;
+pub mod made;
 mod node;
 mod parse;
 #[cfg(test)]
@@ -48,6 +49,8 @@ pub struct Env {
     /// Fields of `variables`, which expressions of their own compute.
     computed: Vec<(String, Type)>,
     has_computed: bool,
+    /// Whether objects and patches can be made.
+    makes: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +80,13 @@ impl Env {
     #[must_use]
     pub fn with_computed(mut self) -> Self {
         self.has_computed = true;
+        self
+    }
+
+    /// With `Object{…}` and `JSONPatch{…}`.
+    #[must_use]
+    pub fn with_made(mut self) -> Self {
+        self.makes = true;
         self
     }
 

@@ -3,6 +3,7 @@
 use super::library::Function;
 use super::types::Type;
 use super::value::Value;
+use std::sync::Arc;
 
 /// Deepest nesting that runs: the evaluator recurses.
 pub const DEEPEST: usize = 200;
@@ -33,6 +34,8 @@ pub enum NodeKind {
     /// With whether an element is optional.
     List(Vec<(Node, bool)>),
     Map(Vec<(Node, Node, bool)>),
+    /// The name of the type, and the fields with whether they are optional.
+    Make(Arc<str>, Vec<(Box<str>, Node, bool)>),
     Fold(Box<Fold>),
 }
 

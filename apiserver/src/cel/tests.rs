@@ -13,8 +13,8 @@ fn says(source: &str) -> String {
             let activation = Activation::new(vec![Value::plain(&object), Value::Int(5)], &[]);
             match program.eval(&activation).0 {
                 Ok(value) => match value.json() {
-                    Some(json) => json.to_string(),
-                    None => format!("{value:?}"),
+                    Ok(json) => json.to_string(),
+                    Err(_) => format!("{value:?}"),
                 },
                 Err(error) => format!("! {error}"),
             }
@@ -183,7 +183,7 @@ fn costs_are_bounded() {
         let list = Json::from(vec![0; count]);
         program.eval(&Activation::new(vec![Value::plain(&list)], &[])).0.map(|value| value.json())
     };
-    assert_eq!(run(10), Ok(Some(json!(true))));
+    assert_eq!(run(10), Ok(Ok(json!(true))));
     assert_eq!(run(1000), Err(EvalError::CostLimit));
     // Nesting that would blow the stack is refused, not run.
     assert!(env.compile(&"(".repeat(3000)).is_err());
@@ -203,4 +203,56 @@ fn types_are_inferred_through_loops() {
     assert_eq!(ty("l.filter(x, x != '').join(',')"), "string");
     assert_eq!(ty("l.transformMap(i, v, i)"), "map(int, int)");
     assert_eq!(ty("l[?0].orValue('')"), "string");
+}
+
+#[test]
+fn objects_are_made() {
+    let object = json!({"l": [1, 2], "s": "a/b~c"});
+    let env = Env::default().with("o", Type::Dyn).with_made();
+    let says = |source: &str| match env.compile(source) {
+        Err(error) => error.issues.iter().map(|issue| issue.message.clone()).collect::<Vec<_>>().join("; "),
+        Ok(program) => {
+            let activation = Activation::new(vec![Value::plain(&object)], &[]);
+            match program.eval(&activation).0 {
+                Ok(value) => match (&value, value.json()) {
+                    (Value::Made(made), Ok(json)) => {
+                        format!("{} {json} {}", program.ty(), made.misplaced().join("; "))
+                    }
+                    (_, Ok(json)) => format!("{} {json}", program.ty()),
+                    (_, Err(why)) => why,
+                },
+                Err(error) => format!("! {error}"),
+            }
+        }
+    };
+    for (source, expected) in [
+        ("Object{spec: Object.spec{replicas: 3}}", r#"Object {"spec":{"replicas":3}} "#),
+        (
+            "Object{spec: Object.wrong{replicas: 3}}",
+            r#"Object {"spec":{"replicas":3}} unexpected type name "Object.wrong", expected "Object.spec", which matches field name path from root Object type"#,
+        ),
+        (
+            "Object{spec: Object.spec{l: o.l.map(x, Object.spec.l{n: x})}}",
+            r#"Object {"spec":{"l":[{"n":1},{"n":2}]}} "#,
+        ),
+        ("Object{?a: o[?'q'], ?s: o[?'s']}", r#"Object {"s":"a/b~c"} "#),
+        (
+            "Object{metadata: Object.metadata{labels: {1: 'a'}}}",
+            r#"fail to convert field "metadata": fail to convert field "labels": map key "1" is of type types.Int, not string"#,
+        ),
+        (
+            "[JSONPatch{op: 'add', path: '/a/' + jsonpatch.escapeKey(o.s), value: 1}]",
+            r#"list(JSONPatch) [{"op":"add","path":"/a/a~1b~0c","value":1}]"#,
+        ),
+        ("JSONPatch{op: 1}", "expected type of field 'op' is 'string' but provided type is 'int'"),
+        ("JSONPatch{what: 1}", "undefined field 'what'"),
+        ("Other{a: 1}", "undeclared reference to 'Other' (in container '')"),
+        ("Object{a: 1}.a == 1", "bool true"),
+        ("has(Object{a: 1}.b)", "bool false"),
+        ("Object{a: 1} == Object{a: 1}", "bool true"),
+    ] {
+        assert_eq!(says(source), expected, "{source}");
+    }
+    assert!(Env::default().compile("Object{a: 1}").is_err());
+    assert!(Env::default().compile("jsonpatch.escapeKey('a')").is_err());
 }

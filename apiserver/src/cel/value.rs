@@ -6,6 +6,7 @@ use super::error::EvalError;
 use super::library::format::Format;
 use super::library::net::{Cidr, Url};
 use super::library::semver::Semver;
+use super::made::{Made, text_key};
 use api_types::Quantity;
 use api_types::custom::Structural;
 use api_types::custom::structural::Additional;
@@ -78,6 +79,8 @@ pub enum Value<'a> {
     /// A map of an object, or the object.
     Fields(&'a JsonMap<String, Json>, Shape<'a>),
     Optional(Option<Arc<Value<'a>>>),
+    /// An object that the expression made.
+    Made(Arc<Made<'a>>),
     Type(Text<'a>),
     Url(Arc<Url>),
     Ip(IpAddr),
@@ -173,9 +176,10 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The name of its type, as `type(x)` prints it.
+    /// The name of its type, as `type(x)` prints it; of what expressions make, its first part.
     pub fn type_name(&self) -> &'static str {
         match self {
+            Self::Made(made) => made.sort(),
             Self::Null => "null_type",
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
@@ -272,6 +276,7 @@ impl<'a> Value<'a> {
     pub fn field(&self, name: &str, plain: &str) -> Option<Result<Value<'a>, EvalError>> {
         match self {
             Self::Map(map) => map.get(&Key::String(name.into())).cloned().map(Ok),
+            Self::Made(made) => made.field(plain).map(Ok),
             Self::Fields(map, shape) => {
                 let Some(schema) = shape.schema else {
                     return map.get(name).map(|found| Value::read(found, Shape::PLAIN));
@@ -294,10 +299,12 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// As JSON, as tests compare it; `None` for what JSON cannot say.
-    #[cfg(test)]
-    pub fn json(&self) -> Option<Json> {
-        Some(match self {
+    /// As JSON.
+    ///
+    /// # Errors
+    /// For what JSON cannot say.
+    pub fn json(&self) -> Result<Json, String> {
+        Ok(match self {
             Self::Null => Json::Null,
             Self::Bool(b) => Json::Bool(*b),
             Self::Int(n) => Json::from(*n),
@@ -310,17 +317,25 @@ impl<'a> Value<'a> {
             }
             Self::Timestamp(at) => Json::String(at.to_string()),
             Self::Duration(d) => Json::String(super::library::time::show_duration(*d)),
-            Self::List(items) => items.iter().map(Value::json).collect::<Option<Vec<_>>>()?.into(),
+            Self::List(items) => items.iter().map(Value::json).collect::<Result<Vec<_>, _>>()?.into(),
             Self::Items(items, _) => Json::Array(items.to_vec()),
             Self::Map(map) => {
-                let entries = map.iter().map(|(k, v)| Some((k.text().into_owned(), v.json()?)));
-                Json::Object(entries.collect::<Option<_>>()?)
+                let entries = map.iter().map(|(k, v)| Ok((text_key(k)?.to_owned(), v.json()?)));
+                Json::Object(entries.collect::<Result<_, String>>()?)
+            }
+            Self::Made(made) => {
+                let fields = made.fields.iter().map(|(name, value)| {
+                    let json =
+                        value.json().map_err(|why| format!("fail to convert field {name:?}: {why}"))?;
+                    Ok((name.to_string(), json))
+                });
+                Json::Object(fields.collect::<Result<_, String>>()?)
             }
             Self::Fields(map, _) => Json::Object((*map).clone()),
             Self::Optional(Some(inner)) => return inner.json(),
             Self::Optional(None) => Json::Null,
             Self::Quantity(q) => Json::String(q.to_string()),
-            _ => return None,
+            other => return Err(format!("unsupported type: {}", other.type_name())),
         })
     }
 
@@ -340,6 +355,7 @@ impl<'a> Value<'a> {
                 (Some(a), Some(b)) => a.equals(b),
                 (a, b) => a.is_none() && b.is_none(),
             },
+            (Self::Made(a), Self::Made(b)) => a.equals(b),
             (Self::Url(a), Self::Url(b)) => a.text == b.text,
             (Self::Ip(a), Self::Ip(b)) => a == b,
             (Self::Cidr(a), Self::Cidr(b)) => a == b,

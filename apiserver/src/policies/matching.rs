@@ -72,18 +72,27 @@ pub fn choose(resources: &MatchResources, asked: &Asked<'_>) -> Result<Option<Op
         return Ok(None);
     }
     let Some(seen) = seen(resources, asked) else { return Ok(None) };
-    let namespace = selector(resources.namespace_selector.as_deref())?;
-    let outside = asked.namespace.is_empty() && !asked.is_namespace();
-    if !namespace.is_everything() && !outside {
-        let labels =
-            asked.namespace_labels.ok_or_else(|| format!("namespaces {:?} not found", asked.namespace))?;
-        if !namespace.matches(labels) {
-            return Ok(None);
-        }
+    let namespace = fits_namespace(resources, asked);
+    let object = selector(resources.object_selector.as_deref()).map(|object| {
+        object.is_everything() || asked.labels.iter().flatten().any(|labels| object.matches(labels))
+    });
+    // What one selector leaves out is not in doubt, whatever the other is.
+    if namespace == Ok(false) || object == Ok(false) {
+        return Ok(None);
     }
-    let object = selector(resources.object_selector.as_deref())?;
-    let fits = object.is_everything() || asked.labels.iter().flatten().any(|labels| object.matches(labels));
-    Ok(fits.then_some(seen))
+    namespace?;
+    object?;
+    Ok(Some(seen))
+}
+
+fn fits_namespace(resources: &MatchResources, asked: &Asked<'_>) -> Result<bool, String> {
+    let selector = selector(resources.namespace_selector.as_deref())?;
+    if selector.is_everything() || (asked.namespace.is_empty() && !asked.is_namespace()) {
+        return Ok(true);
+    }
+    let labels =
+        asked.namespace_labels.ok_or_else(|| format!("namespaces {:?} not found", asked.namespace))?;
+    Ok(selector.matches(labels))
 }
 
 fn selector(spec: Option<&LabelSelectorSpec>) -> Result<Labels, String> {

@@ -1,85 +1,62 @@
-//! Validating admission policies (KEP-3488): conditions in CEL that writes have to meet where a binding puts
-//! them into effect.
+//! Admission policies: conditions in CEL that writes have to meet (KEP-3488), and changes in CEL that are made to
+//! them (KEP-3962), where a binding puts them into effect.
 //!
-//! Policies and bindings are read from the watch cache and compiled once for each revision. A write is held
-//! against every binding of every policy that is about it, once for each of the binding's parameters; `plan`
-//! says which are, `decide` what follows. They are asked after all plugins and webhooks that check.
+//! `known` follows policies and bindings in the watch cache and compiles them; `subject` says which bindings are
+//! about a request (`matching`) and with what (`params`). `mutating` changes; `validating` asks, and `decide` says
+//! what follows; `status` keeps the status of policies, with what `typing` doubts. The admission chain calls this
+//! where upstream has it: before webhooks.
 
-mod compiled;
 mod decide;
+mod head;
+mod known;
 mod matching;
+mod metrics;
+mod mutating;
+mod params;
+pub mod status;
+mod subject;
 #[cfg(test)]
 mod tests;
+mod typing;
+mod validating;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use api_types::admissionregistration::v1::{
-    FailurePolicyType, ParamRef, ParameterNotFoundActionType, ValidatingAdmissionPolicy,
-    ValidatingAdmissionPolicyBinding,
+    MutatingAdmissionPolicy, ReinvocationPolicyType, ValidatingAdmissionPolicy,
 };
-use api_types::core::v1::Namespace;
+use api_types::codec::json;
 use api_types::field::{Errors, Path};
-use api_types::kind::{Object, Row};
-use api_types::selector::Labels;
-use api_types::{custom, kinds};
-use parking_lot::Mutex;
-use serde_json::Value as Json;
+use api_types::kind::Object;
+use api_types::meta::v1::{StatusCause, StatusReason};
 
-use crate::admission::{Operation, Request};
-use crate::cel::admission::{Input, tree};
-use crate::registry;
-use crate::server::Server;
+use crate::admission::change::{self, Unknown};
+use crate::admission::webhook::Rounds;
+use crate::admission::{Payload, Request};
+use crate::authz::Authorizer;
+use crate::cel::admission::Input;
 use crate::status::ApiError;
+use crate::storage::Storage;
 
-use compiled::Compiled;
-use decide::{Finding, Verdict};
-use matching::Asked;
+use decide::Decision;
+use known::Follower;
+use mutating::{Mutating, Surroundings};
+use subject::{Invocation, Misconfigured, Subject};
+use validating::Validating;
 
-/// The name of the plugin that turns policies on.
-pub const PLUGIN: &str = "ValidatingAdmissionPolicy";
+/// The name of the plugin that turns on policies that validate.
+pub const VALIDATING: &str = "ValidatingAdmissionPolicy";
+
+/// The name of the plugin that turns on policies that change.
+pub const MUTATING: &str = "MutatingAdmissionPolicy";
 
 /// All policies and bindings, as they were last seen.
-#[derive(Default)]
 pub struct Policies {
-    known: Mutex<Arc<Known>>,
-}
-
-/// One state of all policies and bindings.
-#[derive(Default)]
-struct Known {
-    /// Keys and revisions of what it was read from.
-    from: Vec<(Arc<str>, i64)>,
-    policies: BTreeMap<String, (i64, Arc<Compiled>)>,
-    bindings: Vec<ValidatingAdmissionPolicyBinding>,
-}
-
-impl Policies {
-    /// What the watch cache has now.
-    fn current(&self, server: &Server) -> Arc<Known> {
-        let (policies, _) = server.storage.of::<ValidatingAdmissionPolicy>().snapshot();
-        let (bindings, _) = server.storage.of::<ValidatingAdmissionPolicyBinding>().snapshot();
-        let from: Vec<(Arc<str>, i64)> =
-            policies.iter().chain(bindings.iter()).map(|entry| (entry.key.clone(), entry.revision)).collect();
-        let before = self.known.lock().clone();
-        if before.from == from {
-            return before;
-        }
-        let mut known = Known { from, ..Known::default() };
-        for entry in policies.iter() {
-            let name = entry.name().to_owned();
-            let same = before.policies.get(&name).filter(|(revision, _)| *revision == entry.revision);
-            if let Some((revision, compiled)) = same {
-                known.policies.insert(name, (*revision, compiled.clone()));
-            } else if let Ok(policy) = entry.typed::<ValidatingAdmissionPolicy>() {
-                known.policies.insert(name, (entry.revision, Arc::new(Compiled::new(policy))));
-            }
-        }
-        known.bindings = bindings.iter().filter_map(|entry| entry.typed().ok()).collect();
-        let known = Arc::new(known);
-        *self.known.lock() = known.clone();
-        known
-    }
+    storage: Arc<Storage>,
+    mutating: Follower<Mutating>,
+    validating: Follower<Validating>,
 }
 
 /// Checks the expressions of a policy that is written.
@@ -88,185 +65,207 @@ pub fn check_definition(object: &dyn Object, errors: &mut Errors) {
         return;
     }
     if let Some(policy) = object.as_any().downcast_ref::<ValidatingAdmissionPolicy>() {
-        compiled::check(policy, &Path::new("spec"), errors);
+        validating::check(policy, &Path::new("spec"), errors);
+    }
+    if let Some(policy) = object.as_any().downcast_ref::<MutatingAdmissionPolicy>() {
+        mutating::check(policy, &Path::new("spec"), errors);
     }
 }
 
-/// Holds a write against all policies; adds warnings to the request.
+/// Whether no policy is asked: policies could keep their own mending from happening, and reviews are not writes.
+fn is_exempt(request: &Request<'_>) -> bool {
+    matches!(
+        request.kind.group,
+        "admissionregistration.k8s.io" | "authentication.k8s.io" | "authorization.k8s.io"
+    )
+}
+
+impl Policies {
+    pub fn new(storage: Arc<Storage>) -> Self {
+        Self { storage, mutating: Follower::default(), validating: Follower::default() }
+    }
+
+    /// Lets policies change the object, one after another.
+    ///
+    /// # Errors
+    /// When one cannot be asked that has to be.
+    pub fn mutate(
+        &self,
+        request: &mut Request<'_>,
+        authorizer: &dyn Authorizer,
+        rounds: &mut Rounds,
+    ) -> Result<(), ApiError> {
+        if is_exempt(request) || !matches!(request.object, Payload::Open(_)) {
+            return Ok(());
+        }
+        let known = self.mutating.current(&self.storage);
+        let known = known.ok_or_else(|| request.forbidden("not yet ready to handle request"))?;
+        if known.hooks.is_empty() && known.unreadable.is_empty() {
+            return Ok(());
+        }
+        let subject = Subject::of(&self.storage, request);
+        let namespace = subject.namespace(request);
+        let invocations = subject.invocations(&self.storage, request, &known);
+        if invocations.is_empty() {
+            return Ok(());
+        }
+        let mut refusals = Refusals::default();
+        rounds.begin(request.object.get().map(json::to_vec).as_deref());
+        for invocation in invocations {
+            match invocation {
+                Ok(invocation) => {
+                    change_by(&invocation, request, &namespace, authorizer, rounds, &mut refusals)?;
+                }
+                Err(wrong) => refusals.add(wrong.policy, wrong.binding, &wrong.message, None),
+            }
+        }
+        rounds.end(request.object.get().map(json::to_vec));
+        refusals.settle(request)
+    }
+
+    /// Holds a write against all policies; adds warnings to the request and notes for the audit log.
+    ///
+    /// # Errors
+    /// When a condition does not hold whose binding denies, or a policy cannot be asked that has to be.
+    pub fn validate(&self, request: &mut Request<'_>, authorizer: &dyn Authorizer) -> Result<(), ApiError> {
+        if is_exempt(request) {
+            return Ok(());
+        }
+        let known = self.validating.current(&self.storage);
+        let known = known.ok_or_else(|| request.forbidden("not yet ready to handle request"))?;
+        if known.hooks.is_empty() && known.unreadable.is_empty() {
+            return Ok(());
+        }
+        let subject = Subject::of(&self.storage, request);
+        let mut decision = Decision::default();
+        let mut inputs: BTreeMap<Option<&str>, Result<Input, String>> = BTreeMap::new();
+        let namespace = subject.namespace(request);
+        for invocation in subject.invocations(&self.storage, request, &known) {
+            let invocation = match invocation {
+                Ok(invocation) => invocation,
+                Err(wrong) => {
+                    decision.misconfigured(&wrong);
+                    continue;
+                }
+            };
+            let version = invocation.seen.map(|row| row.kind.api_version);
+            let input = inputs.entry(version).or_insert_with(|| {
+                Input::of(request, invocation.seen).map_err(|error| error.status().message)
+            });
+            let input = match input {
+                Ok(input) => &*input,
+                Err(why) => {
+                    let message =
+                        format!("failed to configure binding: failed to convert object version: {why}");
+                    let (policy, binding) = (&invocation.hook.name, &invocation.binding.metadata.name);
+                    if invocation.fails() {
+                        decision.misconfigured(&Misconfigured { policy, binding: Some(binding), message });
+                    }
+                    continue;
+                }
+            };
+            for param in &invocation.params {
+                let compiled = &invocation.ready.compiled;
+                let outcome = compiled.evaluate(input, &namespace, &param.object, request, authorizer);
+                decision.follow(invocation.binding, outcome);
+            }
+        }
+        for (key, value) in decision.annotations() {
+            request.annotate(key, || value);
+        }
+        request.warnings.append(&mut decision.warnings);
+        decision.settle(request)
+    }
+}
+
+/// Makes the changes of one policy where it is bound, with each of the binding's parameters.
 ///
 /// # Errors
-/// When a condition does not hold whose binding denies.
-pub fn validate(server: &Server, request: &mut Request<'_>, dry_run: bool) -> Result<(), ApiError> {
-    const OWN: &str = "admissionregistration.k8s.io";
-    if request.kind.group == OWN || !server.admission.has(PLUGIN) {
-        return Ok(());
-    }
-    let known = server.policies.current(server);
-    if known.bindings.is_empty() {
-        return Ok(());
-    }
-    let namespace = namespace_of(server, request);
-    let mut warnings = Vec::new();
-    let mut denied: Option<(String, Finding)> = None;
-    for (name, (_, compiled)) in &known.policies {
-        let bound = known.bindings.iter().filter(|binding| binding.spec.policy_name == *name);
-        for binding in bound {
-            let findings = ask(server, request, dry_run, namespace.as_ref(), compiled, binding);
-            decide::follow(compiled, binding, findings, &mut warnings, &mut denied);
-        }
-    }
-    request.warnings.extend(warnings);
-    match denied {
-        Some((message, finding)) => Err(decide::refusal(request, message, &finding)),
-        None => Ok(()),
-    }
-}
-
-/// The namespace of a request, or the one that it is about; as it is to be, while it is written.
-fn namespace_of(server: &Server, request: &Request<'_>) -> Option<Namespace> {
-    if let Some(own) = request.object::<Namespace>().or(request.old::<Namespace>()) {
-        return Some(own.clone());
-    }
-    if request.namespace.is_empty() {
-        return None;
-    }
-    server.storage.of::<Namespace>().get(request.namespace)?.typed().ok()
-}
-
-/// What a binding of a policy finds in a request; none where it is not about it.
-fn ask(
-    server: &Server,
-    request: &Request<'_>,
-    dry_run: bool,
-    namespace: Option<&Namespace>,
-    compiled: &Compiled,
-    binding: &ValidatingAdmissionPolicyBinding,
-) -> Vec<Finding> {
-    let fails = compiled.policy.spec.failure_policy != Some(FailurePolicyType::Ignore);
-    let failed = |text: String| match fails {
-        true => vec![Finding { verdict: Verdict::Misconfigured, message: text, reason: None }],
-        false => Vec::new(),
-    };
-    let equivalents = equivalents(request);
-    let asked = Asked::new(request, namespace, &equivalents);
-    let Some(constraints) = compiled.policy.spec.match_constraints.as_deref() else { return Vec::new() };
-    let seen = match matching::choose(constraints, &asked) {
-        Ok(Some(seen)) => seen,
-        Ok(None) => return Vec::new(),
-        Err(error) => return failed(format!("failed to configure policy: {error}")),
-    };
-    if let Some(resources) = binding.spec.match_resources.as_deref() {
-        match matching::choose(resources, &asked) {
-            Ok(Some(_)) => {}
-            Ok(None) => return Vec::new(),
-            Err(error) => return failed(format!("failed to configure binding: {error}")),
-        }
-    }
-    let params = match params(server, request, compiled, binding) {
-        Ok(params) => params,
-        Err(error) => return failed(format!("failed to configure binding: {error}")),
-    };
-    let mut input = Input::of(request, dry_run);
-    if let Some(row) = seen {
-        let other = |object: &dyn Object| crate::kinds::convert(object, row).map(|object| tree(&*object));
-        let converted = request.object.get().map(other).transpose();
-        let before = request.old.map(other).transpose();
-        match (converted, before) {
-            (Ok(object), Ok(old)) => {
-                input.object = object.unwrap_or_default();
-                input.old_object = old.unwrap_or_default();
-                input.request["kind"]["version"] = row.kind.version.into();
-                input.request["resource"]["version"] = row.kind.version.into();
+/// What no `failurePolicy` decides about: an object that is none any more.
+fn change_by(
+    invocation: &Invocation<'_, Mutating>,
+    request: &mut Request<'_>,
+    namespace: &serde_json::Value,
+    authorizer: &dyn Authorizer,
+    rounds: &mut Rounds,
+    refusals: &mut Refusals,
+) -> Result<(), ApiError> {
+    let (policy, binding) = (invocation.hook.name.as_str(), invocation.binding.metadata.name.as_str());
+    let (seen, compiled) = (invocation.seen, &invocation.ready.compiled);
+    let reinvoked = invocation.ready.policy.spec.reinvocation_policy == ReinvocationPolicyType::IfNeeded;
+    for param in &invocation.params {
+        let around = Surroundings { namespace, params: &param.object, authorizer };
+        let mut refuse = |why: &str| {
+            if invocation.fails() {
+                refusals.add(policy, Some(binding), why, Some(StatusReason::Invalid));
             }
-            (Err(error), _) | (_, Err(error)) => {
-                return failed(format!("failed to configure policy: {}", error.status().message));
+        };
+        let mut input = Input::of(request, seen)?;
+        match compiled.matches(&input, around, request) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(why) => {
+                refuse(&why);
+                continue;
             }
         }
-    }
-    let namespace = namespace.map_or(Json::Null, |namespace| tree(namespace));
-    let namespace = if request.kind.resource == "namespaces" { Json::Null } else { namespace };
-    let mut findings = Vec::new();
-    for param in &params {
-        findings.extend(compiled.evaluate(&input, &namespace, param, request, &*server.authorizer));
-    }
-    findings
-}
-
-/// The other versions of what a request is about.
-fn equivalents(request: &Request<'_>) -> Vec<&'static Row> {
-    let same = |row: &&'static Row| {
-        row.kind.group == request.kind.group
-            && row.kind.resource == request.kind.resource
-            && row.kind.version != request.kind.version
-    };
-    // Objects of subresources are of kinds of their own, which have no versions to choose among.
-    let whole = matches!(request.subresource, "" | "status") && request.operation != Operation::Connect;
-    let rows = kinds::served().chain(custom::rows());
-    if whole { rows.filter(same).collect() } else { Vec::new() }
-}
-
-/// The parameters that a binding names; one null where there are none to name.
-fn params(
-    server: &Server,
-    request: &Request<'_>,
-    compiled: &Compiled,
-    binding: &ValidatingAdmissionPolicyBinding,
-) -> Result<Vec<Json>, String> {
-    let (Some(kind), Some(reference)) = (&compiled.policy.spec.param_kind, &binding.spec.param_ref) else {
-        return Ok(vec![Json::Null]);
-    };
-    let (group, version) = kind.api_version.rsplit_once('/').unwrap_or(("", &kind.api_version));
-    let is = |row: &&'static Row| {
-        row.kind.group == group
-            && row.kind.version == version
-            && row.kind.kind == kind.kind
-            && row.kind.is_stored()
-    };
-    let row = kinds::served().chain(custom::rows()).find(is);
-    let Some(row) = row else {
-        let shown = format!("{}, Kind={}", kind.api_version, kind.kind);
-        return Err(format!("failed to find resource referenced by paramKind: '{shown}'"));
-    };
-    let namespace = match (row.kind.namespaced, reference.namespace.as_str()) {
-        (true, "") if request.namespace.is_empty() || request.kind.resource == "namespaces" => {
-            return Err(
-                "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
-                    .into(),
-            );
+        let id = format!("{policy}/{binding}/{}", param.key);
+        if !rounds.asks(&id) {
+            continue;
         }
-        (true, "") => request.namespace,
-        (true, namespace) => namespace,
-        (false, "") => "",
-        (false, _) => {
-            return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".into());
+        let mut changed = false;
+        for mutation in &compiled.mutations {
+            let Some(object) = request.object.get() else { break };
+            let root = mutating::root_of(object, seen);
+            let started = Instant::now();
+            let outcome = compiled.changed(mutation, &root, &input, around, request);
+            metrics::mutated(policy, binding, outcome.as_ref().err().map(String::as_str), started.elapsed());
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(tree)) => {
+                    let Payload::Open(object) = &mut request.object else { break };
+                    if change::replace(*object, seen, &tree, Unknown::Refused)? {
+                        changed = true;
+                        input = Input::of(request, seen)?;
+                    }
+                }
+                Err(why) => refuse(&why),
+            }
         }
-    };
-    let found = read(server, row, namespace, reference)?;
-    if !found.is_empty() {
-        return Ok(found);
+        rounds.asked(&id, reinvoked, changed);
     }
-    match reference.parameter_not_found_action {
-        Some(ParameterNotFoundActionType::Allow) => Ok(Vec::new()),
-        _ => Err("no params found for policy binding with `Deny` parameterNotFoundAction".into()),
-    }
+    Ok(())
 }
 
-fn read(
-    server: &Server,
-    row: &'static Row,
-    namespace: &str,
-    reference: &ParamRef,
-) -> Result<Vec<Json>, String> {
-    let Some(collection) = server.storage.collection(row) else { return Ok(Vec::new()) };
-    let json = |entry: &crate::storage::Entry| entry.decode(row).ok().map(|object| tree(&*object));
-    if !reference.name.is_empty() {
-        let key = registry::relative_key(namespace, &reference.name);
-        return Ok(collection.get(&key).and_then(|entry| json(&entry)).into_iter().collect());
+/// Why policies that change do not let a request pass.
+#[derive(Default)]
+struct Refusals {
+    messages: Vec<String>,
+    reason: Option<StatusReason>,
+}
+
+impl Refusals {
+    fn add(&mut self, policy: &str, binding: Option<&str>, why: &str, reason: Option<StatusReason>) {
+        if self.messages.is_empty() {
+            self.reason = reason;
+        }
+        self.messages.push(match binding {
+            Some(binding) => format!("policy '{policy}' with binding '{binding}' denied request: {why}"),
+            None => format!("policy {policy:?} denied request: {why}"),
+        });
     }
-    let selector = Labels::from_spec(reference.selector.as_deref()).map_err(|error| error.to_string())?;
-    let (snapshot, _) = collection.snapshot();
-    let here = snapshot
-        .iter()
-        .filter(|entry| entry.namespace() == namespace && selector.matches_by(|label| entry.label(label)));
-    Ok(here.filter_map(|entry| json(entry)).collect())
+
+    fn settle(self, request: &Request<'_>) -> Result<(), ApiError> {
+        let Some(first) = self.messages.first() else { return Ok(()) };
+        // COMPAT: the reason is of the first refusal, the code always that of a forbidden request.
+        let mut status = request.forbidden("admission request denied by policy").status();
+        status.message.clone_from(first);
+        if let Some(reason) = self.reason {
+            status.reason = reason;
+        }
+        let causes =
+            self.messages.into_iter().map(|message| StatusCause { message, ..StatusCause::default() });
+        status.details.get_or_insert_default().causes.extend(causes);
+        Err(ApiError::Said(Box::new(status)))
+    }
 }

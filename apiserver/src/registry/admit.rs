@@ -78,10 +78,7 @@ pub async fn validate(
         return Ok(());
     }
     let mut request = write.request(object.map_or(Payload::None, Payload::Complete), old);
-    let mut admitted = server.admission.validate(&mut request).await;
-    if admitted.is_ok() {
-        admitted = crate::policies::validate(server, &mut request, write.dry_run);
-    }
+    let admitted = server.admission.validate(&mut request).await;
     request.warnings.into_iter().for_each(|warning| write.call.warnings.add(warning));
     admitted
 }

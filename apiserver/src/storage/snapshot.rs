@@ -15,6 +15,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether nothing has been written between the two.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.entries.ptr_eq(&other.entries)
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -69,6 +74,7 @@ mod tests {
         now.remove("a/1");
         assert_eq!(then.get("a/1").map(|e| e.revision), Some(1));
         assert_eq!(now.len(), 0);
+        assert!(then.is_same(&then.clone()) && !then.is_same(&now));
     }
 
     #[test]

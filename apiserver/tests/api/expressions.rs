@@ -151,3 +151,234 @@ async fn policies_deny_where_they_are_bound() {
     assert_eq!(unbound.code, 200);
     until(&cluster, MAPS, &map("y", &two), 201).await;
 }
+
+#[tokio::test]
+async fn what_policies_note_is_in_the_audit_log() {
+    const POLICY: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
+    let started = Cluster::start_with(|folder| {
+        let policy = folder.join("policy.yaml");
+        std::fs::write(&policy, POLICY).expect("the policy is written");
+        vec![
+            format!("--audit-policy-file={}", policy.display()),
+            format!("--audit-log-path={}", folder.join("audit.log").display()),
+        ]
+    });
+    let Some(cluster) = started.await else { return };
+    let spec = json!({
+        "validations": [
+            {"expression": "true"},
+            {"expression": "request.options.fieldManager != 'it'", "message": "not it"},
+            {"expression": "!has(object.data)", "message": "no data"}
+        ],
+        "auditAnnotations": [
+            {"key": "manager", "valueExpression": "'by ' + request.options.fieldManager"},
+            {"key": "none", "valueExpression": "null"}
+        ]
+    });
+    assert_eq!(cluster.post(POLICIES, policy(&spec)).await.code, 201);
+    let started = Instant::now();
+    loop {
+        let status = cluster.get(&format!("{POLICIES}/maps.example.com")).await.json()["status"].clone();
+        if status["observedGeneration"] == 1 {
+            assert_eq!(status["typeChecking"], json!({}));
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let bound = json!({"validationActions": ["Warn", "Audit"]});
+    assert_eq!(cluster.post(BINDINGS, binding("one", &bound)).await.code, 201);
+    let path = format!("{MAPS}?fieldManager=it");
+    let mut noted = Value::Null;
+    for n in 0..300 {
+        let id = format!("note-{n}");
+        let object = map(&format!("m-{n}"), &json!({"a": "1"})).to_string();
+        let made = cluster.send_with("POST", &path, ("audit-id", &id), &object).await;
+        assert_eq!(made.code, 201, "{}", made.json());
+        let log = cluster.read("audit.log");
+        let events = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let event = events.filter(|event| event["auditID"] == id.as_str()).last().expect("it is in the log");
+        if event["annotations"]["maps.example.com/manager"].is_string() {
+            let warnings: Vec<_> =
+                made.headers.get_all("warning").iter().filter_map(|w| w.to_str().ok()).collect();
+            assert!(warnings[0].ends_with("'maps.example.com' with binding 'one': not it\""), "{warnings:?}");
+            noted = event["annotations"].clone();
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(noted["maps.example.com/manager"], "by it");
+    assert_eq!(noted["maps.example.com/none"], Value::Null);
+    let failure = noted["validation.policy.admission.k8s.io/validation_failure"].as_str();
+    assert_eq!(
+        failure,
+        Some(
+            r#"[{"message":"not it","policy":"maps.example.com","binding":"one","expressionIndex":1,"validationActions":["Warn","Audit"]}]"#
+        ),
+        "the first one stays: {noted}"
+    );
+    let metrics = cluster.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    let line = r#"apiserver_validating_admission_policy_check_total{enforcement_action="audit",error_type="invalid_error",policy="maps.example.com",policy_binding="one"} 2"#;
+    assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
+async fn what_an_apply_names_has_to_be_of_its_type() {
+    let Some(cluster) = Cluster::start().await else { return };
+    assert_eq!(cluster.post(CRDS, definition(&json!([{"rule": "true"}]))).await.code, 201);
+    until(&cluster, FOOS, &foo(5), 201).await;
+    let apply = |spec: Value| {
+        let mut own = foo(1);
+        own["metadata"]["namespace"] = "default".into();
+        own["spec"] = spec;
+        let path = format!("{FOOS}/one?fieldManager=me&force=true");
+        let cluster = &cluster;
+        async move {
+            let ty = "application/apply-patch+yaml";
+            let answer = cluster.send(As::Admin, "PATCH", &path, ty, &own.to_string()).await;
+            (answer.code, answer.json())
+        }
+    };
+    let begin = "failed to create typed patch object (default/one; example.com/v1, Kind=Foo): ";
+    for (spec, why) in [
+        (json!({"n": "x"}), ".spec.n: expected numeric (int or float), got string"),
+        (json!([1]), ".spec: expected map, got &{[1]}"),
+        (json!({"n": 1, "z": 2}), ".spec.z: field not declared in schema"),
+    ] {
+        let (code, refused) = apply(spec).await;
+        assert_eq!((code, &refused["message"]), (500, &json!(format!("{begin}{why}"))), "{refused}");
+        assert_eq!(refused["reason"], Value::Null);
+    }
+    assert_eq!(apply(json!({"n": 6})).await.0, 200);
+    // It has a rule, and its group an APIService.
+    let text = String::from_utf8_lossy(&cluster.get("/metrics").await.body).into_owned();
+    assert!(text.contains("apiserver_cel_evaluation_duration_seconds_count"), "{text}");
+    assert!(text.contains("apiserver_cel_compilation_duration_seconds_count"), "{text}");
+    let started = Instant::now();
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let own = loop {
+        let own = cluster.get(&format!("{services}/v1.example.com")).await;
+        if own.code == 200 {
+            break own.json();
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{}", own.json());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(own["status"]["conditions"][0]["reason"], "Local");
+    assert_eq!(own["metadata"]["labels"], json!({"kube-aggregator.kubernetes.io/automanaged": "true"}));
+    cluster.send(As::Admin, "DELETE", &format!("{CRDS}/foos.example.com"), "", "").await;
+    while cluster.get(&format!("{services}/v1.example.com")).await.code != 404 {
+        assert!(started.elapsed() < Duration::from_secs(60), "the APIService stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+const CHANGES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
+const CHANGE_BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
+
+#[tokio::test]
+async fn policies_change_what_is_written() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let rules = json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+        "operations": ["CREATE"], "resources": ["configmaps"]}]});
+    let policy = |name: &str, spec: &Value| {
+        let mut spec = spec.clone();
+        spec["matchConstraints"] = rules.clone();
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let apply = |expression: &str| json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}});
+    let patch = |expression: &str| json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    let wrong = policy("wrong", &json!({"reinvocationPolicy": "Never", "mutations": [apply("1 + 1")]}));
+    let refused = cluster.post(CHANGES, wrong).await;
+    assert_eq!(refused.code, 422);
+    let cause = &refused.json()["details"]["causes"][0];
+    assert_eq!(cause["field"], "spec.mutations[0].applyConfiguration.expression");
+    assert!(
+        cause["message"].as_str().is_some_and(|text| text.ends_with("must evaluate to Object but got int")),
+        "{cause}"
+    );
+
+    let first = policy(
+        "first.example.com",
+        &json!({
+            "reinvocationPolicy": "IfNeeded",
+            "matchConditions": [{"name": "not-bare", "expression": "object.metadata.name != 'bare'"}],
+            "variables": [{"name": "count", "expression": "has(object.data) ? object.data.size() : 0"}],
+            "mutations": [
+                apply("Object{metadata: Object.metadata{annotations: {'count': string(variables.count)}}}"),
+                patch("[JSONPatch{op: 'test', path: '/metadata/name', value: 'nobody'}, JSONPatch{op: 'remove', path: '/data'}]"),
+            ]
+        }),
+    );
+    let second = policy(
+        "second.example.com",
+        &json!({
+            "reinvocationPolicy": "Never",
+            "mutations": [patch(
+                "[JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('by.me'), value: 'x' + request.operation}]"
+            )]
+        }),
+    );
+    for own in [first, second] {
+        let name = own["metadata"]["name"].clone();
+        let made = cluster.post(CHANGES, own).await;
+        assert_eq!(made.code, 201, "{}", made.json());
+        let bound = json!({"metadata": {"name": name}, "spec": {"policyName": name}});
+        let made = cluster.post(CHANGE_BINDINGS, bound).await;
+        assert_eq!(made.code, 201, "{}", made.json());
+    }
+    let path = format!("{MAPS}?dryRun=All");
+    let started = Instant::now();
+    let changed = loop {
+        let made = cluster.post(&path, map("a", &json!({"k": "v"}))).await.json();
+        if made["data"]["by.me"] == "xCREATE" && made["metadata"]["annotations"]["count"].is_string() {
+            break made;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{made}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    // The first saw what the second did, since it asks for that.
+    assert_eq!(changed["metadata"]["annotations"], json!({"count": "2"}));
+    assert_eq!(changed["data"], json!({"k": "v", "by.me": "xCREATE"}));
+    let bare = cluster.post(&path, map("bare", &json!({"k": "v"}))).await.json();
+    assert_eq!(bare["metadata"]["annotations"], Value::Null);
+
+    // What cannot be done is refused, or passed over.
+    let refused = cluster.post(&path, json!({"metadata": {"name": "b"}})).await;
+    assert_eq!(refused.code, 403);
+    let refused = refused.json();
+    assert_eq!(refused["reason"], "Invalid");
+    assert!(
+        refused["message"].as_str().is_some_and(|text| text.starts_with(
+            "policy 'second.example.com' with binding 'second.example.com' denied request: JSON Patch: "
+        )),
+        "{refused}"
+    );
+    let ignore = json!({"spec": {"failurePolicy": "Ignore", "mutations": [
+        apply("Object{spec: Object.spec{}}"), apply("Object{data: Object.wrong{}}")]}});
+    let second = format!("{CHANGES}/second.example.com");
+    let merge = "application/merge-patch+json";
+    let patched = cluster.send(As::Admin, "PATCH", &second, merge, &ignore.to_string()).await;
+    assert_eq!(patched.code, 200, "{}", patched.json());
+    until(&cluster, &path, &json!({"metadata": {"name": "b"}}), 201).await;
+    let fail = json!({"spec": {"failurePolicy": "Fail"}}).to_string();
+    assert_eq!(cluster.send(As::Admin, "PATCH", &second, merge, &fail).await.code, 200);
+    let refused = until(&cluster, &path, &json!({"metadata": {"name": "b"}}), 403).await;
+    let causes = refused["details"]["causes"].as_array().expect("causes");
+    assert!(
+        causes[0]["message"].as_str().is_some_and(|text| text.ends_with(
+            "error applying patch: failed to convert patch object to typed object: .spec: field not declared in schema"
+        )),
+        "{refused}"
+    );
+    assert!(
+        causes[1]["message"].as_str().is_some_and(|text| text.ends_with(
+            r#"type mismatch: unexpected type name "Object.wrong", expected "Object.data", which matches field name path from root Object type"#
+        )),
+        "{refused}"
+    );
+    let text = String::from_utf8_lossy(&cluster.get("/metrics").await.body).into_owned();
+    let line = r#"apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="first.example.com",policy_binding="first.example.com"}"#;
+    assert!(text.contains(line), "{text}");
+}

@@ -231,6 +231,30 @@ async fn match_conditions_keep_requests_from_a_webhook() {
     assert_eq!(own.create("ask-me", json!({"evil": "yes"})).await.0, 403);
 }
 
+#[tokio::test]
+async fn policies_are_asked_before_webhooks() {
+    let Some(own) = Hooks::start().await else { return };
+    own.configure("validating", "deny", vec![own.hook("/deny", json!({}))]).await;
+    own.until(&json!({"evil": "yes"}), |code, _| code == 403).await;
+    let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+        "resources": ["configmaps"]}]);
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"matchConstraints": {"resourceRules": rules},
+        "validations": [{"expression": "!('evil' in object.data)", "message": "evil is named"}]}});
+    assert_eq!(own.cluster.post(&format!("{HOOKS}/validatingadmissionpolicies"), policy).await.code, 201);
+    let binding =
+        json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
+    assert_eq!(
+        own.cluster.post(&format!("{HOOKS}/validatingadmissionpolicybindings"), binding).await.code,
+        201
+    );
+    let (_, refused) = own.until(&json!({"evil": "yes"}), |code, _| code != 403).await;
+    assert!(
+        message(&refused)
+            .ends_with("ValidatingAdmissionPolicy 'p' with binding 'b' denied request: evil is named"),
+        "{refused}"
+    );
+}
+
 /// `hostPort` of v1 is `host` and `port` in v2.
 fn conversion(review: &Value) -> Value {
     let asked = &review["request"];
@@ -339,4 +363,91 @@ async fn a_webhook_converts_custom_resources() {
         )
     );
     assert_eq!(cluster.get(&format!("{}/a", things("v1"))).await.code, 200);
+}
+
+#[tokio::test]
+async fn fields_are_selected_as_the_version_has_them_that_is_asked() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let port = cluster.serve_posts(|_, _, review| conversion(&review)).await;
+    let version = |name: &str, storage: bool, fields: &[&str]| {
+        let texts: serde_json::Map<String, Value> =
+            fields.iter().map(|field| ((*field).to_owned(), json!({"type": "string"}))).collect();
+        let paths: Vec<Value> = fields.iter().map(|field| json!({"jsonPath": format!(".{field}")})).collect();
+        json!({"name": name, "served": true, "storage": storage, "selectableFields": paths,
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": texts}}})
+    };
+    let definition = json!({"metadata": {"name": "picks.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "picks", "singular": "pick", "kind": "Pick"},
+        "versions": [version("v1", true, &["hostPort"]), version("v2", false, &["host", "port"])],
+        "conversion": {"strategy": "Webhook", "webhook": {
+            "conversionReviewVersions": ["v1"],
+            "clientConfig": {"url": format!("https://127.0.0.1:{port}/convert"), "caBundle": cluster.ca_bundle()}
+        }}
+    }});
+    let made = cluster.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await;
+    assert_eq!(made.code, 201, "{}", String::from_utf8_lossy(&made.body));
+    let picks = |version: &str| format!("/apis/example.com/{version}/namespaces/default/picks");
+    for (name, host, port) in [("a", "one", "80"), ("b", "one", "8080"), ("c", "two", "80")] {
+        let own = json!({"kind": "Pick", "apiVersion": "example.com/v2", "metadata": {"name": name},
+            "host": host, "port": port});
+        let mut made = cluster.post(&picks("v2"), own.clone()).await;
+        while made.code == 404 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            made = cluster.post(&picks("v2"), own.clone()).await;
+        }
+        assert_eq!(made.code, 201, "{}", made.json());
+    }
+    let names = |objects: &Value| -> String {
+        let items = objects.as_array().into_iter().flatten();
+        items.filter_map(|item| item["metadata"]["name"].as_str()).collect::<Vec<_>>().join(" ")
+    };
+    for (version, selector, expected) in [
+        ("v2", "host=one", "a b"),
+        ("v2", "host=one,port=80", "a"),
+        ("v2", "host!=one", "c"),
+        ("v2", "metadata.name=b,host=one", "b"),
+        ("v2", "metadata.name=c,host=one", ""),
+        ("v1", "hostPort=one:8080", "b"),
+    ] {
+        let path = format!("{}?fieldSelector={selector}", picks(version));
+        let list = cluster.get(&path).await.json();
+        assert_eq!(names(&list["items"]), expected, "{version} {selector}: {list}");
+        let page = cluster.get(&format!("{path}&limit=1")).await.json();
+        assert_eq!(
+            names(&page["items"]),
+            expected.split(' ').next().unwrap_or_default(),
+            "{version} {selector}"
+        );
+    }
+    // A watch tells of what comes and of what leaves.
+    let watched = format!("{}?fieldSelector=host%3Done&watch=true&timeoutSeconds=20", picks("v2"));
+    let events = cluster.watch(&watched, |events| events.len() >= 3);
+    let move_b = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let patch = json!({"host": "two"}).to_string();
+        let path = format!("{}/b", picks("v2"));
+        cluster.send(As::Admin, "PATCH", &path, "application/merge-patch+json", &patch).await
+    };
+    let (events, moved) = tokio::join!(events, move_b);
+    assert_eq!(moved.code, 200, "{}", moved.json());
+    let told: Vec<String> = events
+        .iter()
+        .map(|event| {
+            format!("{} {} {}", event["type"], event["object"]["metadata"]["name"], event["object"]["host"])
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [r#""ADDED" "a" "one""#, r#""ADDED" "b" "one""#, r#""DELETED" "b" "one""#],
+        "{events:?}"
+    );
+    let metrics = cluster.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    for line in [
+        r#"apiserver_conversion_webhook_request_total{failure_type="",result="success"}"#,
+        r#"apiserver_crd_conversion_webhook_duration_seconds_count{crd_name="picks.example.com",from_version="v1",succeeded="true",to_version="v2"}"#,
+    ] {
+        assert!(text.contains(line), "{line}");
+    }
 }

@@ -1,9 +1,10 @@
-//! Validating policies and their bindings: defaults and what is refused when they are written, all but their
+//! Policies of both sorts and their bindings: defaults and what is refused when they are written, all but their
 //! expressions, which the server compiles.
 
 use super::{
-    FailurePolicyType, MatchPolicyType, MatchResources, NamedRuleWithOperations, ParamRef,
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, Validation, ValidationAction,
+    FailurePolicyType, MatchCondition, MatchPolicyType, MatchResources, MutatingAdmissionPolicy,
+    MutatingAdmissionPolicyBinding, Mutation, NamedRuleWithOperations, ParamKind, ParamRef, PatchType,
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, Validation, ValidationAction, Variable,
 };
 use crate::field::{Errors, Path};
 use crate::kind::{Column, Strategy, set_generation};
@@ -91,14 +92,22 @@ fn is_identifier(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn policy(own: &ValidatingAdmissionPolicy, errors: &mut Errors) {
+/// What both sorts have.
+struct Common<'a> {
+    failure_policy: Option<&'a FailurePolicyType>,
+    param_kind: Option<&'a ParamKind>,
+    constraints: Option<&'a MatchResources>,
+    conditions: &'a [MatchCondition],
+    variables: &'a [Variable],
+}
+
+fn common(own: &Common<'_>, errors: &mut Errors) {
     let path = Path::new("spec");
-    let spec = &own.spec;
-    match &spec.failure_policy {
+    match own.failure_policy {
         None => errors.required(&path.child("failurePolicy"), ""),
         Some(policy) => errors.choice(&path.child("failurePolicy"), policy.as_str(), &["Fail", "Ignore"]),
     }
-    if let Some(kind) = &spec.param_kind {
+    if let Some(kind) = own.param_kind {
         let path = path.child("paramKind");
         if kind.api_version.is_empty() {
             errors.required(&path.child("apiVersion"), "");
@@ -115,7 +124,7 @@ fn policy(own: &ValidatingAdmissionPolicy, errors: &mut Errors) {
             errors.wrong(&path.child("kind"), &kind.kind, names::dns1035_label(&kind.kind.to_lowercase()));
         }
     }
-    match &spec.match_constraints {
+    match own.constraints {
         None => errors.required(&path.child("matchConstraints"), ""),
         Some(resources) => {
             let path = path.child("matchConstraints");
@@ -125,9 +134,9 @@ fn policy(own: &ValidatingAdmissionPolicy, errors: &mut Errors) {
             }
         }
     }
-    conditions(own, &path.child("matchConditions"), errors);
+    conditions(own.conditions, &path.child("matchConditions"), errors);
     let mut seen = BTreeSet::new();
-    for (place, variable) in spec.variables.iter().enumerate() {
+    for (place, variable) in own.variables.iter().enumerate() {
         let path = path.child("variables").index(place);
         if variable.name.is_empty() {
             errors.required(&path.child("name"), "name is not specified");
@@ -143,6 +152,19 @@ fn policy(own: &ValidatingAdmissionPolicy, errors: &mut Errors) {
             errors.required(&path.child("expression"), "expression is not specified");
         }
     }
+}
+
+fn policy(own: &ValidatingAdmissionPolicy, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let spec = &own.spec;
+    let both = Common {
+        failure_policy: spec.failure_policy.as_ref(),
+        param_kind: spec.param_kind.as_deref(),
+        constraints: spec.match_constraints.as_deref(),
+        conditions: &spec.match_conditions,
+        variables: &spec.variables,
+    };
+    common(&both, errors);
     if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
         let text = "validations or auditAnnotations must contain at least one item";
         errors.required(&path.child("validations"), text);
@@ -169,8 +191,81 @@ fn policy(own: &ValidatingAdmissionPolicy, errors: &mut Errors) {
     }
 }
 
-fn conditions(own: &ValidatingAdmissionPolicy, path: &Path, errors: &mut Errors) {
-    let all = &own.spec.match_conditions;
+/// Operations of which a policy can change what is written.
+fn changeable(resources: Option<&MatchResources>, path: &Path, errors: &mut Errors) {
+    let rules = resources.map(|own| own.resource_rules.as_slice()).unwrap_or_default();
+    for operation in rules.iter().flat_map(|rule| &rule.rule.operations) {
+        let path = path.child("resourceRules").child("operations");
+        errors.choice(&path, operation.as_str(), &["*", "CONNECT", "CREATE", "UPDATE"]);
+    }
+}
+
+fn mutating(own: &MutatingAdmissionPolicy, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let spec = &own.spec;
+    let both = Common {
+        failure_policy: spec.failure_policy.as_ref(),
+        param_kind: spec.param_kind.as_deref(),
+        constraints: spec.match_constraints.as_deref(),
+        conditions: &spec.match_conditions,
+        variables: &spec.variables,
+    };
+    common(&both, errors);
+    changeable(spec.match_constraints.as_deref(), &path.child("matchConstraints"), errors);
+    if spec.mutations.is_empty() {
+        errors.required(&path.child("mutations"), "mutations must contain at least one item");
+    }
+    for (place, mutation) in spec.mutations.iter().enumerate() {
+        mutation.validate(&path.child("mutations").index(place), errors);
+    }
+    let reinvocation = path.child("reinvocationPolicy");
+    match spec.reinvocation_policy.as_str() {
+        "" => errors.required(&reinvocation, ""),
+        policy => errors.choice(&reinvocation, policy, &["IfNeeded", "Never"]),
+    }
+}
+
+impl Mutation {
+    fn validate(&self, path: &Path, errors: &mut Errors) {
+        let expression = |text: &str, path: &Path, errors: &mut Errors| {
+            if text.trim().is_empty() {
+                errors.required(&path.child("expression"), "");
+            }
+        };
+        let (patch, apply) = (path.child("jsonPatch"), path.child("applyConfiguration"));
+        match &self.patch_type {
+            PatchType::JSONPatch => {
+                match &self.json_patch {
+                    None => errors.required(&patch, "must be specified when patchType is JSONPatch"),
+                    Some(own) => expression(&own.expression, &patch, errors),
+                }
+                if self.apply_configuration.is_some() {
+                    let text = "must not be specified when patchType is JSONPatch";
+                    errors.invalid(&apply, "{applyConfiguration}", text);
+                }
+            }
+            PatchType::ApplyConfiguration => {
+                match &self.apply_configuration {
+                    None => errors.required(&apply, "must be specified when patchType is ApplyConfiguration"),
+                    Some(own) => expression(&own.expression, &apply, errors),
+                }
+                if self.json_patch.is_some() {
+                    let text = "must not be specified when patchType is ApplyConfiguration";
+                    errors.invalid(&patch, "{jsonPatch}", text);
+                }
+            }
+            other => match other.as_str() {
+                "" => errors.required(&path.child("patchType"), ""),
+                given => {
+                    let known = ["ApplyConfiguration", "JSONPatch"];
+                    errors.not_supported(&path.child("patchType"), given, &known);
+                }
+            },
+        }
+    }
+}
+
+fn conditions(all: &[MatchCondition], path: &Path, errors: &mut Errors) {
     if all.len() > MOST_CONDITIONS {
         errors.too_many(path, all.len(), MOST_CONDITIONS);
     }
@@ -188,6 +283,19 @@ fn conditions(own: &ValidatingAdmissionPolicy, path: &Path, errors: &mut Errors)
                 errors.duplicate(&path.child("name"), &condition.name);
             }
         }
+    }
+}
+
+fn shown_kind(kind: Option<&ParamKind>) -> String {
+    kind.map_or_else(|| "<unset>".to_owned(), |kind| format!("{}/{}", kind.api_version, kind.kind))
+}
+
+fn shown_reference(reference: Option<&ParamRef>) -> String {
+    match reference.map(|own| (own.name.as_str(), own.namespace.as_str())) {
+        None => "<unset>".to_owned(),
+        Some(("", _)) => "*".to_owned(),
+        Some((name, "")) => name.to_owned(),
+        Some((name, namespace)) => format!("{namespace}/{name}"),
     }
 }
 
@@ -232,12 +340,7 @@ impl Strategy for ValidatingAdmissionPolicy {
                     own.spec.validations.len().into()
                 }),
                 Column::text("ParamKind", "Kind of the parameters.", |own, _| {
-                    let kind = own.spec.param_kind.as_ref();
-                    kind.map_or_else(
-                        || "<unset>".to_owned(),
-                        |kind| format!("{}/{}", kind.api_version, kind.kind),
-                    )
-                    .into()
+                    shown_kind(own.spec.param_kind.as_deref()).into()
                 }),
                 Column::age(),
             ]
@@ -266,24 +369,38 @@ impl ParamRef {
     }
 }
 
+/// What bindings of both sorts have.
+fn bound(
+    policy: &str,
+    reference: Option<&ParamRef>,
+    resources: Option<&MatchResources>,
+    errors: &mut Errors,
+) {
+    let path = Path::new("spec");
+    if policy.is_empty() {
+        errors.required(&path.child("policyName"), "");
+    } else {
+        errors.wrong(&path.child("policyName"), policy, names::dns1123_subdomain(policy));
+    }
+    if let Some(reference) = reference {
+        reference.validate(&path.child("paramRef"), errors);
+    }
+    if let Some(resources) = resources {
+        resources.validate(&path.child("matchResources"), errors);
+    }
+}
+
+fn mutating_binding(own: &MutatingAdmissionPolicyBinding, errors: &mut Errors) {
+    let spec = &own.spec;
+    let resources = spec.match_resources.as_deref();
+    bound(&spec.policy_name, spec.param_ref.as_deref(), resources, errors);
+    changeable(resources, &Path::new("spec").child("matchResources"), errors);
+}
+
 fn binding(own: &ValidatingAdmissionPolicyBinding, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = &own.spec;
-    if spec.policy_name.is_empty() {
-        errors.required(&path.child("policyName"), "");
-    } else {
-        errors.wrong(
-            &path.child("policyName"),
-            &spec.policy_name,
-            names::dns1123_subdomain(&spec.policy_name),
-        );
-    }
-    if let Some(reference) = &spec.param_ref {
-        reference.validate(&path.child("paramRef"), errors);
-    }
-    if let Some(resources) = &spec.match_resources {
-        resources.validate(&path.child("matchResources"), errors);
-    }
+    bound(&spec.policy_name, spec.param_ref.as_deref(), spec.match_resources.as_deref(), errors);
     let actions = path.child("validationActions");
     if spec.validation_actions.is_empty() {
         errors.required(&actions, "at least one validation action is required");
@@ -335,13 +452,88 @@ impl Strategy for ValidatingAdmissionPolicyBinding {
                     own.spec.policy_name.clone().into()
                 }),
                 Column::text("ParamRef", "The parameters.", |own, _| {
-                    let reference = own.spec.param_ref.as_ref();
-                    let shown = |r: &ParamRef| match (r.name.as_str(), r.namespace.as_str()) {
-                        ("", _) => "*".to_owned(),
-                        (name, "") => name.to_owned(),
-                        (name, namespace) => format!("{namespace}/{name}"),
-                    };
-                    reference.map_or_else(|| "<unset>".to_owned(), |r| shown(r)).into()
+                    shown_reference(own.spec.param_ref.as_deref()).into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
+}
+
+impl Strategy for MutatingAdmissionPolicy {
+    const UNCONDITIONAL_UPDATE: bool = false;
+
+    fn set_defaults(&mut self) {
+        self.spec.failure_policy.get_or_insert(FailurePolicyType::Fail);
+        if let Some(resources) = &mut self.spec.match_constraints {
+            resources.set_defaults();
+        }
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.metadata.generation = 1;
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        set_generation(&mut self.metadata, &old.metadata, self.spec != old.spec);
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        mutating(self, errors);
+    }
+
+    fn validate_update(&self, _old: &Self, errors: &mut Errors) {
+        mutating(self, errors);
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::integer("Mutations", "Number of changes.", |own, _| own.spec.mutations.len().into()),
+                Column::text("ParamKind", "Kind of the parameters.", |own, _| {
+                    shown_kind(own.spec.param_kind.as_deref()).into()
+                }),
+                Column::age(),
+            ]
+        }
+    }
+}
+
+impl Strategy for MutatingAdmissionPolicyBinding {
+    const UNCONDITIONAL_UPDATE: bool = false;
+
+    fn set_defaults(&mut self) {
+        if let Some(resources) = &mut self.spec.match_resources {
+            resources.set_defaults();
+        }
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.metadata.generation = 1;
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        set_generation(&mut self.metadata, &old.metadata, self.spec != old.spec);
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        mutating_binding(self, errors);
+    }
+
+    fn validate_update(&self, _old: &Self, errors: &mut Errors) {
+        mutating_binding(self, errors);
+    }
+
+    fn columns() -> &'static [Column<Self>] {
+        const {
+            &[
+                Column::name(),
+                Column::text("PolicyName", "Name of the policy.", |own, _| {
+                    own.spec.policy_name.clone().into()
+                }),
+                Column::text("ParamRef", "The parameters.", |own, _| {
+                    shown_reference(own.spec.param_ref.as_deref()).into()
                 }),
                 Column::age(),
             ]
@@ -381,5 +573,24 @@ mod tests {
             &"spec.paramRef: Required value: one of name or selector must be specified".to_owned()
         ));
         assert!(found.contains(&"spec.paramRef.parameterNotFoundAction: Required value".to_owned()));
+    }
+
+    #[test]
+    fn changes_are_of_one_sort() {
+        let mut own = MutatingAdmissionPolicy::default();
+        own.spec.mutations = vec![Mutation {
+            patch_type: PatchType::JSONPatch,
+            apply_configuration: Some(Box::default()),
+            json_patch: None,
+        }];
+        let found = refused(defaulted(own));
+        for expected in [
+            "spec.matchConstraints: Required value",
+            "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch",
+            "spec.mutations[0].applyConfiguration: Invalid value: \"{applyConfiguration}\": must not be specified when patchType is JSONPatch",
+            "spec.reinvocationPolicy: Required value",
+        ] {
+            assert!(found.iter().any(|text| text == expected), "{expected}: {found:#?}");
+        }
     }
 }

@@ -50,36 +50,6 @@ static FAIL_OPEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
     )
 });
 
-static EXCLUSIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    metrics::global().counter_vec(
-        "apiserver_admission_match_condition_exclusions_total",
-        "[ALPHA] Admission match condition evaluation exclusions count, identified by name of resource containing the \
-         match condition and broken out for each kind containing matchConditions (webhook or policy), operation and \
-         admission type (validate or admit).",
-        &["name", "kind", "type", "operation"],
-    )
-});
-
-static CONDITION_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    metrics::global().counter_vec(
-        "apiserver_admission_match_condition_evaluation_errors_total",
-        "[ALPHA] Admission match condition evaluation errors count, identified by name of resource containing the \
-         match condition and broken out for each kind containing matchConditions (webhook or policy), operation and \
-         admission type (validate or admit).",
-        &["name", "kind", "type", "operation"],
-    )
-});
-
-/// A match condition keeps a request from a webhook.
-pub fn excluded(name: &str, phase: &str, operation: &str) {
-    EXCLUSIONS.with_label_values(&[name, "webhook", phase, operation]).inc();
-}
-
-/// A match condition could not be evaluated.
-pub fn unmatched(name: &str, phase: &str, operation: &str) {
-    CONDITION_ERRORS.with_label_values(&[name, "webhook", phase, operation]).inc();
-}
-
 /// One webhook was asked. `phase` is `admit` or `validating`.
 pub fn asked(name: &str, phase: &str, operation: &str, code: i32, rejected: bool, seconds: f64) {
     let rejected = if rejected { "true" } else { "false" };

@@ -23,11 +23,13 @@ use api_types::kinds;
 use api_types::meta::v1::Status;
 use serde_json::{Value as Json, json};
 
+use super::change::{self, Unknown};
+use super::metrics::Conditions;
+use super::options::shown_as;
 use super::{Operation, Payload, Plugin, Request};
 use crate::answer::Served;
 use crate::authz::Authorizer;
 use crate::cel::admission::{Input, Matched, activation};
-use crate::kinds::convert;
 use crate::status::{ApiError, Qualified};
 use crate::views::{CatchUp, Lister, NamespaceView, Views};
 use crate::webhook::Caller;
@@ -73,7 +75,7 @@ struct Sight<'a> {
     namespace: Option<Arc<NamespaceView>>,
     /// Match conditions may ask it.
     authorizer: &'a dyn Authorizer,
-    /// `admit` or `validate`, for metrics.
+    /// `admit` or `validating`, for metrics.
     phase: &'static str,
 }
 
@@ -104,7 +106,7 @@ impl Webhooks {
         let all = hooks.iter().flat_map(|hooks| &hooks.0);
         for (place, hook) in all.enumerate() {
             let Some(seen) = sight.choose(hook, request)? else { continue };
-            if !rounds.asks(hook) {
+            if !rounds.asks(&hook.uid) {
                 continue;
             }
             let started = Instant::now();
@@ -112,11 +114,11 @@ impl Webhooks {
             let changed = self.change(hook, request, seen, &at).await;
             let seconds = started.elapsed().as_secs_f64();
             let did = matches!(changed, Ok(true));
-            annotate(request, format!("mutation.webhook.admission.k8s.io/{at}"), || {
+            request.annotate(format!("mutation.webhook.admission.k8s.io/{at}"), || {
                 let (configuration, webhook) = (&hook.configuration, &hook.name);
                 json!({"configuration": configuration, "webhook": webhook, "mutated": did}).to_string()
             });
-            rounds.asked(hook, did);
+            rounds.asked(&hook.uid, hook.reinvoked, did);
             let failed_open = format!("failed-open.mutation.webhook.admission.k8s.io/{at}");
             settle(hook, request, "admit", changed.map(|_| ()), seconds, failed_open)?;
         }
@@ -139,7 +141,7 @@ impl Webhooks {
         if hooks.is_empty() {
             return Ok(());
         }
-        let sight = Sight::of(request, views, fresh, authorizer, "validate").await;
+        let sight = Sight::of(request, views, fresh, authorizer, "validating").await;
         let mut chosen = Vec::new();
         for hook in hooks.iter().flat_map(|hooks| &hooks.0) {
             if let Some(seen) = sight.choose(hook, request)? {
@@ -194,11 +196,13 @@ impl Webhooks {
                 hook.name
             ))));
         };
-        let changed = apply(*object, seen, &patch).map_err(Wrong::Other)?;
+        let mut tree = change::tree(*object, seen.row()).map_err(Wrong::Other)?;
+        json_patch::patch(&mut tree, &patch.0).map_err(|error| Wrong::Other(ApiError::internal(error)))?;
+        let changed = change::replace(*object, seen.row(), &tree, Unknown::Dropped).map_err(Wrong::Other)?;
         // A patch may hold what the policy keeps out of the log.
         let record = request.call.and_then(|call| call.record.as_ref());
         if record.is_some_and(|record| record.keeps_requests()) {
-            annotate(request, format!("patch.webhook.admission.k8s.io/{at}"), || {
+            request.annotate(format!("patch.webhook.admission.k8s.io/{at}"), || {
                 let (configuration, webhook) = (&hook.configuration, &hook.name);
                 json!({
                     "configuration": configuration, "webhook": webhook, "patch": patch, "patchType": "JSONPatch"
@@ -221,7 +225,7 @@ impl Webhooks {
             return Err(Wrong::Other(ApiError::BadRequest(text)));
         }
         let shown = |object: Option<&dyn Object>| -> Result<Option<Vec<u8>>, Wrong> {
-            object.map(|object| shown(object, seen).map_err(Wrong::Other)).transpose()
+            object.map(|object| shown_as(object, seen.row()).map_err(Wrong::Other)).transpose()
         };
         let (object, old) = (shown(request.object.get())?, shown(request.old)?);
         let call = |code: i32| move |why: String| Wrong::Call { why, code };
@@ -266,7 +270,7 @@ impl<'a> Sight<'a> {
     ) -> Self {
         let kind = request.kind;
         let row = kinds::by_resource(kind.group, kind.version, kind.resource);
-        let equivalents = row.map(equivalents).unwrap_or_default();
+        let equivalents = row.map(Served::equivalents).unwrap_or_default();
         let find = || views.namespaces.get("", request.namespace);
         let mut namespace = find();
         if namespace.is_none() && !request.namespace.is_empty() {
@@ -312,29 +316,25 @@ impl<'a> Sight<'a> {
 
     /// Whether the request meets a webhook's match conditions.
     fn meets(&self, hook: &Hook, request: &Request<'_>, seen: Seen) -> Result<bool, ApiError> {
-        let tree = |object: Option<&dyn Object>| -> Result<Json, ApiError> {
-            let Some(object) = object else { return Ok(Json::Null) };
-            serde_json::from_slice(&shown(object, seen)?).map_err(ApiError::internal)
-        };
-        let input = Input {
-            object: tree(request.object.get())?,
-            old_object: tree(request.old)?,
-            ..Input::of(request, request.dry_run)
-        };
+        let input = Input::of(request, seen.row())?;
         let activation = activation(&input, &Json::Null, &Json::Null, request, self.authorizer, &[]);
-        let (name, operation) = (hook.name.as_str(), request.operation.word());
-        match hook.conditions.ask(&activation) {
+        let started = Instant::now();
+        let (matched, errors) = hook.conditions.ask(&activation);
+        let conditions = Conditions { name: &hook.name, kind: "webhook", phase: self.phase };
+        conditions.asked(request.operation, errors, started.elapsed());
+        match matched {
             Matched::Yes => Ok(true),
             Matched::No(_) => {
-                metrics::excluded(name, self.phase, operation);
+                conditions.exclude(request.operation);
                 Ok(false)
             }
+            Matched::Failed(_) if hook.ignores_failures => Ok(false),
             Matched::Failed(why) => {
-                metrics::unmatched(name, self.phase, operation);
-                if hook.ignores_failures {
-                    return Ok(false);
-                }
-                tracing::warn!(webhook = name, why, "Failed evaluating match conditions, failing closed");
+                tracing::warn!(
+                    webhook = hook.name,
+                    why,
+                    "Failed evaluating match conditions, failing closed"
+                );
                 Err(ApiError::Forbidden {
                     of: Qualified::from(request.kind),
                     name: request.name.to_owned(),
@@ -345,74 +345,16 @@ impl<'a> Sight<'a> {
     }
 }
 
-/// The other versions in which the same objects are served.
-fn equivalents(row: &'static Row) -> Vec<&'static Row> {
-    let stored = Served::of(row).stored;
-    let others = kinds::served().filter(|other| other.kind.is_stored() && !std::ptr::eq(*other, row));
-    others.filter(|other| std::ptr::eq(Served::of(other).stored, stored)).collect()
-}
-
-/// An object as JSON in the version in which a webhook sees it. What is not of the path's own kind (a
-/// Scale, a Binding) has but one.
-fn shown(object: &dyn Object, seen: Seen) -> Result<Vec<u8>, ApiError> {
-    match seen {
-        Seen::As(row) if object.kind().kind == row.kind.kind => Ok(json::to_vec(&*convert(object, row)?)),
-        _ => Ok(json::to_vec(object)),
-    }
-}
-
-/// Applies a patch to the object, in the version that the webhook saw.
-fn apply(object: &mut dyn Object, seen: Seen, patch: &json_patch::Patch) -> Result<bool, ApiError> {
-    let own = object.kind();
-    let before = json::to_vec(&*object);
-    let text = shown(object, seen)?;
-    let mut tree: serde_json::Value = serde_json::from_slice(&text).map_err(ApiError::internal)?;
-    json_patch::patch(&mut tree, &patch.0).map_err(ApiError::internal)?;
-    let mut patched = match seen {
-        Seen::As(row) if own.kind == row.kind.kind => (row.new)(),
-        _ => {
-            let mut empty = object.clone_boxed();
-            empty.as_dyn_struct_mut().reset();
-            empty
-        }
-    };
-    json::read(patched.as_dyn_struct_mut(), tree.to_string().as_bytes(), &mut None)
-        .map_err(ApiError::internal)?;
-    let kind = patched.kind();
-    if let Some(row) = kinds::by_kind(kind.group, kind.version, kind.kind) {
-        (row.unknown_fields)(&mut *patched);
-        row.default(&mut *patched);
-    }
-    if !std::ptr::eq(kind, own)
-        && let Some(row) = kinds::by_kind(own.group, own.version, own.kind)
-    {
-        patched = convert(&*patched, row)?;
-    }
-    let after = json::to_vec(&*patched);
-    if after == before {
-        return Ok(false);
-    }
-    object.as_dyn_struct_mut().reset();
-    json::read(object.as_dyn_struct_mut(), &after, &mut None).map_err(ApiError::internal)?;
-    Ok(true)
-}
-
 /// Takes in what an answer says beside its verdict; gives its patch.
 fn take(hook: &Hook, request: &mut Request<'_>, answer: review::Response) -> Result<Vec<u8>, Wrong> {
     for (key, value) in answer.annotations {
-        annotate(request, format!("{}/{key}", hook.name), || value);
+        request.annotate(format!("{}/{key}", hook.name), || value);
     }
     request.warnings.extend(answer.warnings);
     if answer.allowed {
         return Ok(answer.patch);
     }
     Err(Wrong::Denied(Box::new(review::denied(&hook.name, answer.status))))
-}
-
-fn annotate(request: &Request<'_>, key: String, value: impl FnOnce() -> String) {
-    if let Some(record) = request.call.and_then(|call| call.record.as_ref()) {
-        record.annotate(key, &value());
-    }
 }
 
 /// Counts what a webhook's part came to, and says what it means for the request.
@@ -440,7 +382,7 @@ fn settle(
             count(code, None);
             metrics::failed_open(name, phase);
             tracing::warn!(webhook = name, why, "Failed calling webhook, failing open");
-            annotate(request, failed_open, || name.to_owned());
+            request.annotate(failed_open, || name.to_owned());
             Ok(())
         }
         Err(Wrong::Call { why, code }) => {

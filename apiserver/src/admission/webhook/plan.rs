@@ -31,6 +31,16 @@ pub enum Seen {
     As(&'static Row),
 }
 
+impl Seen {
+    /// The other version.
+    pub fn row(self) -> Option<&'static Row> {
+        match self {
+            Self::AsIs => None,
+            Self::As(row) => Some(row),
+        }
+    }
+}
+
 /// Why it cannot be said whether a webhook is to be asked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Doubt {
@@ -110,14 +120,14 @@ fn matches(rule: &RuleWithOperations, asked: &Asked<'_>, kind: &Kind) -> bool {
         && rule.rule.resources.iter().any(resource)
 }
 
-/// What the two rounds of mutating admission know of each other.
+/// What the two rounds of mutating admission know of each other: one for webhooks, one for policies.
 #[derive(Debug, Default)]
 pub struct Rounds {
     /// Whether this is the second one.
     pub second: bool,
-    /// Whether a webhook has changed the object.
+    /// Whether one has changed the object.
     pub changed: bool,
-    /// The object as webhooks left it.
+    /// The object as they left it.
     left: Option<Vec<u8>>,
     /// Those that want to see later changes, and have seen none yet.
     waiting: BTreeSet<String>,
@@ -133,19 +143,19 @@ impl Rounds {
         }
     }
 
-    /// Whether a webhook that matches is asked in this round.
-    pub fn asks(&self, hook: &Hook) -> bool {
-        !self.second || self.due.contains(&hook.uid)
+    /// Whether a webhook or policy that matches is asked in this round.
+    pub fn asks(&self, id: &str) -> bool {
+        !self.second || self.due.contains(id)
     }
 
-    /// A webhook was asked.
-    pub fn asked(&mut self, hook: &Hook, changed: bool) {
+    /// One was asked; `reinvoked` says that it wants to see later changes.
+    pub fn asked(&mut self, id: &str, reinvoked: bool, changed: bool) {
         if changed {
             self.due.append(&mut self.waiting);
             self.changed = true;
         }
-        if hook.reinvoked {
-            self.waiting.insert(hook.uid.clone());
+        if reinvoked {
+            self.waiting.insert(id.to_owned());
         }
     }
 

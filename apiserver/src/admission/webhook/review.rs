@@ -4,22 +4,16 @@
 use std::collections::BTreeMap;
 
 use api_types::codec::json;
-use api_types::core::v1::{
-    NodeProxyOptions, PodAttachOptions, PodExecOptions, PodPortForwardOptions, PodProxyOptions,
-    ServiceProxyOptions,
-};
 use api_types::kind::Object;
-use api_types::meta::v1::{CreateOptions, Status, UpdateOptions};
-use api_types::value::Struct;
+use api_types::meta::v1::Status;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::{Operation, Request};
+use super::super::Request;
+use super::super::options::{connection, options};
 use super::plan::Seen;
-use crate::answer::typed_json;
-use crate::call::Call;
 
 const GROUP: &str = "admission.k8s.io";
 
@@ -105,9 +99,7 @@ pub fn question(
     object: Option<Vec<u8>>,
     old: Option<Vec<u8>>,
 ) -> Vec<u8> {
-    let connected = (request.operation == Operation::Connect)
-        .then(|| request.call.and_then(|call| connection(request, call)))
-        .flatten();
+    let connected = connection(request);
     let shown = request.object.get().map(Object::kind);
     let own = request.kind;
     let of_own = shown.is_none_or(|kind| kind.kind == own.kind && kind.group == own.group);
@@ -161,80 +153,6 @@ pub fn question(
 
 fn raw(text: Vec<u8>) -> Option<Box<RawValue>> {
     RawValue::from_string(String::from_utf8(text).ok()?).ok()
-}
-
-/// The options of the request, as it came.
-fn options(request: &Request<'_>) -> Option<Vec<u8>> {
-    const VERSION: &str = "meta.k8s.io/v1";
-    let text = |name: &str| request.call.map(|call| call.query.text(name).to_owned()).unwrap_or_default();
-    let dry_run = if request.dry_run { vec!["All".to_owned()] } else { Vec::new() };
-    match request.operation {
-        Operation::Connect => None,
-        Operation::Create => {
-            let options = CreateOptions {
-                dry_run,
-                field_manager: text("fieldManager"),
-                field_validation: text("fieldValidation"),
-            };
-            Some(typed_json("CreateOptions", VERSION, &options))
-        }
-        Operation::Update => {
-            let options = UpdateOptions {
-                dry_run,
-                field_manager: text("fieldManager"),
-                field_validation: text("fieldValidation"),
-            };
-            Some(typed_json("UpdateOptions", VERSION, &options))
-        }
-        Operation::Delete => {
-            let given = request.deletion.cloned().unwrap_or_default();
-            Some(typed_json("DeleteOptions", VERSION, &given))
-        }
-    }
-}
-
-/// What is connected to, as the object that stands for it.
-fn connection(request: &Request<'_>, call: &Call) -> Option<(&'static str, Vec<u8>)> {
-    let query = &call.query;
-    let flag = |name: &str| query.flag(name);
-    let text = |name: &str| query.text(name).to_owned();
-    let path = || match call.info.rest.trim_start_matches('/') {
-        "" => String::new(),
-        rest => format!("/{rest}"),
-    };
-    let made = |kind: &'static str, options: &dyn Struct| Some((kind, typed_json(kind, "v1", options)));
-    match (request.kind.resource, request.subresource) {
-        ("pods", "exec") => made(
-            "PodExecOptions",
-            &PodExecOptions {
-                stdin: flag("stdin"),
-                stdout: flag("stdout"),
-                stderr: flag("stderr"),
-                tty: flag("tty"),
-                container: text("container"),
-                command: query.all("command").map(str::to_owned).collect(),
-            },
-        ),
-        ("pods", "attach") => made(
-            "PodAttachOptions",
-            &PodAttachOptions {
-                stdin: flag("stdin"),
-                stdout: flag("stdout"),
-                stderr: flag("stderr"),
-                tty: flag("tty"),
-                container: text("container"),
-            },
-        ),
-        ("pods", "portforward") => {
-            let ports = query.all("ports").flat_map(|list| list.split(','));
-            let ports = ports.filter_map(|port| port.trim().parse().ok()).collect();
-            made("PodPortForwardOptions", &PodPortForwardOptions { ports })
-        }
-        ("pods", "proxy") => made("PodProxyOptions", &PodProxyOptions { path: path() }),
-        ("services", "proxy") => made("ServiceProxyOptions", &ServiceProxyOptions { path: path() }),
-        ("nodes", "proxy") => made("NodeProxyOptions", &NodeProxyOptions { path: path() }),
-        _ => None,
-    }
 }
 
 #[derive(Deserialize, Default)]

@@ -165,23 +165,24 @@ fn later_changes_are_seen_by_those_who_care() {
     let never = named("c.never.x", ReinvocationPolicyType::Never);
     let mut rounds = Rounds::default();
     rounds.begin(Some(b"0"));
-    rounds.asked(&first, true);
-    rounds.asked(&second, true);
-    rounds.asked(&never, false);
+    let asked = |rounds: &mut Rounds, hook: &Hook, changed| rounds.asked(&hook.uid, hook.reinvoked, changed);
+    asked(&mut rounds, &first, true);
+    asked(&mut rounds, &second, true);
+    asked(&mut rounds, &never, false);
     rounds.end(Some(b"2".to_vec()));
     assert!(rounds.changed);
     rounds.second = true;
     rounds.begin(Some(b"2"));
-    assert!(rounds.asks(&first), "the second has changed the object since");
-    assert!(!rounds.asks(&second) && !rounds.asks(&never));
+    assert!(rounds.asks(&first.uid), "the second has changed the object since");
+    assert!(!rounds.asks(&second.uid) && !rounds.asks(&never.uid));
 
     let mut rounds = Rounds::default();
     rounds.begin(Some(b"0"));
-    rounds.asked(&second, true);
+    asked(&mut rounds, &second, true);
     rounds.end(Some(b"1".to_vec()));
     rounds.second = true;
     rounds.begin(Some(b"1+plugins"));
-    assert!(rounds.asks(&second), "plugins have changed the object since");
+    assert!(rounds.asks(&second.uid), "plugins have changed the object since");
 }
 
 fn question(object: &mut ConfigMap) -> serde_json::Value {

@@ -9,7 +9,17 @@ use std::sync::Arc;
 
 pub const TABLE: &[Row] = &[
     ("dyn", &["(A) dyn"], |_, a| Ok(a[0].clone()), Cost::One),
-    ("type", &["(A) type(A)"], |_, a| Ok(Value::Type(Text::Borrowed(a[0].type_name()))), Cost::One),
+    (
+        "type",
+        &["(A) type(A)"],
+        |_, a| {
+            Ok(Value::Type(match &a[0] {
+                Value::Made(made) => Text::Shared(made.name.clone()),
+                other => Text::Borrowed(other.type_name()),
+            }))
+        },
+        Cost::One,
+    ),
     (
         "int",
         &["(int) int", "(uint) int", "(double) int", "(string) int", "(timestamp) int", "(duration) int"],

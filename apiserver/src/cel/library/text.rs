@@ -2,6 +2,7 @@
 
 use super::super::cost::Cost;
 use super::super::error::EvalError;
+use super::super::made::ESCAPE_KEY;
 use super::super::value::{Text, Value};
 use super::conversion::show_double;
 use super::time::show_duration;
@@ -36,6 +37,13 @@ pub const TABLE: &[Row] = &[
     ),
     ("split", &["string.(string) list(string)", "string.(string,int) list(string)"], split, Cost::Split),
     ("substring", &["string.(int) string", "string.(int,int) string"], substring, Cost::ScanSame),
+    // For a path of RFC 6902.
+    (
+        ESCAPE_KEY,
+        &["(string) string"],
+        |_, a| change(a, |s| s.replace('~', "~0").replace('/', "~1")),
+        Cost::ScanSame,
+    ),
     ("strings.quote", &["(string) string"], quote, Cost::Quote),
     ("format", &["string.(list(dyn)) string"], format, Cost::ScanFormat),
 ];

@@ -4,7 +4,7 @@
 //! names, and in lists that are maps under the same keys. What an update leaves as it was may break other
 //! rules (KEP-4008): that is a warning.
 
-use super::{Rule, Rules, compile};
+use super::{Rule, Rules, compile, metrics};
 use crate::cel::{Activation, EvalError, LONGEST_MESSAGE, OBJECT_BUDGET, Shape, Value};
 use api_types::custom::Structural;
 use api_types::custom::structural::Additional;
@@ -13,6 +13,7 @@ use api_types::field::{Error, Errors, Path, Reason};
 use api_types::kind::Object;
 use serde_json::Value as Json;
 use std::sync::Arc;
+use std::time::Instant;
 
 const OUT_OF_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
@@ -37,6 +38,7 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
     let old = old.and_then(Custom::of).map(Custom::tree);
     let mut run = Run { budget: OBJECT_BUDGET, errors: Errors::default(), warnings: Vec::new() };
     let place = Place { old: old.as_ref(), kept: old.as_ref(), unchanged: None };
+    let started = Instant::now();
     run.value(
         &rules,
         Shape::of(&custom.definition.schema, true),
@@ -45,6 +47,7 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
         place,
         &Path::default(),
     );
+    metrics::evaluated(started.elapsed());
     errors.0.append(&mut run.errors.0);
     run.warnings
 }

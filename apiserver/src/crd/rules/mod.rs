@@ -7,6 +7,7 @@
 mod decl;
 mod enforce;
 mod field_path;
+mod metrics;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -20,6 +21,12 @@ use api_types::custom::structural::Additional;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// The type of a custom kind's objects.
+pub fn declaration(schema: &Structural) -> Option<Decl> {
+    decl::of(schema, true)
+}
 
 /// The rules of a schema and of what is below it.
 #[derive(Debug, Default)]
@@ -123,7 +130,11 @@ fn any(schema: &Structural) -> bool {
 fn below(schema: &Structural, decl: Arc<Decl>) -> Option<Rules> {
     let mut rules = Rules::default();
     let texts = schema.rules.iter().map(Text::read).filter(|text| !text.rule.trim().is_empty());
+    let started = Instant::now();
     rules.own = texts.map(|text| Rule::new(text, schema, &decl)).collect();
+    if !rules.own.is_empty() {
+        metrics::compiled(started.elapsed());
+    }
     if let (Some(items), Some(element)) = (&schema.items, &decl.element)
         && any(items)
     {
