@@ -1,13 +1,12 @@
 //! Doubts about a policy's expressions: what they would make of the types that the policy is about. A policy is not
 //! refused for them: types may change, and a rule may be meant for others.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api_types::admissionregistration::v1::{ExpressionWarning, ValidatingAdmissionPolicy};
 use api_types::custom::Custom;
-use api_types::kind::{Kind, Object, Row};
+use api_types::kind::{Kind, Row};
 use api_types::kinds;
 use api_types::schema::{StructType, Type as Declared};
 
