@@ -15,8 +15,8 @@ pub use feed::Feed;
 pub use lister::Lister;
 pub use pods::Pods;
 pub use project::{
-    DefaultClassView, Life, NamespaceView, NodeView, PersistentVolumeView, PodReferences, PodView,
-    PriorityClassView, SecretView, ServiceAccountView, VolumeAttachmentView,
+    DefaultClassView, INVALID_SINCE, Life, NamespaceView, NodeView, PersistentVolumeView, PodReferences,
+    PodView, PriorityClassView, SecretView, ServiceAccountView, VolumeAttachmentView, token_digest,
 };
 
 use crate::admission::webhook::Hooks;

@@ -2,13 +2,14 @@
 
 use api_types::core::v1::{
     Container, LocalObjectReference, Namespace, NamespacePhase, Node, ObjectReference, PersistentVolume, Pod,
-    PodSpec, PreemptionPolicy, Secret, ServiceAccount, Volume,
+    PodSpec, PreemptionPolicy, Secret, SecretType, ServiceAccount, Volume,
 };
 use api_types::meta::v1::ObjectMeta;
 use api_types::networking::v1::IngressClass;
 use api_types::scheduling::v1::PriorityClass;
 use api_types::storage::v1::{StorageClass, VolumeAttachment};
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which object of its name this is, and whether it is on its way out.
@@ -66,11 +67,28 @@ impl From<ServiceAccount> for ServiceAccountView {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecretView {
     pub life: Life,
+    /// Digest of the token that it holds for a service account.
+    pub token: Option<[u8; 32]>,
+    /// Whether that token is not to be used any more.
+    pub is_invalidated: bool,
+}
+
+/// The label of Secrets whose token is not to be used any more.
+pub const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+
+/// As [`SecretView::token`].
+pub fn token_digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
 }
 
 impl From<Secret> for SecretView {
     fn from(secret: Secret) -> Self {
-        Self { life: Life::from(&secret.metadata) }
+        let token = secret.data.get("token").filter(|token| !token.is_empty());
+        Self {
+            life: Life::from(&secret.metadata),
+            token: token.filter(|_| secret.type_ == SecretType::ServiceAccountToken).map(|t| token_digest(t)),
+            is_invalidated: secret.metadata.labels.get(INVALID_SINCE).is_some_and(|since| !since.is_empty()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::claims::{Claims, Reference};
 use super::keys::VerifyingKeys;
+use super::legacy::{self, LegacyClaims};
 use crate::authn::{AuthnError, Identity, TokenAuthenticator};
 use crate::views::{CatchUp, Life, Views};
 use base64::Engine as _;
@@ -29,26 +30,40 @@ pub struct ServiceAccountTokens {
 #[async_trait::async_trait]
 impl TokenAuthenticator for ServiceAccountTokens {
     async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Option<Identity>, AuthnError> {
-        let Some(claims) = self.verified(token)? else { return Ok(None) };
+        let Some(verified) = self.verified(token)? else { return Ok(None) };
+        let Verified { claims, legacy } = verified;
         let audiences = self.common_audiences(&claims, audiences)?;
         let now = self.clock.now().as_second();
         check_times(&claims, now).map_err(|text| AuthnError::Token(text.to_owned()))?;
-        if check_objects(&claims, &self.views, now).is_err() {
+        let check = || match &legacy {
+            Some(legacy) => {
+                legacy.check(token, &self.views).and_then(|()| check_objects(&claims, &self.views, now))
+            }
+            None => check_objects(&claims, &self.views, now),
+        };
+        if check().is_err() {
             // The account or pod may be younger than the views, or the server just started.
             if self.fresh.is_filled() {
                 self.fresh.catch_up().await;
             } else {
                 self.fresh.filled().await;
             }
-            check_objects(&claims, &self.views, now).map_err(AuthnError::Token)?;
+            check().map_err(AuthnError::Token)?;
         }
         Ok(Some(Identity { user: claims.user(), audiences }))
     }
 }
 
+/// What a token with our signature says.
+struct Verified {
+    claims: Claims,
+    /// Of a token that stands in a Secret.
+    legacy: Option<LegacyClaims>,
+}
+
 impl ServiceAccountTokens {
     /// The claims of a token that carries our signature; `None` when it is not of our issuers.
-    fn verified(&self, token: &str) -> Result<Option<Claims>, AuthnError> {
+    fn verified(&self, token: &str) -> Result<Option<Verified>, AuthnError> {
         #[derive(Deserialize)]
         struct Header {
             alg: String,
@@ -68,7 +83,9 @@ impl ServiceAccountTokens {
             return Ok(None);
         };
         // Not yet to be believed, but enough to see that it is somebody else's to judge.
-        let ours = part::<Issuer>(payload).is_some_and(|claims| self.issuers.contains(&claims.iss));
+        let issuer = part::<Issuer>(payload).map(|claims| claims.iss).unwrap_or_default();
+        let is_legacy = issuer == legacy::ISSUER;
+        let ours = is_legacy || self.issuers.contains(&issuer);
         let (true, Some(header), Ok(signature)) =
             (ours, part::<Header>(header), URL_SAFE_NO_PAD.decode(signature))
         else {
@@ -79,8 +96,10 @@ impl ServiceAccountTokens {
             Some(false) => return Err(AuthnError::Token("error in cryptographic primitive".to_owned())),
             None => return Err(AuthnError::Token("invalid signature, no keys found".to_owned())),
         }
-        match part::<Claims>(payload) {
-            Some(claims) => Ok(Some(claims)),
+        let legacy = part::<LegacyClaims>(payload).filter(|_| is_legacy);
+        let claims = legacy.as_ref().map(LegacyClaims::claims).or_else(|| part::<Claims>(payload));
+        match claims {
+            Some(claims) => Ok(Some(Verified { claims, legacy })),
             None => Err(AuthnError::Token("the claims of the token cannot be read".to_owned())),
         }
     }

@@ -2,13 +2,14 @@
 //! (API doc "Managing Service Accounts"; KEP-1205 bound tokens).
 //!
 //! `keys` reads and uses the signing keys, `claims` says what stands in a token, `check` decides
-//! whether a token is good, `issue` answers TokenRequests, `discovery` makes the OpenID documents.
+//! whether a token is good, `legacy` knows those in Secrets, `issue` answers TokenRequests, `discovery` makes the OpenID documents.
 
 mod check;
 mod claims;
 pub mod discovery;
 mod issue;
 mod keys;
+mod legacy;
 #[cfg(test)]
 mod tests;
 

@@ -49,7 +49,7 @@ fn cluster(algorithm: &'static rcgen::SignatureAlgorithm) -> Cluster {
     );
     views.pods.put("web", "pod", PodView { life: life("pod-1"), ..PodView::default() });
     views.nodes.put("", "node", NodeView { life: life("node-1") });
-    views.secrets.put("web", "secret", SecretView { life: life("secret-1") });
+    views.secrets.put("web", "secret", SecretView { life: life("secret-1"), ..SecretView::default() });
     let clock = Manual::new(Timestamp::from_second(1_700_000_000).unwrap());
     let audiences = vec![ISSUER.to_owned()];
     let options =
@@ -320,4 +320,42 @@ fn discovery_shows_the_public_halves() {
         OpenIdDocuments::new("http://x", "", "h", keys),
         Err(DiscoveryError::Scheme("http://x".into()))
     );
+}
+
+#[tokio::test]
+async fn tokens_in_secrets_are_good_while_they_stand_there() {
+    let cluster = cluster(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let claims = |uid: &str| {
+        serde_json::json!({
+            "iss": "kubernetes/serviceaccount",
+            "kubernetes.io/serviceaccount/namespace": "web",
+            "kubernetes.io/serviceaccount/secret.name": "legacy",
+            "kubernetes.io/serviceaccount/service-account.name": "robot",
+            "kubernetes.io/serviceaccount/service-account.uid": uid,
+            "sub": "system:serviceaccount:web:robot",
+        })
+        .to_string()
+    };
+    let token = cluster.issuer.key.sign(claims("sa-1").as_bytes()).unwrap();
+    let put = |token: &str, edit: fn(&mut Secret)| {
+        let mut secret = Secret { type_: "kubernetes.io/service-account-token".into(), ..Secret::default() };
+        secret.data.insert("token".into(), token.as_bytes().to_vec().into());
+        edit(&mut secret);
+        cluster.tokens.views.secrets.put("web", "legacy", SecretView::from(secret));
+    };
+    assert_eq!(cluster.check(&token, &[]).await, "Token has been invalidated");
+    put(&token, |_| {});
+    assert_eq!(cluster.check(&token, &[]).await, "system:serviceaccount:web:robot");
+    put("another", |_| {});
+    assert_eq!(cluster.check(&token, &[]).await, "Token does not match server's copy");
+    put(&token, |secret| secret.type_ = "Opaque".into());
+    assert_eq!(cluster.check(&token, &[]).await, "Token does not match server's copy");
+    put(&token, |secret| {
+        let label = "kubernetes.io/legacy-token-invalid-since";
+        secret.metadata.labels.insert(label.into(), "2026-01-01".into());
+    });
+    assert!(cluster.check(&token, &[]).await.contains("has been marked invalid"));
+    let other = cluster.issuer.key.sign(claims("sa-2").as_bytes()).unwrap();
+    put(&other, |_| {});
+    assert_eq!(cluster.check(&other, &[]).await, "service account UID (sa-1) does not match claim (sa-2)");
 }
