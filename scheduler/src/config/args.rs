@@ -153,6 +153,15 @@ impl PluginArgs {
                 if !file.resources.is_empty() {
                     self.balanced = BalancedArgs(weights(file.resources));
                 }
+                for (at, (name, weight)) in self.balanced.iter().enumerate() {
+                    if self.balanced[..at].iter().any(|(before, _)| before == name) {
+                        return Err(fields.refuse(format!("resources[{at}].name: Duplicate value: {name:?}")));
+                    }
+                    if *weight != 1 {
+                        return Err(fields
+                            .refuse(format!("resources[{at}].weight: Invalid value: {weight}: must be 1")));
+                    }
+                }
             }
             "NodeAffinity" => {
                 let file: NodeAffinityFile = fields.read(args)?;
@@ -336,6 +345,13 @@ impl FitFile {
             };
             if !strategy.resources.is_empty() {
                 args.resources = weights(strategy.resources);
+            }
+            for (at, (name, weight)) in args.resources.iter().enumerate() {
+                if !(1..=100).contains(weight) {
+                    return Err(fields.refuse(format!(
+                        "scoringStrategy.resources[{at}].weight: Invalid value: {weight}: resource weight of {name} not in valid range (0, 100]"
+                    )));
+                }
             }
         }
         Ok(args)

@@ -122,3 +122,21 @@ fn extenders_are_read_and_checked() {
     refused("- {urlPrefix: 'ftp://a'}\n", "ftp://a");
     refused("- {urlPrefix: 'http://a', tlsConfig: {caData: '!'}}\n", "tlsConfig.caData");
 }
+
+#[test]
+fn weights_of_resources_have_limits() {
+    let args = |plugin: &str, args: &str| {
+        config(&format!("profiles: [{{pluginConfig: [{{name: {plugin}, args: {args}}}]}}]")).map(drop)
+    };
+    let fit = |weight: i64| {
+        let resources = format!("{{scoringStrategy: {{resources: [{{name: cpu, weight: {weight}}}]}}}}");
+        args("NodeResourcesFit", &resources)
+    };
+    assert!(fit(100).is_ok());
+    assert!(fit(101).unwrap_err().contains("resource weight of cpu not in valid range (0, 100]"));
+    let balanced =
+        |resources: &str| args("NodeResourcesBalancedAllocation", &format!("{{resources: [{resources}]}}"));
+    assert!(balanced("{name: cpu, weight: 1}, {name: example.com/gpu}").is_ok());
+    assert!(balanced("{name: cpu, weight: 2}").unwrap_err().contains("must be 1"));
+    assert!(balanced("{name: cpu}, {name: cpu}").unwrap_err().contains("Duplicate value: \"cpu\""));
+}

@@ -1,5 +1,5 @@
-//! DynamicResources, as far as there are devices to allocate: the API has no resource claims yet, so
-//! a pod that asks for one waits, with the message that upstream gives for a claim that is not there.
+//! DynamicResources, as far as it goes: no devices are allocated here, so a pod that asks for one waits,
+//! and is told why. A claim that its template has not become yet is worded as upstream's.
 
 use crate::cache::Snapshot;
 use crate::framework::{
@@ -47,7 +47,9 @@ impl PreFilter for DynamicResources {
             Some("") => {
                 Err(Rejection::unresolvable(format!("pod {:?}: ResourceClaim not created yet", pod.key())))
             }
-            Some(claim) => Err(Rejection::unresolvable(format!("resourceclaim {claim:?} not found"))),
+            Some(claim) => Err(Rejection::unresolvable(format!(
+                "resourceclaim {claim:?} cannot be allocated: this scheduler allocates no devices"
+            ))),
         }
     }
 }
@@ -66,7 +68,10 @@ mod tests {
             answer.map_err(|rejection| rejection.message())
         };
         assert_eq!(asked(&[]), Ok(PreFiltered::Skip));
-        assert_eq!(asked(&["gpu"]), Err("resourceclaim \"gpu\" not found".into()));
+        assert_eq!(
+            asked(&["gpu"]),
+            Err("resourceclaim \"gpu\" cannot be allocated: this scheduler allocates no devices".into())
+        );
         assert_eq!(asked(&[""]), Err("pod \"default/a\": ResourceClaim not created yet".into()));
     }
 }
