@@ -42,6 +42,7 @@ use crate::controllers::stateful_set::StatefulSets;
 use crate::controllers::taint_eviction::TaintEviction;
 use crate::controllers::ttl_after_finished::TtlAfterFinished;
 use crate::controllers::volume::attach::AttachDetach;
+use crate::controllers::volume::attributes_class::AttributesProtection;
 use crate::controllers::volume::binder::{Claims, Volumes};
 use crate::controllers::volume::ephemeral::EphemeralVolumes;
 use crate::controllers::volume::expand::Expander;
@@ -255,6 +256,11 @@ pub const ROWS: &[Row] = &[
         start: |s| s.run(ClaimProtection, 1),
     },
     Row {
+        name: "volumeattributesclass-protection-controller",
+        account: "volumeattributesclass-protection-controller",
+        start: |s| s.run(AttributesProtection, 1),
+    },
+    Row {
         name: "persistentvolume-expander-controller",
         account: "expand-controller",
         start: |s| s.run(Expander, 1),
@@ -363,7 +369,6 @@ const ABSENT: &[&str] = &[
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",
     "validatingadmissionpolicy-status-controller",
-    "volumeattributesclass-protection-controller",
 ];
 
 /// Those that `*` leaves out.

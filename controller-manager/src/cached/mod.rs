@@ -18,10 +18,10 @@ pub use pod::PodFacts;
 pub use pod::{Claim, Disruption};
 pub use secret::{AccountFacts, BootstrapToken, ClusterInfo, TokenSecret};
 pub use whole::{
-    AddressFacts, AttachmentObject, AutoscalerObject, BudgetObject, CidrObject, ClaimObject, ClassObject,
-    ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject, DriverObject, EndpointsObject,
-    JobObject, NamespaceObject, Presence, QuotaObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa,
-    ServiceObject, SliceObject, StatefulSetObject, VolumeObject,
+    AddressFacts, AttachmentObject, AttributesObject, AutoscalerObject, BudgetObject, CidrObject,
+    ClaimObject, ClassObject, ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject,
+    DriverObject, EndpointsObject, JobObject, NamespaceObject, Presence, QuotaObject, ReplicaSetObject,
+    RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject, StatefulSetObject, VolumeObject,
 };
 
 use api_types::kind::Resource;

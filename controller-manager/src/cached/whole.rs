@@ -18,7 +18,7 @@ use api_types::meta::v1::ListOptions;
 use api_types::networking::v1::{IPAddress, ServiceCIDR};
 use api_types::policy::v1::PodDisruptionBudget;
 use api_types::rbac::v1::ClusterRole;
-use api_types::storage::v1::{CSIDriver, StorageClass, VolumeAttachment};
+use api_types::storage::v1::{CSIDriver, StorageClass, VolumeAttachment, VolumeAttributesClass};
 use client::Key;
 use client::informer::{Index, Projection};
 
@@ -118,6 +118,10 @@ whole!(
     AttachmentObject, VolumeAttachment,
     "node" => |_: &Key, this: &AttachmentObject, out| out.push(this.spec.node_name.clone()),
     "volume" => |_: &Key, this: &AttachmentObject, out| out.extend(this.spec.source.persistent_volume_name.clone())
+);
+whole!(
+    /// Attributes that volumes can be given.
+    AttributesObject, VolumeAttributesClass
 );
 whole!(
     /// A driver of volumes.

@@ -3,6 +3,7 @@
 //! telling who makes volumes larger.
 
 pub mod attach;
+pub mod attributes_class;
 pub mod binder;
 pub mod ephemeral;
 pub mod expand;

@@ -24,7 +24,7 @@ fn has(meta: &ObjectMeta, finalizer: &str) -> bool {
 }
 
 /// With the finalizer while it lives, without it once it may go; `None` when nothing changes.
-fn protected<T: Object + Clone>(object: &T, finalizer: &str, in_use: bool) -> Option<Action> {
+pub(super) fn protected<T: Object + Clone>(object: &T, finalizer: &str, in_use: bool) -> Option<Action> {
     let mut changed = object.clone();
     let finalizers = &mut changed.meta_mut().finalizers;
     match (object.meta().deletion_timestamp.is_some(), has(object.meta(), finalizer)) {

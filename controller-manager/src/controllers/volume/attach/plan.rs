@@ -41,25 +41,26 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Note> {
             reported.push(unique_name(&leaving.attachment.spec.attacher, &leaving.handle));
         }
     }
+    let attached =
+        |wanted: &&Wanted| wanted.attachment.as_ref().is_some_and(|a| a.status.attached && !is_deleting(a));
+    let attached = view.wanted.iter().filter(attached);
+    reported.extend(attached.map(|wanted| unique_name(&wanted.driver, &wanted.handle)));
+    reported.sort();
     for wanted in &view.wanted {
-        match &wanted.attachment {
-            // It is made anew once it is gone.
-            Some(attachment) if is_deleting(attachment) => {}
-            Some(attachment) => {
-                if attachment.status.attached {
-                    reported.push(unique_name(&wanted.driver, &wanted.handle));
-                }
-                follow(view, wanted, attachment, now, &mut plan);
-            }
-            None => attach(view, wanted, &mut plan),
+        // What is being deleted is made anew once it is gone.
+        if let Some(attachment) = wanted.attachment.as_ref().filter(|a| !is_deleting(a)) {
+            follow(view, wanted, attachment, now, &mut plan);
         }
     }
-    reported.sort();
     report(view, &reported, &mut plan);
     for (leaving, _) in
         leaving.iter().filter(|(leaving, may_go)| *may_go && !is_deleting(&leaving.attachment))
     {
         detach(view, leaving, &mut plan);
+    }
+    // Last, for one that is refused ends the plan.
+    for wanted in view.wanted.iter().filter(|wanted| wanted.attachment.is_none()) {
+        attach(view, wanted, &mut plan);
     }
     plan
 }
@@ -153,7 +154,16 @@ fn attach(view: &View, wanted: &Wanted, plan: &mut Plan<Note>) {
     let spec =
         VolumeAttachmentSpec { attacher: wanted.driver.clone(), source, node_name: view.node.to_string() };
     let metadata = ObjectMeta { name: wanted.name.clone(), ..ObjectMeta::default() };
-    plan.act(Action::create(VolumeAttachment { metadata, spec, ..Default::default() }));
+    let create = Action::create(VolumeAttachment { metadata, spec, ..Default::default() });
+    let message = format!(
+        "AttachVolume.Attach failed for volume {volume:?} : kubernetes.io/csi: attacher.Attach failed: {{error}}"
+    );
+    plan.act(match wanted.pods.first() {
+        Some((key, pod)) => {
+            create.on_failure(Told::warning(reference(key, pod), "FailedAttachVolume", message))
+        }
+        None => create,
+    });
 }
 
 /// Whether only one node at a time can have it.
