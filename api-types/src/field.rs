@@ -136,6 +136,19 @@ impl Shown for String {
         self.as_str().shown()
     }
 }
+/// No value: null.
+impl Shown for () {
+    fn shown(&self) -> String {
+        "null".to_owned()
+    }
+}
+
+impl Shown for [&str] {
+    fn shown(&self) -> String {
+        let items: Vec<String> = self.iter().map(|text| text.shown()).collect();
+        format!("[{}]", items.join(","))
+    }
+}
 impl Shown for bool {
     fn shown(&self) -> String {
         self.to_string()

@@ -344,7 +344,7 @@ pub fn validate_labels(labels: &BTreeMap<String, String>, path: &Path, errors: &
             errors.invalid(path, key, wrong);
         }
         for wrong in label_value(value) {
-            errors.invalid(&path.key(key), value, wrong);
+            errors.invalid(path, value, wrong);
         }
     }
 }

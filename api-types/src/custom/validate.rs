@@ -70,8 +70,9 @@ impl Custom {
                 },
                 Some(other) => {
                     let dotted = fields.join(".");
+                    let shown = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
                     let text = format!(
-                        ".{dotted} accessor error: {other} is of the type {}, expected int64",
+                        ".{dotted} accessor error: {shown} is of the type {}, expected int64",
                         go_type(other)
                     );
                     errors.invalid(&path, 0i64, text);

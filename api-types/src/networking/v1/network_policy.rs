@@ -250,7 +250,7 @@ fn validate_peers(peers: &[NetworkPolicyPeer], kept: &[&str], path: &Path, error
 impl NetworkPolicyPort {
     fn validate(&self, path: &Path, errors: &mut Errors) {
         if let Some(protocol) = &self.protocol {
-            errors.choice(&path.child("protocol"), protocol.as_str(), &["SCTP", "TCP", "UDP"]);
+            errors.choice(&path.child("protocol"), protocol.as_str(), &["TCP", "UDP", "SCTP"]);
         }
         let (port, end) = (path.child("port"), path.child("endPort"));
         match &self.port {

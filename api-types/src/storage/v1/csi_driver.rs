@@ -127,7 +127,7 @@ impl Strategy for CSIDriver {
         }
         validate_token_requests(&spec.token_requests, &path.child("tokenRequests"), errors);
         for mode in &spec.volume_lifecycle_modes {
-            errors.choice(&path.child("volumeLifecycleModes"), mode.as_str(), &["Ephemeral", "Persistent"]);
+            errors.choice(&path.child("volumeLifecycleModes"), mode.as_str(), &["Persistent", "Ephemeral"]);
         }
         if let Some(seconds) = spec.node_allocatable_update_period_seconds.filter(|seconds| *seconds < 10) {
             let path = path.child("nodeAllocatableUpdatePeriodSeconds");
