@@ -182,7 +182,7 @@ fn apply_follows_the_schema() {
     let config = json!({"spec": {"ports": [{"name": "b", "port": 2}]}});
     let applied =
         apply(row.root(), &live, true, &config, &entries, &writer("two"), false).expect("no conflict");
-    assert_eq!(applied.object["spec"]["ports"], json!([{"name": "b", "port": 2}, {"name": "a", "port": 1}]));
+    assert_eq!(applied.object["spec"]["ports"], json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]));
     let config = json!({"spec": {"ports": [{"name": "a", "port": 9}]}});
     assert!(apply(row.root(), &live, true, &config, &entries, &writer("two"), false).is_err());
 }

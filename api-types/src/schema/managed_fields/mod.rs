@@ -150,7 +150,7 @@ fn entries_of(owners: Vec<Owner>, now: Time) -> Vec<ManagedFieldsEntry> {
         .filter(|owner| !owner.set.is_empty())
         .map(|owner| {
             let mut entry = owner.entry;
-            if owner.changed || entry.time.is_none() {
+            if owner.changed {
                 entry.time = Some(now);
             }
             entry.fields_type = "FieldsV1".to_owned();
@@ -167,6 +167,11 @@ fn entries_of(owners: Vec<Owner>, now: Time) -> Vec<ManagedFieldsEntry> {
 
 fn strip(set: Set, writer: &Writer<'_>) -> Set {
     let set = set.without(STRIPPED).without_members(STRIPPED_MEMBERS);
+    unignored(set, writer)
+}
+
+/// Without what the path does not write.
+fn unignored(set: Set, writer: &Writer<'_>) -> Set {
     let ignored: Vec<[&str; 1]> = writer.ignored.iter().map(|element| [*element]).collect();
     let ignored: Vec<&[&str]> = ignored.iter().map(<[&str; 1]>::as_slice).collect();
     set.without(&ignored)
@@ -190,13 +195,9 @@ fn new_owner(writer: &Writer<'_>, operation: &str, set: Set) -> Owner {
     Owner { entry, set, changed: true }
 }
 
-/// Takes the given fields from an owner.
+/// Takes the given fields from an owner, whose time stays: it wrote nothing.
 fn take(owner: &mut Owner, fields: &Set) {
-    let left = owner.set.difference(fields);
-    if left != owner.set {
-        owner.set = left;
-        owner.changed = true;
-    }
+    owner.set = owner.set.difference(fields);
 }
 
 /// The new `managedFields` after a write that is no apply: `live` became `new`.
@@ -211,7 +212,8 @@ pub fn update(
 ) -> Vec<ManagedFieldsEntry> {
     let root = root.into();
     let found = walk::compare(Node::root(&root), live, new);
-    let (written, removed) = (found.added.union(&found.modified), found.removed);
+    let written = unignored(found.added.union(&found.modified), writer);
+    let removed = unignored(found.removed, writer);
     let lost = written.clone().union(&removed);
     let mut owners = owners_of(entries);
     for owner in owners.iter_mut().filter(|owner| !is_mine(owner, writer, "Update")) {
@@ -220,9 +222,8 @@ pub fn update(
     let written = strip(written, writer);
     match owners.iter_mut().find(|owner| is_mine(owner, writer, "Update")) {
         Some(mine) => {
-            let set = strip(mine.set.difference(&removed).union(&written), writer);
-            mine.changed |= set != mine.set;
-            mine.set = set;
+            mine.changed |= !written.is_empty();
+            mine.set = strip(mine.set.difference(&removed).union(&written), writer);
         }
         None => owners.push(new_owner(writer, "Update", written)),
     }
@@ -282,7 +283,8 @@ pub fn apply(
     let object = walk::remove(root, &merged, &last.difference(&wanted), &kept);
 
     let found = walk::compare(root, live, &object);
-    let (written, removed) = (found.added.union(&found.modified), found.removed);
+    let written = unignored(found.added.union(&found.modified), writer);
+    let removed = unignored(found.removed, writer);
     let applied_before = last_applied_fields(root, live, writer);
     let mut conflicts = Vec::new();
     for owner in owners.iter_mut().filter(|owner| !is_mine(owner, writer, "Apply")) {
@@ -298,13 +300,15 @@ pub fn apply(
     if !conflicts.is_empty() {
         return Err(Error::Conflicts(conflicts));
     }
+    // COMPAT: an apply that changes nothing leaves no time, even of a manager that is new.
+    let changed = !exists || object != *live;
     match owners.iter_mut().find(|owner| is_mine(owner, writer, "Apply")) {
         Some(mine) => {
-            mine.changed |= mine.set != wanted || mine.entry.api_version != writer.api_version;
+            mine.changed |= changed;
             mine.entry.api_version = writer.api_version.to_owned();
             mine.set = wanted;
         }
-        None => owners.push(new_owner(writer, "Apply", wanted)),
+        None => owners.push(Owner { changed, ..new_owner(writer, "Apply", wanted) }),
     }
     Ok(Applied { object, entries: entries_of(owners, writer.now) })
 }

@@ -214,3 +214,59 @@ fn many_updaters_are_joined() {
     assert_eq!(entries.len(), 10);
     assert!(entries.iter().any(|e| e.manager == "ancient-changes"));
 }
+
+#[test]
+fn only_who_changed_something_gets_a_time() {
+    let Applied { object, entries } = created();
+    let time = |entries: &[ManagedFieldsEntry], manager: &str| {
+        entries.iter().find(|e| e.manager == manager).expect(manager).time
+    };
+    let mut scaled = object.clone();
+    scaled["spec"]["replicas"] = 5.into();
+    let taken = update(Deployment::schema(), &object, &scaled, &entries, &writer("hpa", 2));
+    assert_eq!((time(&taken, "ann"), time(&taken, "hpa")), (Some(at(1)), Some(at(2))));
+    let mut again = scaled.clone();
+    again["spec"]["replicas"] = 6.into();
+    let taken = update(Deployment::schema(), &scaled, &again, &taken, &writer("hpa", 3));
+    assert_eq!(time(&taken, "hpa"), Some(at(3)), "a new value of an own field");
+
+    let config = deployment(Some(3), "1");
+    let same = apply(Deployment::schema(), &object, true, &config, &entries, &writer("bob", 4), false);
+    let same = same.expect("no conflict").entries;
+    assert_eq!((time(&same, "ann"), time(&same, "bob")), (Some(at(1)), None));
+}
+
+#[test]
+fn what_a_path_does_not_write_is_no_conflict() {
+    let Applied { object, entries } = created();
+    let mut live = object.clone();
+    live["status"] = json!({"replicas": 3});
+    let status = Writer { subresource: "status", ignored: &["f:spec"], ..writer("controller", 2) };
+    let entries = update(Deployment::schema(), &object, &live, &entries, &status);
+    let mut config = deployment(Some(3), "1");
+    config["status"] = json!({"replicas": 0});
+    let applied = apply(Deployment::schema(), &live, true, &config, &entries, &writer("ann", 3), false);
+    let entries = applied.expect("no conflict").entries;
+    assert_eq!(fields(&entries, "controller"), json!({"f:status": {"f:replicas": {}}}));
+}
+
+/// What two managers have in one list stays in upstream's order.
+#[test]
+fn items_of_several_managers_keep_their_places() {
+    let containers = |names: &[&str]| {
+        let list: Vec<Value> = names.iter().map(|name| json!({"name": name, "image": "i"})).collect();
+        json!({"metadata": {"name": "d"}, "spec": {"template": {"spec": {"containers": list}}}})
+    };
+    let applied = |live: &[&str], config: &[&str]| -> Vec<String> {
+        let (root, live) = (Deployment::schema(), containers(live));
+        let entries = update(root, &zero::<Deployment>(), &live, &[], &writer("other", 1));
+        let found = apply(root, &live, true, &containers(config), &entries, &writer("ann", 2), true);
+        let object = found.expect("forced").object;
+        let list = object["spec"]["template"]["spec"]["containers"].as_array().expect("a list").clone();
+        list.iter().filter_map(|item| item["name"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(applied(&["a"], &["b"]), ["a", "b"]);
+    assert_eq!(applied(&["a", "c"], &["b", "c"]), ["a", "b", "c"]);
+    assert_eq!(applied(&["a", "b"], &["b", "a"]), ["b", "a"]);
+    assert_eq!(applied(&["a", "x", "b", "y"], &["b", "n", "a"]), ["x", "b", "y", "n", "a"]);
+}

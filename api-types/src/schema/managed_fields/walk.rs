@@ -90,6 +90,10 @@ impl<'a> Node<'a> {
         matches!(self, Self::ListMap(..) | Self::ListSet | Self::CustomList(_))
     }
 
+    pub(super) fn is_set(self) -> bool {
+        matches!(self, Self::ListSet)
+    }
+
     /// Whether an entry is a member of its own, beside what is below it.
     fn is_entry(self, key: &str) -> bool {
         match self {
@@ -275,30 +279,42 @@ pub(super) fn merge(node: Node<'_>, live: &Value, config: &Value) -> Value {
     }
 }
 
-/// The items of both: those that `config` names in its order, the others where they stood
-/// relative to them.
+/// The items of both. Both lists are walked side by side: what only the live one has stays before what
+/// only the other has, and common items come in the order of `config`.
 fn merge_list(node: Node<'_>, live: &[Value], config: &[Value]) -> Vec<Value> {
-    let wanted: Vec<(String, &Value)> = config.iter().map(|item| (node.element(item), item)).collect();
-    let old: Vec<(String, &Value)> = live.iter().map(|item| (node.element(item), item)).collect();
-    let is_wanted = |id: &str| wanted.iter().any(|(other, _)| other == id);
+    let identified =
+        |items: &[Value]| -> Vec<String> { items.iter().map(|item| node.element(item)).collect() };
+    let (old, wanted) = (identified(live), identified(config));
+    let mut common = wanted.iter().filter(|id| old.contains(id));
+    let mut next_common = common.next();
     let mut merged = Vec::with_capacity(live.len().max(config.len()));
-    let mut rest = old.iter().peekable();
-    for (id, item) in &wanted {
-        let known = old.iter().find(|(other, _)| other == id);
-        if known.is_some() {
-            // Items that only the live list has come before the next common one.
-            while let Some((other, value)) = rest.next_if(|(other, _)| !is_wanted(other)) {
-                let _ = other;
-                merged.push((*value).clone());
+    let mut placed: Vec<&String> = Vec::with_capacity(wanted.len());
+    let (mut at, mut taken) = (0, 0);
+    while at < old.len() || taken < wanted.len() {
+        if let Some(id) = old.get(at) {
+            if !wanted.contains(id) {
+                merged.push(live[at].clone());
+                at += 1;
+                continue;
             }
-            rest.next_if(|(other, _)| other == id);
+            let is_elsewhere = wanted.get(taken).is_some_and(|other| other != id);
+            if is_elsewhere && next_common.is_some_and(|next| next != id) || placed.contains(&id) {
+                at += 1;
+                continue;
+            }
+        }
+        let Some(id) = wanted.get(taken) else { break };
+        let known = old.iter().position(|other| other == id);
+        if known.is_some() {
+            next_common = common.next();
         }
         merged.push(match known {
-            Some((_, old)) => merge(node.item(), old, item),
-            None => (*item).clone(),
+            Some(place) => merge(node.item(), &live[place], &config[taken]),
+            None => config[taken].clone(),
         });
+        placed.push(id);
+        taken += 1;
     }
-    merged.extend(rest.filter(|(id, _)| !is_wanted(id)).map(|(_, value)| (*value).clone()));
     merged
 }
 
