@@ -255,7 +255,9 @@ impl Estimator<'_> {
         let base = self.locals.len();
         let is_list = matches!(fold.range.ty, Type::List(_));
         let is_map = matches!(fold.range.ty, Type::Map(..));
-        let key = Estimate { size: range.entry.map(|(key, _)| key), ..Estimate::default() };
+        // COMPAT: schemas say nothing about the keys of maps; upstream counts those as empty.
+        let declared = range.decl.as_ref().filter(|_| is_map).map(|_| 0);
+        let key = Estimate { size: range.entry.map(|(key, _)| key).or(declared), ..Estimate::default() };
         let value = Estimate {
             size: range.entry.map(|(_, value)| value),
             decl: range.decl.as_ref().and_then(|decl| decl.element.clone()),

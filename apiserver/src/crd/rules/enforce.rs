@@ -31,7 +31,7 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
     };
     if errors.0.iter().any(blocks) {
         let text = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-        errors.invalid(&Path::default(), "null", text);
+        errors.invalid(&Path::default(), (), text);
         return Vec::new();
     }
     let tree = custom.tree();
