@@ -16,11 +16,6 @@ use tokio_tungstenite::tungstenite::Message;
 const BINARY: &str = "binary.k8s.io";
 const BASE64: &str = "base64.binary.k8s.io";
 
-/// Whether this is a request for a log by WebSocket.
-pub fn is_wanted(websocket: bool, uri: &Uri) -> bool {
-    websocket && uri.path().starts_with("/containerLogs/")
-}
-
 /// Reads the log from the kubelet; what it answers instead of a log is passed on as it is.
 pub async fn serve<B>(request: Request<B>, uri: Uri, backend: &Backend) -> Result<Response<Body>, Error>
 where

@@ -65,28 +65,52 @@ const NOT_PASSED: [HeaderName; 9] = [
     header::HOST,
 ];
 
-/// Carries a request to `uri` and its answer back. Upgrades go on after the answer.
+/// How a request is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    RemoteCommand,
+    Tunnel,
+    Log,
+    Raw,
+    Plain,
+}
+
+impl Way {
+    /// A subprotocol means something for its own subresource only: clients offer v5.channel.k8s.io for
+    /// port-forward too, where kubelets speak v4.
+    fn of(subresource: &str, headers: &HeaderMap) -> Self {
+        let offered = websocket::offered(headers);
+        let offers = |protocol: &str| offered.iter().any(|o| o == protocol);
+        match subresource {
+            "exec" | "attach" if offers(remote_command::PROTOCOL) => Self::RemoteCommand,
+            "portforward" if offers(tunnel::PROTOCOL) => Self::Tunnel,
+            "log" if websocket::is_asked(headers) => Self::Log,
+            _ if is_upgrade(headers) => Self::Raw,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Carries a request for a subresource to `uri` and its answer back. Upgrades go on after the answer.
 ///
 /// # Errors
 /// When the backend cannot be reached or does not take part; the caller answers 503 or 500.
-pub async fn proxy<B>(request: Request<B>, uri: Uri, backend: &Backend) -> Result<Response<Body>, Error>
+pub async fn proxy<B>(
+    request: Request<B>,
+    subresource: &str,
+    uri: Uri,
+    backend: &Backend,
+) -> Result<Response<Body>, Error>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let websocket = websocket::offered(request.headers());
-    if websocket.iter().any(|p| p == remote_command::PROTOCOL) {
-        return remote_command::serve(request, uri, backend).await;
-    }
-    if websocket.iter().any(|p| p == tunnel::PROTOCOL) {
-        return tunnel::serve(request, uri, backend).await;
-    }
-    if log::is_wanted(websocket::is_asked(request.headers()), &uri) {
-        return log::serve(request, uri, backend).await;
-    }
-    match upgrade_of(request.headers()) {
-        Some(_) => raw(request, uri, backend, &HeaderMap::new()).await,
-        None => plain(request, uri, backend, &HeaderMap::new()).await,
+    match Way::of(subresource, request.headers()) {
+        Way::RemoteCommand => remote_command::serve(request, uri, backend).await,
+        Way::Tunnel => tunnel::serve(request, uri, backend).await,
+        Way::Log => log::serve(request, uri, backend).await,
+        Way::Raw => raw(request, uri, backend, &HeaderMap::new()).await,
+        Way::Plain => plain(request, uri, backend, &HeaderMap::new()).await,
     }
 }
 

@@ -134,17 +134,24 @@ fn the_status_comes_after_all_output() {
 }
 
 #[test]
-fn a_log_is_served_over_a_websocket_only_where_one_is_asked_for() {
-    let mut headers = http::HeaderMap::new();
-    assert!(!super::websocket::is_asked(&headers));
-    headers.insert("upgrade", http::HeaderValue::from_static("WebSocket"));
-    headers.insert("sec-websocket-protocol", http::HeaderValue::from_static("binary.k8s.io, x"));
-    assert_eq!(super::websocket::offered(&headers), ["binary.k8s.io", "x"]);
-    let uri = |path: &'static str| http::Uri::from_static(path);
-    assert!(super::log::is_wanted(
-        super::websocket::is_asked(&headers),
-        &uri("https://n:1/containerLogs/a/b/c")
-    ));
-    assert!(!super::log::is_wanted(false, &uri("https://n:1/containerLogs/a/b/c")));
-    assert!(!super::log::is_wanted(true, &uri("https://n:1/exec/a/b/c")));
+fn a_subprotocol_counts_for_its_own_subresource() {
+    use super::Way;
+    let way = |subresource: &str, upgrade: &str, protocols: &'static str| {
+        let mut headers = http::HeaderMap::new();
+        if !upgrade.is_empty() {
+            headers.insert("connection", "Upgrade".parse().expect("a header"));
+            headers.insert("upgrade", upgrade.parse().expect("a header"));
+            headers.insert("sec-websocket-protocol", protocols.parse().expect("a header"));
+        }
+        Way::of(subresource, &headers)
+    };
+    let both = "v5.channel.k8s.io,v4.channel.k8s.io";
+    assert_eq!(way("exec", "websocket", both), Way::RemoteCommand);
+    assert_eq!(way("attach", "websocket", "v4.channel.k8s.io"), Way::Raw);
+    assert_eq!(way("portforward", "websocket", both), Way::Raw);
+    assert_eq!(way("portforward", "websocket", super::tunnel::PROTOCOL), Way::Tunnel);
+    assert_eq!(way("proxy", "websocket", both), Way::Raw);
+    assert_eq!(way("log", "websocket", "binary.k8s.io"), Way::Log);
+    assert_eq!(way("exec", "SPDY/3.1", ""), Way::Raw);
+    assert_eq!(way("log", "", ""), Way::Plain);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api_types::core::v1::{Endpoints, Node, Pod, Service};
+use api_types::field::{Errors, Path};
 use api_types::kind::Resource;
 use api_types::meta::v1::Status;
 use daemon::shutdown::Shutdown;
@@ -110,6 +111,9 @@ pub async fn answer(
         ("pods", "proxy") => (pod_proxy(server, call, target).await?, &server.kubelets.workload),
         _ => {
             let pod: Pod = named(server, target).await?;
+            if subresource == "log" {
+                check_log_options(call, target)?;
+            }
             if subresource == "log" && pod.spec.node_name.is_empty() {
                 location::log(&pod, &pairs).map_err(bad)?;
                 // Nothing has run yet, so there is nothing to show.
@@ -138,7 +142,8 @@ pub async fn answer(
         mount.announce(&mut request);
         mount
     });
-    let answer = stream::proxy(request, uri, backend).await.map_err(|error| unreachable(&error))?;
+    let answer =
+        stream::proxy(request, subresource, uri, backend).await.map_err(|error| unreachable(&error))?;
     if subresource == "log" {
         return log(answer).await;
     }
@@ -146,6 +151,37 @@ pub async fn answer(
         Some(mount) => mount.rewrite(answer),
         None => answer,
     }))
+}
+
+/// What of a log is asked for.
+fn check_log_options(call: &Call, target: &Target) -> Result<(), ApiError> {
+    let (query, mut errors) = (&call.query, Errors::default());
+    if let Some(lines @ ..0) = query.number("tailLines")? {
+        errors.invalid(&Path::new("tailLines"), lines, "must be greater than or equal to 0");
+    }
+    if let Some(bytes @ ..1) = query.number("limitBytes")? {
+        errors.invalid(&Path::new("limitBytes"), bytes, "must be greater than 0");
+    }
+    match query.number("sinceSeconds")? {
+        Some(_) if !query.text("sinceTime").is_empty() => errors.forbidden(
+            // COMPAT: an empty name is written so.
+            &Path::new("[]"),
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ),
+        Some(seconds @ ..1) => {
+            errors.invalid(&Path::new("sinceSeconds"), seconds, "must be greater than 0");
+        }
+        _ => {}
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::Invalid {
+        group: String::new(),
+        kind: "PodLogOptions".to_owned(),
+        name: target.name.clone(),
+        errors,
+    })
 }
 
 /// To the same path with a slash behind it.
