@@ -58,10 +58,30 @@ impl Call {
     /// Whether the write is only to be tried.
     ///
     /// # Errors
-    /// A 422 for any value of `dryRun` but `All`.
+    /// A 422 for any value of `dryRun` but `All`, and for a `fieldManager` that is none.
     pub fn dry_run(&self, options: &str) -> Result<bool, ApiError> {
+        self.check_manager(options)?;
         let asked: Vec<&str> = self.query.all("dryRun").collect();
         dry_run(&asked, options)
+    }
+
+    /// A name of a manager is short and can be printed.
+    fn check_manager(&self, options: &str) -> Result<(), ApiError> {
+        const LONGEST: usize = 128;
+        let name = self.query.text("fieldManager");
+        let path = api_types::field::Path::new("fieldManager");
+        let mut errors = api_types::field::Errors::default();
+        if name.len() > LONGEST {
+            errors.too_long(&path, LONGEST);
+        }
+        if let Some((at, odd)) = name.char_indices().find(|(_, c)| c.is_control()) {
+            errors.invalid(
+                &path,
+                name,
+                format!("invalid character U+{:04X} (at position {at})", u32::from(odd)),
+            );
+        }
+        if errors.is_empty() { Ok(()) } else { Err(invalid_options(options, errors)) }
     }
 
     pub fn accepts_gzip(&self) -> bool {
@@ -80,8 +100,8 @@ impl Call {
 /// A 422 for any value but `All`.
 pub fn dry_run(asked: &[&str], options: &str) -> Result<bool, ApiError> {
     let mut errors = api_types::field::Errors::default();
-    for value in asked.iter().filter(|v| **v != "All") {
-        errors.not_supported(&api_types::field::Path::new("dryRun"), *value, &["All"]);
+    if asked.iter().any(|value| *value != "All") {
+        errors.not_supported(&api_types::field::Path::new("dryRun"), asked, &["All"]);
     }
     if errors.is_empty() {
         return Ok(!asked.is_empty());
@@ -162,7 +182,7 @@ mod tests {
         assert_eq!(dry_run(&["All"], "CreateOptions"), Ok(true));
         assert_eq!(
             dry_run(&["Some"], "CreateOptions").expect_err("refused").status().message,
-            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: \"Some\": supported values: \"All\""
+            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
         );
     }
 }

@@ -298,7 +298,9 @@ async fn authorized(
     }
     if let Decision::Deny(reason) | Decision::NoOpinion(reason) = decision {
         tracing::debug!(user = user.name, path = info.path, reason, "Forbidden");
-        return Err(authz::forbidden(Attributes { user: &user, info }, &reason));
+        let mut response = failure(&authz::forbidden(Attributes { user: &user, info }, &reason), arrival);
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        return Ok(response);
     }
 
     // Route.

@@ -42,6 +42,12 @@ pub async fn route(
     if !call.info.is_resource {
         return plain(server, call).await;
     }
+    if kinds::by_resource(&call.info.group, &call.info.version, &call.info.resource).is_none() {
+        return not_found(&call.info.path);
+    }
+    if call.method == Method::HEAD {
+        return Err(ApiError::MethodNotAllowed);
+    }
     let (row, namespace) = find(call)?;
     let target = Target { row, namespace, name: call.info.name.clone() };
     if let Some(warning) = deprecation(row) {
@@ -91,6 +97,21 @@ fn deprecation(row: &Row) -> Option<String> {
         .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }
 
+/// The answer where nothing is served. COMPAT: within groups of our own it is a Status; elsewhere upstream
+/// has no handler at all, and it is Go's page.
+fn not_found(path: &str) -> Result<Response<Body>, ApiError> {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let group = match parts.next() {
+        Some("api") => Some(""),
+        Some("apis") => parts.next(),
+        _ => None,
+    };
+    if kinds::served().any(|row| row.custom.is_none() && Some(row.kind.group) == group) {
+        return Err(ApiError::NoSuchPath);
+    }
+    Ok(body::text(404, "404 page not found\n"))
+}
+
 /// The row of the path's resource, and the namespace that it is about.
 fn find(call: &Call) -> Result<(&'static Row, String), ApiError> {
     let info = &call.info;
@@ -120,7 +141,8 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
     if !target.row.kind.verbs.contains(&verb) {
         return Err(ApiError::MethodNotAllowed);
     }
-    if verb == "create" && target.row.kind.namespaced && target.namespace.is_empty() {
+    let across = target.row.kind.namespaced && target.namespace.is_empty();
+    if across && matches!(verb, "create" | "deletecollection") {
         return Err(ApiError::MethodNotAllowed);
     }
     if verb == "create" && review::is_review(target.row.kind) {
@@ -184,7 +206,7 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
     if let Some(document) =
         discovery::answer(path, &call.headers, &call.query, &server.address, &server.aggregator.remotes())
     {
-        only_get(call)?;
+        no_head(call)?;
         return document;
     }
     if let Some(document) = openapi::answer(call, &server.aggregator.remotes()) {
@@ -201,7 +223,7 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
             ))
         }
         "/version" | "/version/" => {
-            only_get(call)?;
+            no_head(call)?;
             let info = serde_json::to_vec_pretty(&daemon::version::info()).map_err(ApiError::internal)?;
             Ok(body::response(200, negotiate::JSON, body::full(info)))
         }
@@ -227,7 +249,7 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
                 body::full(daemon::metrics::global().text()),
             ))
         }
-        _ => Err(ApiError::NoSuchPath),
+        _ => not_found(path),
     }
 }
 
@@ -240,6 +262,11 @@ fn public(media_type: &'static str, document: &[u8]) -> Response<Body> {
 
 fn only_get(call: &Call) -> Result<(), ApiError> {
     if matches!(call.method, Method::GET | Method::HEAD) { Ok(()) } else { Err(ApiError::MethodNotAllowed) }
+}
+
+/// Where upstream's router knows GET alone.
+fn no_head(call: &Call) -> Result<(), ApiError> {
+    if call.method == Method::GET { Ok(()) } else { Err(ApiError::MethodNotAllowed) }
 }
 
 fn paths(_server: &Server) -> Vec<String> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::aggregator::{Remote, discovery as remote};
 use crate::answer;
@@ -230,12 +230,14 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
         }
     }
     let group_version = first.kind.api_version;
-    Some(json!({
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": group_version,
-        "resources": resources,
-    }))
+    let mut document = json!({"kind": "APIResourceList"});
+    if !group.is_empty() {
+        // COMPAT: the core group's list has no version.
+        document["apiVersion"] = json!("v1");
+    }
+    document["groupVersion"] = json!(group_version);
+    document["resources"] = json!(resources);
+    Some(document)
 }
 
 fn sorted(subresources: &'static [Subresource]) -> Vec<&'static Subresource> {
@@ -248,7 +250,7 @@ fn sorted(subresources: &'static [Subresource]) -> Vec<&'static Subresource> {
 fn storage_version_hash(kind: &Kind) -> String {
     use base64::Engine as _;
     let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
-    base64::engine::general_purpose::STANDARD.encode(&Sha512::digest(text)[..8])
+    base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }
 
 fn aggregated(core: bool, headers: &HeaderMap, remotes: &[Arc<Remote>]) -> Response<Body> {

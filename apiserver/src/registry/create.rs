@@ -72,6 +72,7 @@ pub async fn create_object(
 fn forget(object: &mut dyn Object) {
     let meta = object.meta_mut();
     meta.uid.clear();
+    meta.self_link.clear();
     meta.creation_timestamp = None;
     meta.deletion_timestamp = None;
     meta.deletion_grace_period_seconds = None;

@@ -177,7 +177,7 @@ fn check_type(row: &Row, api_version: &str, kind: &str) -> Result<(), ApiError> 
     let why = if known {
         format!(
             "converting ({}.{said_kind}) to ({}.{}): unknown conversion",
-            if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) },
+            version,
             if row.kind.group.is_empty() { "core" } else { row.kind.group.split('.').next().unwrap_or("") },
             row.kind.kind
         )

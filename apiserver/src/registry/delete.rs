@@ -159,7 +159,7 @@ fn validate(options: &DeleteOptions) -> Result<(), ApiError> {
         );
     }
     if let Some(DeletionPropagation::Other(other)) = &options.propagation_policy {
-        errors.not_supported(&path, &**other, &["Background", "Foreground", "Orphan", "nil"]);
+        errors.not_supported(&path, &**other, &["Foreground", "Background", "Orphan", "nil"]);
     }
     let given: Vec<&str> = options.dry_run.iter().map(String::as_str).collect();
     dry_run(&given, "DeleteOptions")?;

@@ -60,13 +60,15 @@ pub fn options(call: &Call, row: &Row) -> Result<Options, ApiError> {
     let query = &call.query;
     let filter = filter(call, row)?;
     let limit = query.number("limit")?.unwrap_or(0);
+    query.number("timeoutSeconds")?;
     let (revision, matching, token) =
         (query.text("resourceVersion"), query.text("resourceVersionMatch"), query.text("continue"));
     check(revision, matching, token, query.get("sendInitialEvents").is_some())?;
     let limit = usize::try_from(limit).unwrap_or(0);
     let mut options = Options { filter, at: At::Now, limit, start: None };
     if !token.is_empty() {
-        let token = Continue::decode(token).map_err(|e| ApiError::BadRequest(e.to_string()))?;
+        let token = Continue::decode(token)
+            .map_err(|e| ApiError::BadRequest(format!("invalid continue token: {e}")))?;
         if !revision.is_empty() && revision != "0" {
             return Err(ApiError::BadRequest(
                 "specifying resource version is not allowed when using continue".into(),
@@ -79,7 +81,9 @@ pub fn options(call: &Call, row: &Row) -> Result<Options, ApiError> {
     if revision.is_empty() {
         return Ok(options);
     }
-    let number = parse_revision(revision)?;
+    let number = parse_revision(revision).map_err(|error| {
+        ApiError::BadRequest(format!("invalid resource version: {}", error.status().message))
+    })?;
     options.at = match (matching, number) {
         ("Exact", n) => At::Exactly(n),
         (_, 0) => At::Any,
@@ -123,15 +127,8 @@ fn check(revision: &str, matching: &str, token: &str, initial_events: bool) -> R
 /// A 400 in upstream's words.
 pub fn parse_revision(text: &str) -> Result<i64, ApiError> {
     text.parse::<i64>().ok().filter(|n| *n >= 0).ok_or_else(|| {
-        let mut errors = Errors::default();
-        errors.invalid(
-            &Path::new("resourceVersion"),
-            text,
-            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
-        );
-        ApiError::BadRequest(format!(
-            "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-        ))
+        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        ApiError::BadRequest(format!("resourceVersion: Invalid value: {text:?}: {why}"))
     })
 }
 

@@ -43,6 +43,10 @@ pub fn record(
         Some(live) if given.is_empty() => live.meta().managed_fields.clone(),
         _ => given,
     };
+    if live.is_some() && entries.is_empty() {
+        // COMPAT: what nobody owns stays so until it is applied.
+        return Ok(());
+    }
     let before = match live {
         Some(live) => tree(live)?,
         None => tree(&*(row.new)())?,

@@ -101,6 +101,27 @@ pub fn relative_key(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
+/// An object without a name is written to the path of this name.
+pub fn unnamed(name: &str) -> ApiError {
+    ApiError::BadRequest(format!(
+        "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+    ))
+}
+
+/// An object that is written to a path with a name has that name.
+///
+/// # Errors
+/// A 400 in upstream's words.
+pub fn named_as(object: &dyn Object, name: &str) -> Result<(), ApiError> {
+    match object.meta().name.as_str() {
+        "" => Err(unnamed(name)),
+        own if own != name => Err(ApiError::BadRequest(format!(
+            "the name of the object ({own}) does not match the name on the URL ({name})"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The bytes to store, in the stored version.
 pub fn stored_bytes(served: Served, object: &mut dyn Object) -> Result<bytes::Bytes, ApiError> {
     if served.as_stored() {

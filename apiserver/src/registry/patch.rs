@@ -41,7 +41,17 @@ impl Patch {
     pub fn onto(&self, table: &'static StructType, mut tree: Value) -> Result<Value, ApiError> {
         match self {
             Self::Json(operations) => {
-                json_patch::patch(&mut tree, &operations.0).map_err(|e| unprocessable(&e))?;
+                for operation in &operations.0 {
+                    // COMPAT: what is not there passes as null.
+                    if let json_patch::PatchOperation::Test(test) = operation
+                        && test.value.is_null()
+                        && test.path.resolve(&tree).is_err()
+                    {
+                        continue;
+                    }
+                    json_patch::patch(&mut tree, std::slice::from_ref(operation))
+                        .map_err(|e| unprocessable(&e))?;
+                }
                 Ok(tree)
             }
             Self::Merge(patch) => {
@@ -78,6 +88,7 @@ pub async fn patch(
         {
             create::authorized(server, call)?;
             let object = work.applied(None)?;
+            work.named()?;
             match create::create_managed(server, call, target, object, dry_run).await {
                 // Someone else created it meanwhile: apply onto that.
                 Err(ApiError::AlreadyExists { .. }) => {
@@ -117,15 +128,18 @@ pub fn read(call: &Call, target: &Target, body: &[u8]) -> Result<Patch, ApiError
     }
     Ok(match content_type.as_str() {
         "application/json-patch+json" => {
-            let operations: json_patch::Patch =
-                serde_json::from_slice(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?;
-            if operations.0.len() > OPERATIONS {
-                return Err(ApiError::TooLarge(OPERATIONS as u64));
-            }
-            Patch::Json(operations)
+            let operations = tree(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?;
+            Patch::Json(operations_of(&operations)?)
         }
         "application/merge-patch+json" => {
-            Patch::Merge(tree(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?)
+            let patch = tree(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?;
+            if !patch.is_object() {
+                let found = kind_of(&patch);
+                return Err(bad(&format!(
+                    "error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+                )));
+            }
+            Patch::Merge(patch)
         }
         "application/strategic-merge-patch+json" => {
             Patch::Strategic(tree(body).map_err(|e| bad(&format!("error decoding patch: {e}")))?)
@@ -154,30 +168,52 @@ fn tree(body: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(body)
 }
 
+/// The operations of a JSON patch.
+///
+/// # Errors
+/// A 400 for what is no list of objects; a 422 for operations that there are not, or that lack something.
+fn operations_of(patch: &Value) -> Result<json_patch::Patch, ApiError> {
+    let bad = |value: &Value, wanted: &str| {
+        ApiError::BadRequest(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type {wanted}",
+            kind_of(value)
+        ))
+    };
+    let Value::Array(list) = patch else { return Err(bad(patch, "[]handlers.jsonPatchOp")) };
+    if list.len() > OPERATIONS {
+        return Err(ApiError::TooLarge(OPERATIONS as u64));
+    }
+    let mut operations = Vec::with_capacity(list.len());
+    for item in list {
+        if !item.is_object() {
+            return Err(bad(item, "handlers.jsonPatchOp"));
+        }
+        operations.push(serde_json::from_value(item.clone()).map_err(|e| unprocessable(&e))?);
+    }
+    Ok(json_patch::Patch(operations))
+}
+
+/// As Go's decoder names it.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
 /// An applied configuration says what it is, and carries no managedFields.
 fn check_config(row: &Row, target: &Target, config: &Value) -> Result<(), ApiError> {
     let said = |name: &str| config[name].as_str().unwrap_or_default();
     if !config.is_object() {
         return Err(ApiError::BadRequest("error decoding YAML: expected a map".into()));
     }
-    if said("kind").is_empty() || said("apiVersion").is_empty() {
-        return Err(ApiError::BadRequest(format!(
-            "invalid object type: {}",
-            if said("kind").is_empty() {
-                "Object 'Kind' is missing"
-            } else {
-                "Object 'apiVersion' is missing"
-            }
-        )));
-    }
     if said("kind") != row.kind.kind || said("apiVersion") != row.kind.api_version {
-        return Err(ApiError::BadRequest(format!(
-            "incorrect type specified in patch: {}/{} does not match {}/{}",
-            said("apiVersion"),
-            said("kind"),
-            row.kind.api_version,
-            row.kind.kind
-        )));
+        let kind = shown_kind(said("apiVersion"), said("kind"));
+        return Err(ApiError::BadRequest(format!("invalid object type: {kind}")));
     }
     let meta = &config["metadata"];
     if meta["managedFields"].as_array().is_some_and(|list| !list.is_empty()) {
@@ -190,6 +226,12 @@ fn check_config(row: &Row, target: &Target, config: &Value) -> Result<(), ApiErr
         )));
     }
     Ok(())
+}
+
+/// `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`
+fn shown_kind(api_version: &str, kind: &str) -> String {
+    let separator = if api_version.contains('/') { "" } else { "/" };
+    format!("{separator}{api_version}, Kind={kind}")
 }
 
 /// A patch at work on one object.
@@ -209,13 +251,7 @@ impl Change for Work<'_> {
         }
         let patched = self.patch.onto((self.target.row.schema)(), manage::tree(old)?)?;
         let mut object = self.read_back(&patched)?;
-        if object.meta().name != self.target.name {
-            return Err(ApiError::BadRequest(format!(
-                "the name of the object ({}) does not match the name on the URL ({})",
-                object.meta().name,
-                self.target.name
-            )));
-        }
+        super::named_as(&*object, &self.target.name)?;
         self.target.row.default(&mut *object);
         Ok(object)
     }
@@ -251,6 +287,16 @@ impl Work<'_> {
         Ok(object)
     }
 
+    /// What an apply creates is named in its configuration too.
+    fn named(&self) -> Result<(), ApiError> {
+        match &self.patch {
+            Patch::Apply { config, .. } if config["metadata"]["name"].as_str().is_none_or(str::is_empty) => {
+                Err(super::unnamed(&self.target.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// An applied configuration has to be what its schema says, whatever `fieldValidation` wants.
     fn check_fields(&self, config: &Value) -> Result<(), ApiError> {
         let row = self.target.row;
@@ -280,6 +326,16 @@ impl Work<'_> {
     fn read_back(&self, patched: &Value) -> Result<Box<dyn Object>, ApiError> {
         let text = patched.to_string();
         let row = self.target.row;
+        let said = |name: &str, ours: &str| patched[name].as_str().unwrap_or(ours).to_owned();
+        let (kind, version) = (said("kind", row.kind.kind), said("apiVersion", row.kind.api_version));
+        if kind != row.kind.kind || version != row.kind.api_version {
+            return Err(invalid_patch(
+                &text,
+                &format!(
+                    "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+                ),
+            ));
+        }
         let mut object = (row.new)();
         let mut found = (self.validation != FieldValidation::Ignore).then(Vec::new);
         json::read(object.as_dyn_struct_mut(), text.as_bytes(), &mut found)
@@ -301,18 +357,14 @@ fn invalid_patch(text: &str, why: &str) -> ApiError {
 }
 
 /// A JSON patch that does not fit the object, a failed test among them.
-fn unprocessable(error: &json_patch::PatchError) -> ApiError {
-    use api_types::meta::v1::{CauseType, StatusCause, StatusDetails, StatusReason};
-    let cause = StatusCause {
-        reason: CauseType::UnexpectedServerResponse,
-        message: error.to_string(),
-        field: String::new(),
-    };
+fn unprocessable(error: &dyn std::fmt::Display) -> ApiError {
+    use api_types::meta::v1::{StatusDetails, StatusReason};
+    tracing::debug!(%error, "A JSON patch does not fit");
     ApiError::Said(Box::new(Status {
         status: "Failure".into(),
         message: "the server rejected our request due to an error in our request".into(),
         reason: StatusReason::Invalid,
-        details: Some(Box::new(StatusDetails { causes: vec![cause], ..StatusDetails::default() })),
+        details: Some(Box::new(StatusDetails::default())),
         code: 422,
         ..Status::default()
     }))

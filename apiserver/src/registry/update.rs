@@ -76,7 +76,7 @@ pub async fn update_object(
     dry_run: bool,
 ) -> Result<Answer, ApiError> {
     let row = target.row;
-    check_name(object.meta().name.as_str(), &target.name)?;
+    super::named_as(&*object, &target.name)?;
     object.meta_mut().name.clone_from(&target.name);
     decode::settle_namespace(row, object.meta_mut(), &target.namespace)?;
     let create =
@@ -94,18 +94,6 @@ pub async fn update_object(
             Ok(Answer::stored(200, row, entry))
         }
     }
-}
-
-fn check_name(given: &str, expected: &str) -> Result<(), ApiError> {
-    if given.is_empty() {
-        return Err(ApiError::BadRequest("name must be provided".into()));
-    }
-    if given != expected {
-        return Err(ApiError::BadRequest(format!(
-            "the name of the object ({given}) does not match the name on the URL ({expected})"
-        )));
-    }
-    Ok(())
 }
 
 /// Changes the object at `target`, trying again while others are faster.

@@ -48,10 +48,13 @@ impl Continue {
     /// # Errors
     /// [`Refused`], whose text goes to the client as a 400.
     pub fn decode(text: &str) -> Result<Self, Refused> {
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .or_else(|_| URL_SAFE.decode(text))
-            .map_err(|_| Refused::Malformed("illegal base64 data".into()))?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|error| {
+            let at = match error {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                _ => text.len() / 4 * 4,
+            };
+            Refused::Malformed(format!("illegal base64 data at input byte {at}"))
+        })?;
         let token: Token = serde_json::from_slice(&bytes).map_err(|e| Refused::Malformed(e.to_string()))?;
         if token.v != "meta.k8s.io/v1" {
             return Err(Refused::Version(token.v));

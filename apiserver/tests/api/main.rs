@@ -2,6 +2,7 @@
 
 mod expressions;
 mod harness;
+mod requests;
 mod webhooks;
 mod workloads;
 

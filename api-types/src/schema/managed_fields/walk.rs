@@ -90,10 +90,6 @@ impl<'a> Node<'a> {
         matches!(self, Self::ListMap(..) | Self::ListSet | Self::CustomList(_))
     }
 
-    pub(super) fn is_set(self) -> bool {
-        matches!(self, Self::ListSet)
-    }
-
     /// Whether an entry is a member of its own, beside what is below it.
     fn is_entry(self, key: &str) -> bool {
         match self {

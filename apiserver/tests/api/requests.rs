@@ -1,0 +1,208 @@
+//! Requests as clients in other languages send them: paths that nothing answers, options, patches and
+//! applies that do not fit, in upstream's words.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, As, Cluster};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const APPLY: &str = "application/apply-patch+yaml";
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+
+impl Cluster {
+    async fn ask(&self, method: &str, path: &str) -> Answer {
+        self.send(As::Admin, method, path, "", "").await
+    }
+
+    async fn patched(&self, path: &str, media_type: &str, patch: &Value) -> Answer {
+        self.send(As::Admin, "PATCH", path, media_type, &patch.to_string()).await
+    }
+}
+
+fn told(answer: &Answer) -> (u16, String) {
+    (answer.code, answer.json()["message"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn paths_that_nothing_answers() {
+    let Some(cluster) = Cluster::start().await else { return };
+    for path in ["/foo", "/apis/foo.example", "/apis/foo.example/v1/things", "/healthz/foo"] {
+        let answer = cluster.ask("GET", path).await;
+        assert_eq!((answer.code, &*answer.body), (404, &b"404 page not found\n"[..]), "{path}");
+    }
+    for path in ["/apis/apps/v1/foos", "/apis/apps/v9", "/api/v2/pods"] {
+        let unknown = cluster.ask("GET", path).await;
+        assert_eq!(
+            told(&unknown),
+            (404, "the server could not find the requested resource".into()),
+            "{path}"
+        );
+    }
+    for path in ["/api", "/version", MAPS] {
+        assert_eq!(cluster.ask("HEAD", path).await.code, 405, "{path}");
+    }
+    // One namespace after the other, or none.
+    assert_eq!(cluster.ask("DELETE", "/api/v1/configmaps").await.code, 405);
+    assert_eq!(cluster.ask("DELETE", MAPS).await.code, 200);
+}
+
+#[tokio::test]
+async fn options_that_do_not_fit() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let create = async |query: &str| {
+        told(&cluster.post(&format!("{MAPS}?{query}"), json!({"metadata": {"name": "a"}})).await)
+    };
+    let invalid = |why: &str| (422, format!("CreateOptions.meta.k8s.io \"\" is invalid: {why}"));
+    assert_eq!(
+        create(&format!("fieldManager={}", "x".repeat(129))).await,
+        invalid("fieldManager: Too long: may not be more than 128 bytes")
+    );
+    assert_eq!(
+        create("dryRun=Foo").await,
+        invalid("dryRun: Unsupported value: [\"Foo\"]: supported values: \"All\"")
+    );
+    let list = async |query: &str| told(&cluster.ask("GET", &format!("{MAPS}?{query}")).await);
+    assert_eq!(
+        list("timeoutSeconds=x").await,
+        (400, "strconv.ParseInt: parsing \"x\": invalid syntax".into())
+    );
+    assert_eq!(
+        list("continue=$").await,
+        (
+            400,
+            "invalid continue token: continue key is not valid: illegal base64 data at input byte 0".into()
+        )
+    );
+    assert_eq!(
+        list("resourceVersion=x").await.1,
+        "invalid resource version: resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax"
+    );
+}
+
+#[tokio::test]
+async fn logs_that_cannot_be() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let pods = "/api/v1/namespaces/default/pods";
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    assert_eq!(cluster.post(accounts, json!({"metadata": {"name": "default"}})).await.code, 201);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(cluster.post(pods, pod).await.code, 201);
+    for (query, why) in [
+        ("tailLines=-1", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ("limitBytes=0", "limitBytes: Invalid value: 0: must be greater than 0"),
+        ("sinceSeconds=0", "sinceSeconds: Invalid value: 0: must be greater than 0"),
+        (
+            "sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z",
+            "[]: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ),
+    ] {
+        let answer = cluster.ask("GET", &format!("{pods}/p/log?{query}")).await;
+        assert_eq!(told(&answer), (422, format!("PodLogOptions \"p\" is invalid: {why}")));
+    }
+}
+
+#[tokio::test]
+async fn patches_that_do_not_fit() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let map = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
+    assert_eq!(cluster.post(MAPS, map).await.code, 201);
+    let path = format!("{MAPS}/a");
+    // What is not there passes as null, as Go's library has it.
+    let absent = json!([{"op": "test", "path": "/metadata/annotations", "value": null},
+        {"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}]);
+    assert_eq!(cluster.patched(&path, JSON_PATCH, &absent).await.code, 200);
+    assert_eq!(cluster.patched(&path, JSON_PATCH, &absent).await.code, 422);
+
+    let rejected = (422, "the server rejected our request due to an error in our request".to_owned());
+    for operations in [json!([{"op": "foo", "path": "/data"}]), json!([{"op": "remove", "path": "/data/x"}])]
+    {
+        assert_eq!(told(&cluster.patched(&path, JSON_PATCH, &operations).await), rejected);
+    }
+    let into = |found: &str, wanted: &str| {
+        (400, format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"))
+    };
+    let patched =
+        async |media_type: &str, patch: Value| told(&cluster.patched(&path, media_type, &patch).await);
+    assert_eq!(patched(JSON_PATCH, json!({})).await, into("object", "[]handlers.jsonPatchOp"));
+    assert_eq!(patched(MERGE, json!([])).await, into("array", "map[string]interface {}"));
+    let other = patched(MERGE, json!({"kind": "Secret"})).await;
+    assert!(other.0 == 422 && other.1.contains("no kind \"Secret\" is registered"), "{other:?}");
+    assert_eq!(
+        patched(JSON_PATCH, json!([{"op": "remove", "path": "/metadata/name"}])).await,
+        (400, "the name of the object (a based on URL) was undeterminable: name must be provided".into())
+    );
+}
+
+#[tokio::test]
+async fn applies_that_do_not_fit() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let apply = async |config: Value| {
+        told(&cluster.patched(&format!("{MAPS}/a?fieldManager=m"), APPLY, &config).await)
+    };
+    let map = |more: Value| {
+        let mut map = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}});
+        map.as_object_mut().expect("a map").extend(more.as_object().expect("more").clone());
+        map
+    };
+    assert_eq!(
+        apply(json!({"kind": "Secret", "apiVersion": "v1"})).await,
+        (400, "invalid object type: /v1, Kind=Secret".into())
+    );
+    let untyped =
+        |why: &str| (500, format!("failed to create typed patch object (/a; /v1, Kind=ConfigMap): {why}"));
+    assert_eq!(apply(map(json!({"foo": 1}))).await, untyped(".foo: field not declared in schema"));
+    assert_eq!(
+        apply(map(json!({"data": {"a": 1}}))).await,
+        untyped(".data.a: expected string, got &value.valueUnstructured{Value:1}")
+    );
+    assert_eq!(
+        apply(map(json!({"metadata": {}}))).await,
+        (400, "the name of the object (a based on URL) was undeterminable: name must be provided".into())
+    );
+    assert_eq!(apply(map(json!({}))).await.0, 201);
+}
+
+/// Released manifests of custom kinds carry the status that their generator left there.
+#[tokio::test]
+async fn a_status_in_an_applied_definition_is_passed_over() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let names = json!({"plural": "foos", "singular": "foo", "kind": "Foo"});
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let definition = json!({
+        "kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {"name": "foos.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names,
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]},
+        "status": {"acceptedNames": {"kind": "", "plural": ""}, "conditions": [], "storedVersions": []},
+    });
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/foos.example.com";
+    let apply = async || cluster.patched(&format!("{path}?fieldManager=m"), APPLY, &definition).await;
+    assert_eq!(apply().await.code, 201);
+    while cluster.ask("GET", path).await.json()["status"]["acceptedNames"]["kind"] != "Foo" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let again = apply().await;
+    assert_eq!(told(&again), (200, String::new()));
+    assert_eq!(again.json()["status"]["acceptedNames"]["kind"], "Foo");
+}
+
+#[tokio::test]
+async fn fields_without_owners_stay_so_until_an_apply() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let made = cluster.post(MAPS, json!({"metadata": {"name": "a"}})).await;
+    assert_eq!(made.json()["metadata"]["managedFields"], Value::Null);
+    let path = format!("{MAPS}/a");
+    let patched = cluster.patched(&path, MERGE, &json!({"data": {"k": "v"}})).await;
+    assert_eq!((patched.code, &patched.json()["metadata"]["managedFields"]), (200, &Value::Null));
+    let config =
+        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"x": "y"}});
+    let applied = cluster.patched(&format!("{path}?fieldManager=m"), APPLY, &config).await.json();
+    let managers: Vec<&str> = applied["metadata"]["managedFields"]
+        .as_array()
+        .expect("owners")
+        .iter()
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
+    assert_eq!(managers, ["m", "before-first-apply"]);
+}
