@@ -206,3 +206,33 @@ async fn fields_without_owners_stay_so_until_an_apply() {
         .collect();
     assert_eq!(managers, ["m", "before-first-apply"]);
 }
+
+/// kubectl's apply patches by the media types that it finds in OpenAPI.
+#[tokio::test]
+async fn custom_kinds_offer_no_strategic_merge() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let definition = json!({
+        "metadata": {"name": "foos.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "foos", "singular": "foo", "kind": "Foo"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]},
+    });
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(cluster.post(definitions, definition).await.code, 201);
+    let document = "/openapi/v3/apis/example.com/v1";
+    while cluster.ask("GET", document).await.code != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let paths = cluster.ask("GET", document).await.json()["paths"].clone();
+    let object = &paths["/apis/example.com/v1/namespaces/{namespace}/foos/{name}"];
+    let takes = |method: &str| -> Vec<String> {
+        let content = object[method]["requestBody"]["content"].as_object().expect("a body");
+        content.keys().cloned().collect()
+    };
+    assert_eq!(
+        takes("patch"),
+        ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
+    );
+    assert_eq!(takes("put"), ["application/json", "application/yaml"]);
+}

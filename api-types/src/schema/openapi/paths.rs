@@ -14,6 +14,11 @@ const PATCHES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+/// COMPAT: kubectl patches by what it reads here. Custom objects have no merge keys and no protobuf.
+const CUSTOM: [&str; 2] = ["application/json", "application/yaml"];
+const CUSTOM_PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// A query parameter.
 struct Query(&'static str, &'static str, &'static str);
 
@@ -64,6 +69,7 @@ struct Operation<'a> {
     query: Vec<&'a Query>,
     takes: Body,
     consumes: &'a [&'a str],
+    produces: &'a [&'a str],
     gives: Vec<(&'a str, Body)>,
     gvk: Value,
     doc: String,
@@ -265,7 +271,7 @@ impl Paths<'_> {
         let mut operation = self.operation("patch", "patch", suffix, doc);
         operation.query = vec![&DRY_RUN, &MANAGER, &VALIDATION, &FORCE];
         operation.takes = Body::Reference(self.definitions.of(&PATCH_BODY));
-        operation.consumes = &PATCHES;
+        operation.consumes = if self.row.custom.is_some() { &CUSTOM_PATCHES } else { &PATCHES };
         operation.gives = ["200", "201"].map(|code| (code, Body::Reference(own.clone()))).into();
         operation
     }
@@ -285,7 +291,8 @@ impl Paths<'_> {
             tag: format!("{}_{}", camel_low(&group_id), kind.version),
             query: Vec::new(),
             takes: Body::None,
-            consumes: &["*/*"],
+            consumes: if self.row.custom.is_some() { &CUSTOM } else { &["*/*"] },
+            produces: if self.row.custom.is_some() { &CUSTOM } else { &PRODUCES },
             gives: Vec::new(),
             gvk: gvk(kind.group, kind.version, kind.kind),
             doc,
@@ -348,7 +355,8 @@ impl Operation<'_> {
             match (format, schema) {
                 (Format::V2, Some(schema)) => response["schema"] = schema,
                 (Format::V3, Some(schema)) => {
-                    let content = PRODUCES.map(|media| (media.to_owned(), json!({"schema": schema})));
+                    let content =
+                        self.produces.iter().map(|media| ((*media).to_owned(), json!({"schema": schema})));
                     response["content"] = Value::Object(content.into_iter().collect());
                 }
                 (_, None) => {}
@@ -368,7 +376,7 @@ impl Operation<'_> {
                     parameters.insert(0, body);
                 }
                 out["consumes"] = json!(self.consumes);
-                out["produces"] = json!(PRODUCES);
+                out["produces"] = json!(self.produces);
                 out["schemes"] = json!(["https"]);
             }
             (Format::V3, Body::Reference(schema)) => {
