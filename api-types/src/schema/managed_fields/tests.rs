@@ -269,4 +269,5 @@ fn items_of_several_managers_keep_their_places() {
     assert_eq!(applied(&["a", "c"], &["b", "c"]), ["a", "b", "c"]);
     assert_eq!(applied(&["a", "b"], &["b", "a"]), ["b", "a"]);
     assert_eq!(applied(&["a", "x", "b", "y"], &["b", "n", "a"]), ["x", "b", "y", "n", "a"]);
+    assert_eq!(applied(&["x", "a", "y", "b"], &["n", "a", "b", "m"]), ["x", "n", "a", "y", "b", "m"]);
 }
