@@ -93,12 +93,11 @@ pub async fn create_managed(
     forget(&mut *object);
     let meta = object.meta_mut();
     decode::settle_namespace(row, meta, &target.namespace)?;
-    if !meta.resource_version.is_empty() && meta.resource_version != "0" {
-        return Err(ApiError::BadRequest(
-            "resourceVersion should not be set on objects to be created".into(),
-        ));
+    // COMPAT: admission is asked about an object with a version before that is refused.
+    let versioned = !matches!(meta.resource_version.as_str(), "" | "0");
+    if !versioned {
+        meta.resource_version.clear();
     }
-    meta.resource_version.clear();
     if row.kind.namespaced && target.namespace.is_empty() {
         return Err(ApiError::BadRequest("an empty namespace may not be set during creation".into()));
     }
@@ -122,7 +121,7 @@ pub async fn create_managed(
     let attempts = if generates { NAME_ATTEMPTS } else { 1 };
     for attempt in 1..=attempts {
         let mut object = object.clone_boxed();
-        let outcome = attempt_create(server, write, target, &mut object, now, generates).await;
+        let outcome = attempt_create(server, write, target, &mut object, now, generates, versioned).await;
         match outcome {
             Err(ApiError::AlreadyExists { of, name }) if generates => {
                 if attempt == attempts {
@@ -142,6 +141,7 @@ async fn attempt_create(
     object: &mut Box<dyn Object>,
     now: Time,
     generates: bool,
+    versioned: bool,
 ) -> Result<Answer, ApiError> {
     let row = target.row;
     let meta = object.meta_mut();
@@ -175,6 +175,11 @@ async fn attempt_create(
         let companions = kinds::companions(server, None, Some(&mut *object), write.dry_run).await?;
         let write = Write { name: &name, ..write };
         admit::validate(server, write, Some(&*object), None).await?;
+        if versioned {
+            return Err(ApiError::BadRequest(
+                "resourceVersion should not be set on objects to be created".into(),
+            ));
+        }
         let charge = quota::charge(server, write, &*object, None).await?;
         if write.dry_run {
             if collection.get(&relative).is_some() {

@@ -135,6 +135,12 @@ async fn policies_deny_where_they_are_bound() {
         "configmaps \"big\" is forbidden: ValidatingAdmissionPolicy 'maps.example.com' with binding 'one' denied request: 2 entries, 1 allowed"
     );
     assert_eq!(denied["reason"], "Forbidden");
+    // A version is refused, after policies were asked.
+    for (data, code) in [(&two, 403), (&json!({"a": "1"}), 400)] {
+        let mut stale = map("stale", data);
+        stale["metadata"]["resourceVersion"] = "5".into();
+        assert_eq!(cluster.post(MAPS, stale).await.code, code);
+    }
     assert_eq!(cluster.post(MAPS, map("small", &json!({"a": "1"}))).await.code, 201);
     // A condition that does not match leaves it alone.
     assert_eq!(cluster.post(MAPS, map("params-2", &two)).await.code, 201);
@@ -197,7 +203,8 @@ async fn what_policies_note_is_in_the_audit_log() {
         assert_eq!(made.code, 201, "{}", made.json());
         let log = cluster.read("audit.log");
         let events = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let event = events.filter(|event| event["auditID"] == id.as_str()).last().expect("it is in the log");
+        let mut events = events.filter(|event| event["auditID"] == id.as_str());
+        let event = events.next_back().expect("it is in the log");
         if event["annotations"]["maps.example.com/manager"].is_string() {
             let warnings: Vec<_> =
                 made.headers.get_all("warning").iter().filter_map(|w| w.to_str().ok()).collect();
