@@ -1,7 +1,7 @@
 //! Asking an extender over HTTP. The scheduler keeps only parts of pods and nodes; extenders are sent
 //! whole ones, which are read from the apiserver (pods) or followed for their sake (nodes).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::wire::{self, Nodes};
-use super::{Extender, Filtered, Victims};
+use super::{Extender, Filtered, Scores, Victims};
 use crate::cache::NodeInfo;
 use crate::framework::{Rejection, Wait};
 use crate::pod::PodView;
@@ -87,9 +87,10 @@ impl HttpExtender {
         wire::filtered(&self.ask(&self.settings.filter_verb, &body)?, self.settings.node_cache_capable)
     }
 
-    fn scores(&self, pod: &PodView, nodes: &[Arc<NodeInfo>]) -> Result<HashMap<String, i64>, String> {
+    fn scores(&self, pod: &PodView, nodes: &[Arc<NodeInfo>]) -> Result<Scores, String> {
         let body = wire::args(self.objects.pod(pod)?, self.nodes(nodes));
-        wire::scores(&self.ask(&self.settings.prioritize_verb, &body)?)
+        let by_node = wire::scores(&self.ask(&self.settings.prioritize_verb, &body)?)?;
+        Ok(Scores { by_node, weight: self.settings.weight })
     }
 
     fn victims(&self, pod: &PodView, candidates: &[Candidate]) -> Result<Vec<Victims>, String> {
@@ -145,14 +146,8 @@ impl Extender for HttpExtender {
         (!self.settings.filter_verb.is_empty()).then(|| self.filtered(pod, nodes))
     }
 
-    fn prioritize(
-        &self,
-        pod: &PodView,
-        nodes: &[Arc<NodeInfo>],
-    ) -> Option<Result<(HashMap<String, i64>, i64), String>> {
-        let weight = self.settings.weight;
-        let scores = || self.scores(pod, nodes).map(|scores| (scores, weight));
-        (!self.settings.prioritize_verb.is_empty()).then(scores)
+    fn prioritize(&self, pod: &PodView, nodes: &[Arc<NodeInfo>]) -> Option<Result<Scores, String>> {
+        (!self.settings.prioritize_verb.is_empty()).then(|| self.scores(pod, nodes))
     }
 
     fn preempt(&self, pod: &PodView, candidates: &[Candidate]) -> Option<Result<Vec<Victims>, String>> {

@@ -35,6 +35,14 @@ pub struct Filtered {
     pub unresolvable: HashMap<String, String>,
 }
 
+/// An extender's scores of nodes, by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scores {
+    pub by_node: HashMap<String, i64>,
+    /// What each is multiplied by.
+    pub weight: i64,
+}
+
 /// Whom an extender would preempt on a node.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Victims {
@@ -53,12 +61,8 @@ pub trait Extender: Send + Sync + 'static {
     fn is_interested(&self, pod: &PodView) -> bool;
     /// `None`: it does not filter.
     fn filter(&self, pod: &PodView, nodes: &[Arc<NodeInfo>]) -> Option<Result<Filtered, String>>;
-    /// Scores by name, and what they weigh. `None`: it gives none.
-    fn prioritize(
-        &self,
-        pod: &PodView,
-        nodes: &[Arc<NodeInfo>],
-    ) -> Option<Result<(HashMap<String, i64>, i64), String>>;
+    /// `None`: it gives no scores.
+    fn prioritize(&self, pod: &PodView, nodes: &[Arc<NodeInfo>]) -> Option<Result<Scores, String>>;
     /// `None`: it leaves preemption alone.
     fn preempt(&self, pod: &PodView, candidates: &[Candidate]) -> Option<Result<Vec<Victims>, String>>;
     /// `None`: it does not bind.
@@ -133,9 +137,9 @@ pub fn prioritize(
     for extender in extenders.iter().filter(|e| e.is_interested(pod)) {
         match extender.prioritize(pod, nodes) {
             None => {}
-            Some(Ok((scores, weight))) => {
+            Some(Ok(Scores { by_node, weight })) => {
                 for (node, total) in nodes.iter().zip(totals.iter_mut()) {
-                    let score = scores.get(&**node.name()).copied().unwrap_or(0);
+                    let score = by_node.get(&**node.name()).copied().unwrap_or(0);
                     let scaled = score.saturating_mul(weight).saturating_mul(MAX_SCORE / MAX_EXTENDER_SCORE);
                     *total = total.saturating_add(scaled);
                 }

@@ -12,13 +12,16 @@ use crate::extender::http::Objects;
 use crate::framework::Code;
 use crate::testing::{NodeBuilder, PodBuilder, cluster, node, pod};
 
+type Filter = fn(&[String]) -> Result<Filtered, String>;
+type Preempt = fn(&[Candidate]) -> Result<Vec<Victims>, String>;
+
 /// An extender that answers as it was told.
 #[derive(Default)]
 struct Fake {
     ignorable: bool,
-    filter: Option<fn(&[String]) -> Result<Filtered, String>>,
+    filter: Option<Filter>,
     scores: Option<(&'static [(&'static str, i64)], i64)>,
-    preempt: Option<fn(&[Candidate]) -> Result<Vec<Victims>, String>>,
+    preempt: Option<Preempt>,
 }
 
 impl Extender for Fake {
@@ -35,13 +38,10 @@ impl Extender for Fake {
         let names: Vec<String> = nodes.iter().map(|n| n.name().to_string()).collect();
         self.filter.map(|filter| filter(&names))
     }
-    fn prioritize(
-        &self,
-        _: &PodView,
-        _: &[Arc<NodeInfo>],
-    ) -> Option<Result<(HashMap<String, i64>, i64), String>> {
+    fn prioritize(&self, _: &PodView, _: &[Arc<NodeInfo>]) -> Option<Result<Scores, String>> {
         let (scores, weight) = self.scores?;
-        Some(Ok((scores.iter().map(|(name, score)| ((*name).to_owned(), *score)).collect(), weight)))
+        let by_node = scores.iter().map(|(name, score)| ((*name).to_owned(), *score)).collect();
+        Some(Ok(Scores { by_node, weight }))
     }
     fn preempt(&self, _: &PodView, candidates: &[Candidate]) -> Option<Result<Vec<Victims>, String>> {
         self.preempt.map(|preempt| preempt(candidates))
@@ -82,7 +82,7 @@ fn broken(_: &[String]) -> Result<Filtered, String> {
     Err("it is broken".into())
 }
 
-fn filter(filter: fn(&[String]) -> Result<Filtered, String>, ignorable: bool) -> Fake {
+fn filter(filter: Filter, ignorable: bool) -> Fake {
     Fake { filter: Some(filter), ignorable, ..Fake::default() }
 }
 
@@ -145,7 +145,7 @@ fn victims_are_those_that_the_extender_leaves() {
     let urgent = pod("p").requests("cpu", "4").priority(100);
     let uses = |name: &str, on: &str, priority| pod(name).requests("cpu", "4").priority(priority).on(on);
     let others = [uses("x", "a", 1), uses("y", "b", 9)];
-    let post = |preempt: fn(&[Candidate]) -> Result<Vec<Victims>, String>| {
+    let post = |preempt: Preempt| {
         let fake = Fake { preempt: Some(preempt), ..Fake::default() };
         match attempt(&urgent, &[machine("a"), machine("b")], &others, vec![fake]) {
             Err(Failure::Unfit { post, .. }) => post,
@@ -262,8 +262,8 @@ async fn an_extender_is_asked_over_http() {
     let sent = seen.lock().pop().unwrap();
     assert_eq!(sent["Pod"]["metadata"]["name"], "p");
     assert_eq!((sent["Nodes"]["items"].as_array().unwrap().len(), &sent["NodeNames"]), (2, &Value::Null));
-    let (scores, weight) = extender.prioritize(&view, &nodes).unwrap().unwrap();
-    assert_eq!((scores["a"], weight), (4, 5));
+    let scores = extender.prioritize(&view, &nodes).unwrap().unwrap();
+    assert_eq!((scores.by_node["a"], scores.weight), (4, 5));
     let refused = extender.preempt(&view, &[]).unwrap().unwrap_err();
     assert_eq!(refused, format!("failed preempt with extender at URL {url}preempt, code 404"));
     let bound = extender.bind(&view, "a").unwrap().await.unwrap_err();
