@@ -1,12 +1,12 @@
 //! The runtime that openraft runs on: tokio, with dice and blocking work that a simulation can take
-//! over, and watch channels that repeat themselves. There, all members run in one thread under a paused clock; with dice that are seeded and work
-//! that is done on the spot, a run follows from its seed.
+//! over, and watch channels that repeat themselves. There, all members run in one thread under a paused
+//! clock; with dice that are seeded and work that is done on the spot, a run follows from its seed.
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use openraft::impls::TokioRuntime;
 use openraft::{AsyncRuntime, OptionalSend};
@@ -26,6 +26,14 @@ pub fn simulate(seed: u64) {
 /// The time as timers see it: under a paused clock, not the system's.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// The time of day, to tell apart what is made at different times. Simulated, it is thrown.
+pub fn since_epoch() -> Duration {
+    if SIMULATED.get() {
+        return Duration::from_nanos(fastrand::u64(..));
+    }
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// tokio, but for dice and blocking work.

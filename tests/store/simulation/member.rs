@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kvstore::data_dir::Identity;
 use kvstore::raft::log::LogStore;
+use kvstore::raft::members::{Members, Rules};
+use kvstore::raft::peers::Peers;
+use kvstore::raft::standing::Standing;
 use kvstore::raft::{Applier, Raft, Shared};
 use kvstore::recovery::{Places, recover};
 use kvstore::snapshot::SnapshotFolder;
-use kvstore::state::MemoryState;
+use kvstore::state::{Buffered, MemoryState};
 use openraft::{BasicNode, Config, SnapshotPolicy};
 use tokio::task::JoinHandle;
 
@@ -21,6 +25,7 @@ use super::network::{Network, Port, Reachable};
 /// Small, so that a run fills several.
 const SEGMENT_BYTES: u64 = 16 << 10;
 const SNAPSHOT_COUNT: u64 = 40;
+const ELECTION: Duration = Duration::from_millis(500);
 
 /// Whether a process still runs: what it says after its end, nobody hears.
 pub struct Life {
@@ -39,11 +44,16 @@ impl Life {
 pub struct Running {
     pub raft: Raft,
     pub shared: Arc<Shared>,
+    pub members: Members,
     pub life: Arc<Life>,
 }
 
 pub struct Member {
     pub id: u64,
+    /// The first configuration, for those that are in it; who is added later is told.
+    first: Option<BTreeMap<u64, BasicNode>>,
+    /// Removed from the cluster: it is not started again.
+    pub retired: bool,
     folder: PathBuf,
     pub disk: Arc<SimulatedDisk>,
     pub state: Arc<MemoryState>,
@@ -52,21 +62,30 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn new(id: u64, folder: &Path, seed: u64) -> Self {
+    /// One of those that begin the cluster.
+    pub fn founding(id: u64, founders: &[u64], folder: &Path, seed: u64) -> Self {
+        let nodes = founders.iter().map(|id| (*id, BasicNode::new(format!("http://founder{id}:2380"))));
+        Self { first: Some(nodes.collect()), ..Self::added(id, folder, seed) }
+    }
+
+    /// One that a cluster has added.
+    pub fn added(id: u64, folder: &Path, seed: u64) -> Self {
         let folder = folder.join(id.to_string());
         let disk = SimulatedDisk::new(seed);
-        Self { id, folder, disk, state: Arc::default(), running: None, tasks: Vec::new() }
+        let (first, retired) = (None, false);
+        Self { id, first, retired, folder, disk, state: Arc::default(), running: None, tasks: Vec::new() }
     }
 
     /// Starts a process, as `kvstore::server` does. An error is a violation unless the disk was told to
     /// make one.
-    pub async fn start(&mut self, network: &Network, members: &[u64]) -> anyhow::Result<()> {
+    pub async fn start(&mut self, network: &Network) -> anyhow::Result<()> {
         let folder = Path::new("/wal");
         let disk = Arc::new(Handle(self.disk.clone()));
         let (log, writer) = LogStore::open_on(disk, folder, SEGMENT_BYTES)?;
         let snapshots = SnapshotFolder::open(&self.folder)?;
         let places = Places { log: folder, snapshots: &self.folder };
-        let shared = recover(&log, self.state.clone(), snapshots.clone(), 1, SNAPSHOT_COUNT, places)?;
+        let state = Arc::new(Buffered::inline(self.state.clone(), fastrand::usize(1..4 << 10)));
+        let shared = recover(&log, state, snapshots.clone(), 1, SNAPSHOT_COUNT, places)?;
         let life = Arc::new(Life { ended: AtomicBool::new(false), disk: self.disk.clone() });
         self.tasks.push(tokio::spawn(writer.simulate(|| match fastrand::u8(..) {
             0..3 => Duration::from_millis(fastrand::u64(100..1500)),
@@ -89,9 +108,10 @@ impl Member {
         let port = Port { network: network.clone(), from: self.id };
         let applier = Applier::new(shared.clone());
         let raft = Raft::new(self.id, Arc::new(config.validate()?), port, log, applier).await?;
-        if self.id == members[0] && !raft.is_initialized().await? {
-            let nodes = members.iter().map(|id| (*id, BasicNode::new(id.to_string())));
-            raft.initialize(nodes.collect::<BTreeMap<_, _>>()).await?;
+        if let Some(first) = &self.first
+            && !raft.is_initialized().await?
+        {
+            raft.initialize(first.clone()).await?;
         }
         network.join(self.id, Reachable { raft: raft.clone(), life: life.clone(), snapshots });
         let sweeping = shared.clone();
@@ -108,7 +128,18 @@ impl Member {
                 }
             }
         }));
-        self.running = Some(Running { raft, shared, life });
+        // Nobody is reached by way of these: `network` is.
+        let peers = Peers::new(Identity::given(1, self.id), None, ELECTION);
+        let standing = Standing { raft: raft.clone(), peers, election: ELECTION };
+        let rules =
+            Rules { strict: fastrand::u8(..) < 200, max_learners: 2, timeout: Duration::from_secs(2) };
+        let members = Members { standing, shared: shared.clone(), rules };
+        let settling = members.clone();
+        self.tasks.push(tokio::spawn(async move {
+            // It ends with raft.
+            settling.settle().await.ok();
+        }));
+        self.running = Some(Running { raft, shared, members, life });
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::member::{Member, Running};
 use super::network::Network;
+use super::operator::Operator;
 use crate::history::{History, Micros, Operation, Outcome, Seen, Session, Watch};
 use crate::model::{Answer, Request};
 use crate::traffic::Dice;
@@ -42,6 +43,8 @@ pub struct Count {
     pub disk_calls: u64,
     pub crashes: usize,
     pub faults: usize,
+    /// Of the members.
+    pub changes: usize,
     /// The same for the same seed.
     pub fingerprint: u32,
 }
@@ -56,7 +59,12 @@ impl World {
         running[n].clone().filter(|running| running.life.goes_on())
     }
 
-    fn set(&self, n: usize, running: Option<Running>) {
+    /// One more member has started.
+    pub fn enter(&self, running: Option<Running>) {
+        self.running.lock().expect("nobody panics with it").push(running);
+    }
+
+    pub fn set(&self, n: usize, running: Option<Running>) {
         self.running.lock().expect("nobody panics with it")[n] = running;
     }
 
@@ -64,7 +72,7 @@ impl World {
         self.running.lock().expect("nobody panics with it").len()
     }
 
-    fn stopped(&self) -> bool {
+    pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
@@ -240,7 +248,9 @@ pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
     let ids: Vec<u64> = (1..=size).collect();
     let network = Network::default();
     network.heal();
-    let mut members: Vec<Member> = ids.iter().map(|id| Member::new(*id, folder, rng.u64(..))).collect();
+    let founding = |id: &u64| Member::founding(*id, &ids, folder, rng.u64(..));
+    let mut members: Vec<Member> = ids.iter().map(founding).collect();
+    let mut operator = rng.bool().then(Operator::default);
     let requests = crate::campaign::watches();
     let world = Arc::new(World {
         began: Instant::now(),
@@ -251,7 +261,7 @@ pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
         end: AtomicI64::new(i64::MAX),
     });
     for (n, member) in members.iter_mut().enumerate() {
-        member.start(&network, &ids).await?;
+        member.start(&network).await?;
         world.set(n, member.running.clone());
     }
     let watching: Vec<_> = requests
@@ -265,8 +275,11 @@ pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
     let end = Instant::now() + Duration::from_secs(rng.u64(4..12));
     while Instant::now() < end {
         sleep(Duration::from_millis(rng.u64(50..900))).await;
-        strike(&mut rng, &network, &mut members, &ids, &mut count).await;
-        mend(&mut rng, &world, &network, &mut members, &ids, &mut count).await?;
+        strike(&mut rng, &network, &mut members, &mut count).await;
+        mend(&mut rng, &world, &network, &mut members, &mut count).await?;
+        if let Some(operator) = &mut operator {
+            operator.turn(&mut rng, &world, &network, &mut members, folder).await?;
+        }
     }
 
     // Peace.
@@ -280,8 +293,16 @@ pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
         client.await?;
     }
     for _ in 0..20 {
-        mend(&mut rng, &world, &network, &mut members, &ids, &mut count).await?;
+        mend(&mut rng, &world, &network, &mut members, &mut count).await?;
         sleep(Duration::from_millis(100)).await;
+    }
+    if let Some(operator) = &mut operator {
+        let list = operator.settle(&mut rng, &world, &network, &mut members, folder).await;
+        if let (Err(_), true) = (&list, crate::simulation::alone()) {
+            members.iter().for_each(|member| eprintln!("member {}: {}", member.id, member.log()));
+        }
+        list?;
+        count.changes = operator.made;
     }
     let last = settle(&world).await?;
     world.end.store(last, Ordering::Relaxed);
@@ -316,10 +337,15 @@ pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
 }
 
 /// Does one bad thing.
-async fn strike(rng: &mut Rng, network: &Network, members: &mut [Member], ids: &[u64], count: &mut Count) {
+async fn strike(rng: &mut Rng, network: &Network, members: &mut [Member], count: &mut Count) {
+    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let mut present: Vec<&mut Member> = members.iter_mut().filter(|member| !member.retired).collect();
+    if present.is_empty() {
+        return;
+    }
     count.faults += 1;
-    let n = rng.usize(..members.len());
-    let member = &mut members[n];
+    let n = rng.usize(..present.len());
+    let member = &mut *present[n];
     let fault = rng.u32(..100);
     if crate::simulation::alone() {
         eprintln!("{:?}: fault {fault} for member {}, {}", Instant::now(), member.id, member.log());
@@ -339,7 +365,7 @@ async fn strike(rng: &mut Rng, network: &Network, members: &mut [Member], ids: &
         82..92 => network.disturb(rng.u8(..100), rng.u64(1..200)),
         _ => {
             // The whole room goes dark.
-            for member in members {
+            for member in present {
                 member.crash(network, true).await;
             }
         }
@@ -352,7 +378,6 @@ async fn mend(
     world: &World,
     network: &Network,
     members: &mut [Member],
-    ids: &[u64],
     count: &mut Count,
 ) -> Result<()> {
     if rng.u8(..) < 100 {
@@ -363,6 +388,10 @@ async fn mend(
             continue;
         }
         world.set(n, None);
+        if member.retired {
+            member.crash(network, false).await;
+            continue;
+        }
         if !world.stopped() && rng.u8(..) < 80 {
             continue;
         }
@@ -372,7 +401,7 @@ async fn mend(
         }
         count.crashes += 1;
         let id = member.id;
-        if let Err(error) = member.start(network, ids).await {
+        if let Err(error) = member.start(network).await {
             // So is the state's disk, in these words.
             let told = format!("{error:#}").contains("told to fail");
             let meant = told || member.disk.stopped() || member.disk.is_full() || member.disk.failed();
@@ -418,17 +447,21 @@ async fn settle(world: &World) -> Result<i64> {
     bail!("nothing is answered any more")
 }
 
-/// In the end all members hold the same, and it is what the model holds.
+/// In the end all members hold the same, and it is what the model holds; and they agree on who they are.
 async fn agreement(members: &[Member], model: &crate::model::Model) -> Result<()> {
+    let members: Vec<&Member> = members.iter().filter(|member| !member.retired).collect();
+    let mut listed = None;
     for member in members {
         let running = member.running.as_ref().context("everything was started")?;
+        let reader = &running.shared.reader;
         for _ in 0..500 {
-            if running.shared.reader.view().revision >= model.revision {
+            let list = running.members.list();
+            let agreed = listed.get_or_insert_with(|| list.clone());
+            if reader.view().revision >= model.revision && list == *agreed {
                 break;
             }
             sleep(Duration::from_millis(20)).await;
         }
-        let reader = &running.shared.reader;
         let view = reader.view();
         let all = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
         let found = mvcc::range(&view.index, view.revision, view.compacted, reader, &all)?.kvs;
@@ -439,6 +472,12 @@ async fn agreement(members: &[Member], model: &crate::model::Model) -> Result<()
             member.id,
             view.revision,
             model.revision,
+        );
+        let list = running.members.list();
+        ensure!(
+            listed.as_ref() == Some(&list),
+            "for member {} the members are {list:?}, for another {listed:?}",
+            member.id
         );
     }
     Ok(())

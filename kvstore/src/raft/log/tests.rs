@@ -1,5 +1,7 @@
 //! The log's files: torn and damaged ones, and openraft's own suite on the whole store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use openraft::storage::RaftLogStorage;
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
@@ -223,4 +225,106 @@ async fn a_missing_segment_is_noticed() {
     std::fs::write(&paths[1], kept).unwrap();
     std::fs::remove_file(&paths[0]).unwrap();
     assert!(open(&folder).err().unwrap().to_string().contains("are missing before it"));
+}
+
+/// A disk whose syncs fail once it is told to.
+#[derive(Clone, Default)]
+struct Failing {
+    told: Arc<AtomicBool>,
+}
+
+struct FailingFile {
+    file: Arc<dyn DiskFile>,
+    told: Arc<AtomicBool>,
+}
+
+impl Failing {
+    fn over(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(FailingFile { file, told: self.told.clone() })
+    }
+}
+
+impl Disk for Failing {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_folder(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list(folder)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        OsDisk.read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.over(OsDisk.create(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.over(OsDisk.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        OsDisk.sync_folder(folder)
+    }
+}
+
+impl DiskFile for FailingFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.file.allocate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // Once: what was written is said to be there by the next.
+        if self.told.swap(false, Ordering::Relaxed) {
+            return Err(io::Error::other("told to fail"));
+        }
+        self.file.sync()
+    }
+}
+
+/// Otherwise a vote could outlive the first entry that it was given after: the next start would find a
+/// cluster that has begun, without knowing its members (the simulation's seed 2737).
+#[tokio::test]
+async fn nothing_is_written_after_an_append_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Failing::default();
+    let (mut log, writer) =
+        LogStore::open_on(Arc::new(disk.clone()), folder.path(), writer::SEGMENT_BYTES).unwrap();
+    let writing = std::thread::spawn(move || writer.run());
+    append(&mut log, vec![entry(0, 10)]).await;
+    disk.told.store(true, Ordering::Relaxed);
+    for index in [1, 2] {
+        let (done, answer) = TypeConfig::oneshot();
+        log.append(vec![entry(index, 10)], IOFlushed::signal(done)).await.unwrap();
+        assert!(answer.await.unwrap().is_err(), "entry {index}");
+    }
+    assert!(log.save_vote(&Vote::new(1, 1)).await.is_err());
+    drop(log);
+    writing.join().unwrap();
+    let mut log = open(&folder).unwrap();
+    assert_eq!(log.read_vote().await.unwrap(), None);
+    // The kernel may have had the first of them.
+    assert!(indexes(&mut log).await.len() <= 2);
 }

@@ -10,7 +10,7 @@ mod plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use etcd_protocol::etcdserverpb as pb;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -23,7 +23,7 @@ use super::command::{Kind, Proposal};
 use super::peers::Lane;
 use super::standing::Standing;
 use super::wire::{Change, ChangeReply, ChangeRequest, Nothing};
-use super::{Shared, TypeConfig};
+use super::{Shared, TypeConfig, runtime};
 use crate::data_dir;
 use crate::error::Error;
 use crate::flags::urls;
@@ -132,8 +132,7 @@ impl Members {
 
     async fn add(&self, request: pb::MemberAddRequest) -> Result<pb::Member, Error> {
         let peer_urls = valid(&request.peer_urls)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let id = data_dir::member_id(&peer_urls, &now.as_nanos().to_string());
+        let id = data_dir::member_id(&peer_urls, &runtime::since_epoch().as_nanos().to_string());
         self.view().add(id, &peer_urls, request.is_learner)?;
         let addresses = peer_urls.join(",");
         let member = pb::Member { id, peer_urls, is_learner: request.is_learner, ..Default::default() };
@@ -247,6 +246,8 @@ impl Members {
             }
             // Only while someone waits: these change with every entry.
             let mut progress = self.standing.raft.metrics();
+            // What it shows now has been seen: a fresh receiver would take it for a change, for ever.
+            progress.borrow_and_update();
             let ready = waiting.into_iter().find(|id| {
                 let (matched, last) = self.progress(*id);
                 plan::caught_up(matched, last)
@@ -261,7 +262,11 @@ impl Members {
                 },
                 None => {
                     // Whatever changed, it is looked at anew.
-                    tokio::time::timeout(self.standing.election, progress.changed()).await.ok();
+                    if let Ok(Err(_)) = tokio::time::timeout(self.standing.election, progress.changed()).await
+                    {
+                        // raft has ended: nothing changes any more.
+                        std::future::pending::<()>().await;
+                    }
                 }
             }
         }
