@@ -181,6 +181,14 @@ pub struct Flags {
     /// URLs that serve /metrics and /health without TLS client certificates; beside the client URLs
     #[arg(long, default_value = "", help_heading = "Profiling and Monitoring")]
     pub listen_metrics_urls: String,
+    /// Detail of the metrics: with extensive, how long each call took as well
+    #[arg(
+        long,
+        default_value = "basic",
+        value_parser = ["basic", "extensive"],
+        help_heading = "Profiling and Monitoring"
+    )]
+    pub metrics: String,
     /// How often watchers that asked for it are told of progress
     #[arg(
         long,

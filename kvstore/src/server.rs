@@ -13,7 +13,7 @@ use openraft::{BasicNode, Config, SnapshotPolicy};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::api::Context;
+use crate::api::{self, Context};
 use crate::auth::tokens::Provider;
 use crate::bootstrap::InitialCluster;
 use crate::corruption;
@@ -34,6 +34,7 @@ use crate::raft::{Applier, Raft, Shared};
 use crate::readiness;
 use crate::recovery::{Places, recover};
 use crate::snapshot::SnapshotFolder;
+use crate::state::Buffered;
 use crate::tasks;
 
 /// How long peers' connections may take to end.
@@ -45,6 +46,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 /// not start or could not go on.
 pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
     flags.check()?;
+    api::calls::prepare(flags.metrics == "extensive");
     let tokens = Arc::new(Provider::parse(&flags.auth_token).context("--auth-token")?);
     let cluster = InitialCluster::of(&flags)?;
     // Before anything is opened: a port in use must not cost a recovery.
@@ -189,7 +191,8 @@ fn stopped(raft: &Raft) -> anyhow::Error {
 fn open(data: &DataDir, snapshot_count: u64) -> anyhow::Result<(LogStore, Arc<Shared>)> {
     let log = LogStore::open(data.wal())?;
     let snapshots = SnapshotFolder::open(&data.snapshots())?;
-    let state = data.open_state()?;
+    let state =
+        Arc::new(Buffered::new(data.open_state()?).context("start the thread that writes the state")?);
     let places = Places { log: data.wal(), snapshots: &data.snapshots() };
     let shared = recover(&log, state, snapshots, data.identity.cluster_id, snapshot_count, places)?;
     Ok((log, shared))

@@ -414,3 +414,26 @@ async fn peers_show_certificates_and_take_new_ones_while_they_run() {
     cluster.restart(&follower);
     cluster.members[&follower].kv().put(put("k", "2")).await.unwrap();
 }
+
+/// Pre-vote: who was away longer than an election timeout asks first, and is told that there is a leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_comes_back_does_not_disturb() {
+    let mut cluster = Cluster::start(3, &[]);
+    let leader = cluster.leader().await;
+    let follower = cluster.followers().await.pop().unwrap();
+    let term = cluster.status(&leader).await.raft_term;
+    // Stopped, its clock goes on: it wakes up without a leader.
+    for signal in ["STOP", "CONT"] {
+        cluster.members[&follower].signal(signal);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    cluster.kill(&follower);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cluster.restart(&follower);
+    cluster.members[&follower].kv().put(put("back", "again")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(cluster.leader().await, leader);
+    for name in cluster.members.keys() {
+        assert_eq!(cluster.status(name).await.raft_term, term, "{name}");
+    }
+}

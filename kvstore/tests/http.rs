@@ -99,3 +99,48 @@ async fn requests_have_a_largest_size() {
     let refused = member.kv().txn(txn(&["a", "b", "c", "d"])).await.unwrap_err();
     assert_eq!(refused.message(), "etcdserver: too many operations in txn request");
 }
+
+#[tokio::test]
+async fn calls_are_counted_as_go_counts_them() {
+    let metric = |metrics: &str, line: &str| {
+        let found = metrics.lines().find_map(|found| found.strip_prefix(line));
+        found.unwrap_or_else(|| panic!("{line} is not in\n{metrics}")).trim().parse::<f64>().unwrap()
+    };
+    let kv = |name: &str, method: &str, more: &str| {
+        format!(
+            "grpc_server_{name}{{{more}grpc_method=\"{method}\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"}}"
+        )
+    };
+    for detail in ["basic", "extensive"] {
+        let folder = tempfile::tempdir().unwrap();
+        let member = start(folder.path(), &["--metrics", detail]);
+        let (_, _, before) = ask(&member, "GET", "/metrics");
+        assert_eq!(
+            metric(&before, &kv("handled_total", "Txn", "grpc_code=\"DataLoss\",")),
+            0.0,
+            "from the start"
+        );
+        member.kv().put(put("k", "v")).await.unwrap();
+        member.kv().put(put("", "v")).await.unwrap_err();
+        // A watch: created, one event, canceled, and the client goes.
+        let create = pb::WatchCreateRequest { key: "k".into(), start_revision: 2, ..Default::default() };
+        let requests = [
+            pb::watch_request::RequestUnion::CreateRequest(create),
+            pb::watch_request::RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: 0 }),
+        ];
+        let requests = requests.map(|union| pb::WatchRequest { request_union: Some(union) });
+        let mut answers = member.watch().watch(tokio_stream::iter(requests)).await.unwrap().into_inner();
+        while answers.message().await.unwrap().is_some() {}
+        let (_, _, after) = ask(&member, "GET", "/metrics");
+        assert_eq!(metric(&after, &kv("started_total", "Put", "")), 2.0);
+        assert_eq!(metric(&after, &kv("msg_received_total", "Put", "")), 2.0);
+        assert_eq!(metric(&after, &kv("msg_sent_total", "Put", "")), 1.0);
+        assert_eq!(metric(&after, &kv("handled_total", "Put", "grpc_code=\"OK\",")), 1.0);
+        assert_eq!(metric(&after, &kv("handled_total", "Put", "grpc_code=\"InvalidArgument\",")), 1.0);
+        let watch = "grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"}";
+        assert_eq!(metric(&after, &format!("grpc_server_msg_received_total{{{watch}")), 2.0);
+        assert_eq!(metric(&after, &format!("grpc_server_msg_sent_total{{{watch}")), 3.0);
+        assert_eq!(metric(&after, &format!("grpc_server_handled_total{{grpc_code=\"OK\",{watch}")), 1.0);
+        assert_eq!(after.contains("grpc_server_handling_seconds_bucket"), detail == "extensive");
+    }
+}

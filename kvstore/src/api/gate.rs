@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tonic::Status;
 
-use super::Context;
+use super::{Context, calls};
 use crate::error::Error;
 
 /// COMPAT: clients that rather fail than wait say so in this header (`clientv3.WithRequireLeader`).
@@ -26,7 +26,7 @@ const FOR_LEARNERS: [&str; 4] = [
 pub async fn admit(State(context): State<Context>, request: Request, next: Next) -> Response {
     match refusal(&context, &request) {
         Some(error) => Status::from(error).into_http(),
-        None => next.run(request).await,
+        None => calls::counted(request, next).await,
     }
 }
 

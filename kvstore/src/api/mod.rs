@@ -3,6 +3,7 @@
 
 mod auth;
 mod caller;
+pub mod calls;
 mod checks;
 mod cluster;
 mod frames;

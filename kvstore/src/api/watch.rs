@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use etcd_protocol::etcdserverpb as pb;
 use etcd_protocol::etcdserverpb::watch_request::RequestUnion;
-use futures::Stream;
+use futures::{Stream, StreamExt as _, stream};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -22,8 +22,10 @@ use crate::watch::watchers::{Delivery, Watchers};
 
 pub struct Watch(pub Context);
 
-/// Answers that wait for the connection at most.
-const BUFFER: usize = 16;
+/// Batches of answers that wait for the connection at most.
+const BUFFER: usize = 4;
+/// Answers of a batch: what leaves together costs the connection one frame and one turn.
+const BATCH: usize = 128;
 /// COMPAT: the id in answers that concern no watcher or all of them.
 const NO_WATCHER: i64 = -1;
 
@@ -48,7 +50,8 @@ impl pb::watch_server::Watch for Watch {
             answers,
         };
         tokio::spawn(stream.run(request.into_inner()));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let answers = ReceiverStream::new(receiver).flat_map(|batch: Vec<Answer>| stream::iter(batch));
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
@@ -57,7 +60,7 @@ struct WatchStream {
     context: Context,
     credentials: Credentials,
     watchers: Watchers,
-    answers: mpsc::Sender<Answer>,
+    answers: mpsc::Sender<Vec<Answer>>,
 }
 
 /// The client is gone, or told that it has to go.
@@ -103,12 +106,10 @@ impl WatchStream {
                 }
                 () = self.answers.closed() => return Err(Ended),
                 () = &mut leaderless => {
-                    self.answers.send(Err(Error::NoLeader.into())).await.map_err(|_| Ended)?;
-                    return Ok(());
+                    return self.refuse(Error::NoLeader).await;
                 }
                 () = shutdown.wait() => {
-                    self.answers.send(Err(Error::Stopped.into())).await.map_err(|_| Ended)?;
-                    return Ok(());
+                    return self.refuse(Error::Stopped).await;
                 }
             }
         }
@@ -183,39 +184,41 @@ impl WatchStream {
             let deliveries = match self.watchers.advance(&shared.events, &shared.reader) {
                 Ok(deliveries) => deliveries,
                 Err(error) => {
-                    self.answers.send(Err(error.into())).await.map_err(|_| Ended)?;
+                    self.refuse(error).await?;
                     return Err(Ended);
                 }
             };
+            let mut batch = Vec::new();
             for delivery in deliveries {
-                self.send_delivery(delivery).await?;
+                self.add_delivery(delivery, &mut batch);
+                if batch.len() >= BATCH {
+                    self.answers.send(std::mem::take(&mut batch)).await.map_err(|_| Ended)?;
+                }
+            }
+            if !batch.is_empty() {
+                self.answers.send(batch).await.map_err(|_| Ended)?;
             }
         }
     }
 
-    async fn send_delivery(&mut self, delivery: Delivery) -> Result<(), Ended> {
+    fn add_delivery(&self, delivery: Delivery, batch: &mut Vec<Answer>) {
         match delivery {
             Delivery::Events { id, revision, events, fragment } => {
                 metrics::get().events.inc_by(events.len() as u64);
                 let answer = pb::WatchResponse { watch_id: id, events, ..self.answer_at(revision) };
-                if !fragment {
-                    return self.send(answer).await;
+                if fragment {
+                    let parts = fragments(answer, self.context.max_request_bytes + FRAME_OVERHEAD);
+                    batch.extend(parts.into_iter().map(Ok));
+                } else {
+                    batch.push(Ok(answer));
                 }
-                for part in fragments(answer, self.context.max_request_bytes + FRAME_OVERHEAD) {
-                    self.send(part).await?;
-                }
-                Ok(())
             }
             Delivery::Compacted { id, compacted } => {
                 metrics::get().watchers.dec();
                 let answer = self.answer();
-                self.send(pb::WatchResponse {
-                    watch_id: id,
-                    canceled: true,
-                    compact_revision: compacted,
-                    ..answer
-                })
-                .await
+                let answer =
+                    pb::WatchResponse { watch_id: id, canceled: true, compact_revision: compacted, ..answer };
+                batch.push(Ok(answer));
             }
         }
     }
@@ -229,7 +232,12 @@ impl WatchStream {
     }
 
     async fn send(&self, answer: pb::WatchResponse) -> Result<(), Ended> {
-        self.answers.send(Ok(answer)).await.map_err(|_| Ended)
+        self.answers.send(vec![Ok(answer)]).await.map_err(|_| Ended)
+    }
+
+    /// Tells the client why its stream ends.
+    async fn refuse(&self, error: Error) -> Result<(), Ended> {
+        self.answers.send(vec![Err(error.into())]).await.map_err(|_| Ended)
     }
 }
 

@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -31,6 +32,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 pub struct DiskState {
     db: sled::Db,
     path: PathBuf,
+    /// Whether there may be chunks: as long as not, nothing needs to be looked for before a write.
+    chunked: AtomicBool,
 }
 
 impl DiskState {
@@ -42,7 +45,8 @@ impl DiskState {
             .mode(sled::Mode::HighThroughput)
             .open()
             .map_err(|source| StateError::Open { path: path.display().to_string(), source })?;
-        Ok(Self { db, path: path.to_owned() })
+        let chunked = AtomicBool::new(db.scan_prefix([PIECE]).next().is_some());
+        Ok(Self { db, path: path.to_owned(), chunked })
     }
 
     fn value(&self, key: &[u8], stored: &[u8]) -> Result<Bytes, StateError> {
@@ -98,8 +102,10 @@ impl StateStore for DiskState {
         let mut writes = sled::Batch::default();
         for (key, value) in batch.iter() {
             let now = value.map_or(0, |value| if value.len() > CHUNK { value.len() } else { 0 });
-            for n in now.div_ceil(CHUNK)..self.pieces(key)? {
-                writes.remove(piece_key(key, n));
+            if self.chunked.load(Ordering::Relaxed) {
+                for n in now.div_ceil(CHUNK)..self.pieces(key)? {
+                    writes.remove(piece_key(key, n));
+                }
             }
             match value {
                 None => writes.remove(pair_key(key)),
@@ -110,6 +116,7 @@ impl StateStore for DiskState {
                     writes.insert(pair_key(key), stored);
                 }
                 Some(value) => {
+                    self.chunked.store(true, Ordering::Relaxed);
                     for (n, piece) in value.chunks(CHUNK).enumerate() {
                         writes.insert(piece_key(key, n), piece);
                     }

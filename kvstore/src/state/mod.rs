@@ -5,6 +5,7 @@
 //! What a batch writes becomes visible and survives a crash of the process together or not at all.
 //! One suite (`suite.rs`) holds for every implementation.
 
+mod buffered;
 mod disk;
 mod memory;
 pub mod schema;
@@ -15,6 +16,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+pub use buffered::Buffered;
 pub use disk::DiskState;
 pub use memory::MemoryState;
 
@@ -27,6 +29,8 @@ pub enum StateError {
     Read(#[source] sled::Error),
     #[error("write state")]
     Write(#[source] sled::Error),
+    #[error("the state is not written any more: an earlier write has failed")]
+    Ended,
     #[error("sync state to disk")]
     Sync(#[source] std::io::Error),
     #[error("state holds a broken record under key {0:02x?}")]

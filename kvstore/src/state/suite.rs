@@ -1,15 +1,22 @@
 //! What every implementation of the applied state must do.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Batch, DiskState, MemoryState, StateStore};
+use super::{Batch, Buffered, DiskState, MemoryState, StateError, StateStore};
 
 fn on_every_store(check: impl Fn(&dyn StateStore)) {
     check(&MemoryState::default());
     let folder = tempfile::tempdir().unwrap();
     check(&DiskState::open(folder.path()).unwrap());
+    // Everything still in the buffer, most of it, and nothing.
+    for limit in [usize::MAX, 200, 1] {
+        check(&Buffered::inline(Arc::new(MemoryState::default()), limit));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    check(&Buffered::new(Arc::new(DiskState::open(folder.path()).unwrap())).unwrap());
 }
 
 fn pairs(store: &dyn StateStore, from: &[u8], to: &[u8]) -> Vec<(Vec<u8>, Bytes)> {
@@ -142,4 +149,62 @@ fn a_crash_keeps_the_first_batches_and_a_failure_changes_nothing() {
     batch.delete(b"a".to_vec());
     assert!(matches!(store.write(batch), Err(super::StateError::Write(_))));
     assert_eq!(keys(&store), ["3", "2", "4"]);
+}
+
+#[test]
+fn what_is_gathered_shows_in_scans_and_arrives_in_order() {
+    let below = Arc::new(MemoryState::default());
+    for key in ["a", "b", "c", "d"] {
+        put(below.as_ref(), key.as_bytes(), "old");
+    }
+    let store = Buffered::inline(below.clone(), usize::MAX);
+    let mut batch = Batch::default();
+    batch.put(b"aa".to_vec(), "new");
+    batch.put(b"b".to_vec(), "new");
+    batch.delete(b"c".to_vec());
+    batch.put(b"e".to_vec(), "new");
+    store.write(batch).unwrap();
+    let seen = |store: &dyn StateStore, from: &[u8], to: &[u8]| {
+        let text = |(key, value): (Vec<u8>, Bytes)| {
+            format!("{}={}", String::from_utf8_lossy(&key), String::from_utf8_lossy(&value))
+        };
+        pairs(store, from, to).into_iter().map(text).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(seen(&store, b"a", b"z"), "a=old aa=new b=new d=old e=new");
+    assert_eq!(seen(&store, b"aa", b"e"), "aa=new b=new d=old");
+    assert_eq!(seen(below.as_ref(), b"a", b"z"), "a=old b=old c=old d=old");
+    store.sync().unwrap();
+    assert_eq!(seen(below.as_ref(), b"a", b"z"), "a=old aa=new b=new d=old e=new");
+}
+
+#[test]
+fn a_failure_below_ends_the_writes_and_spares_what_is_read() {
+    for threaded in [false, true] {
+        let below = Arc::new(MemoryState::default());
+        let store = match threaded {
+            true => Buffered::new(below.clone()).unwrap(),
+            false => Buffered::inline(below.clone(), usize::MAX),
+        };
+        put(&store, b"a", "1");
+        below.fail_after(0);
+        assert!(matches!(store.sync(), Err(StateError::Write(_))), "it is told");
+        let mut batch = Batch::default();
+        batch.put(b"b".to_vec(), "2");
+        assert!(matches!(store.write(batch), Err(StateError::Ended)), "and the end of it");
+        assert_eq!(store.get(b"a").unwrap(), Some(Bytes::from("1")));
+        assert_eq!(below.get(b"a").unwrap(), None);
+    }
+}
+
+#[test]
+fn a_thread_empties_the_buffer() {
+    let below = Arc::new(MemoryState::default());
+    let store = Buffered::new(below.clone()).unwrap();
+    for n in 0..100_u32 {
+        put(&store, &n.to_be_bytes(), vec![n as u8; 50_000]);
+    }
+    // 5 MB: more than waits at a time.
+    assert!(below.size() > 4_000_000, "{}", below.size());
+    assert_eq!(pairs(&store, b"\0", b"\xff").len(), 100);
+    drop(store);
 }

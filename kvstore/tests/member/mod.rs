@@ -79,6 +79,10 @@ impl Member {
         self.process.wait().unwrap().success()
     }
 
+    pub fn signal(&self, name: &str) {
+        Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status().unwrap();
+    }
+
     /// Waits until it ends by itself; returns whether it ended well.
     pub fn ended_well(mut self) -> bool {
         self.process.wait().unwrap().success()
