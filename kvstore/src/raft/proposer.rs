@@ -182,17 +182,23 @@ impl Proposer {
         let command = self.encode(command, number)?.0;
         let (mut answered, _waiting) = self.shared.waiting.register(number);
         let mut client = link.client(Lane::Bulk);
-        let call = client.propose(ProposeRequest { term: seat.id.term, command });
+        // A task of its own: the log is often faster than the reply, and a call that is dropped resets its
+        // stream. After a thousand of these HTTP/2 ends the connection, with all that is under way on it.
+        let call = tokio::spawn(async move {
+            let call = client.propose(ProposeRequest { term: seat.id.term, command });
+            tokio::time::timeout_at(deadline, call).await
+        });
         let fate = tokio::select! {
             biased;
             answer = &mut answered => return lost_or(answer).map(Some),
-            reply = tokio::time::timeout_at(deadline, call) => match reply {
-                Ok(Ok(reply)) => reply.into_inner().fate(),
-                Ok(Err(status)) => {
+            reply = call => match reply {
+                Ok(Ok(Ok(reply))) => reply.into_inner().fate(),
+                Ok(Ok(Err(status))) => {
                     self.standing.peers.examine(&status);
                     Fate::Unknown
                 }
-                Err(_) => return Err(Error::Timeout),
+                Ok(Err(_)) => return Err(Error::Timeout),
+                Err(_) => Fate::Unknown,
             },
         };
         match fate {

@@ -191,16 +191,19 @@ impl Members {
         (matched.map(|id| id.index), metrics.last_log_index.unwrap_or(0))
     }
 
-    /// Changes the configuration; waits while another change is being made.
+    /// Changes the configuration; waits while another change is being made. A leader that loses its place
+    /// meanwhile may never be told how it ended.
     async fn reconfigure(&self, change: ChangeMembers<u64, BasicNode>) -> Result<(), Error> {
         let deadline = Instant::now() + self.rules.timeout;
         loop {
-            match self.standing.raft.change_membership(change.clone(), false).await {
-                Ok(_) => return Ok(()),
-                Err(error) if is_busy(&error) && Instant::now() < deadline => {
+            let asked = self.standing.raft.change_membership(change.clone(), false);
+            match tokio::time::timeout_at(deadline, asked).await {
+                Err(_) => return Err(Error::Timeout),
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) if is_busy(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => return Err(refusal(error)),
+                Ok(Err(error)) => return Err(refusal(error)),
             }
         }
     }
