@@ -27,7 +27,7 @@ use super::state_machine::{Effect, Machine};
 use super::waiting::Waiting;
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, io_error};
 use crate::auth::AuthTable;
-use crate::auth::tokens::SimpleTokens;
+use crate::auth::tokens::{SimpleTokens, TokenEffect};
 use crate::error::Error;
 use crate::export::{self, ExportError, Place};
 use crate::lease::Lessor;
@@ -80,6 +80,8 @@ pub struct Shared {
     pub swept: watch::Sender<i64>,
     /// The log that is applied: the index after the last entry that is on this member's own disk.
     durable: OnceLock<watch::Receiver<u64>>,
+    /// Entries before this index were in the log when it was opened: what they gave for a time is over.
+    repeated: AtomicU64,
 }
 
 impl Shared {
@@ -116,6 +118,7 @@ impl Shared {
             snapshot_due: Notify::new(),
             swept: watch::Sender::new(0),
             durable: OnceLock::new(),
+            repeated: AtomicU64::new(0),
         });
         shared.adopt(machine);
         Ok(shared)
@@ -125,6 +128,7 @@ impl Shared {
     /// member still writes it: a state that is ahead of its log could not be told from a log that has
     /// lost something.
     pub fn follow(&self, durable: watch::Receiver<u64>) {
+        self.repeated.store(*durable.borrow(), Ordering::Relaxed);
         // Set once, by whoever opens log and state.
         self.durable.set(durable).ok();
     }
@@ -432,7 +436,15 @@ impl Applier {
                     if !outcome.changes.is_empty() {
                         shared.events.append(machine.keyspace.revision, outcome.changes);
                     }
-                    pending.effects.extend(outcome.effect);
+                    pending.effects.extend(outcome.effect.map(|effect| match effect {
+                        // A token of an earlier life is not given again: it may have ended long ago.
+                        Effect::Auth(TokenEffect::Give { .. })
+                            if entry.log_id().index < shared.repeated.load(Ordering::Relaxed) =>
+                        {
+                            Effect::Auth(TokenEffect::None)
+                        }
+                        effect => effect,
+                    }));
                     // Whoever is answered here as the leader carries no number.
                     if number != 0 {
                         pending.numbered.push((number, outcome.answer.clone()));

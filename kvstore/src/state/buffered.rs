@@ -32,6 +32,8 @@ struct Layers {
     fresh: Pairs,
     bytes: usize,
     going: Option<Arc<Pairs>>,
+    /// Of what is going.
+    going_bytes: usize,
     failed: Option<StateError>,
     /// An error was told, or nobody is there any more.
     ended: bool,
@@ -108,7 +110,7 @@ impl Layers {
     /// What is fresh is to go.
     fn turn(&mut self) {
         self.going = Some(Arc::new(std::mem::take(&mut self.fresh)));
-        self.bytes = 0;
+        self.going_bytes = std::mem::take(&mut self.bytes);
     }
 
     /// The newest that is known of a key here.
@@ -143,7 +145,7 @@ impl Shared {
             std::panic::catch_unwind(write).unwrap_or(Err(StateError::Ended))
         });
         match result {
-            Ok(()) => layers.going = None,
+            Ok(()) => (layers.going, layers.going_bytes) = (None, 0),
             // It stays where reads find it.
             Err(error) => {
                 layers.failed = Some(error);
@@ -238,7 +240,10 @@ impl StateStore for Buffered {
     }
 
     fn size(&self) -> u64 {
-        self.shared.below.size()
+        let layers = self.shared.layers.lock();
+        let here = (layers.bytes + layers.going_bytes) as u64;
+        drop(layers);
+        self.shared.below.size() + here
     }
 
     fn sync(&self) -> Result<(), StateError> {
