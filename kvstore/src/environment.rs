@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(line("kvstore", &[("ETCD_CONFIG_FILE", path.to_str().unwrap())]).unwrap().0, expected);
         let error = line(&format!("{given} --name=x"), &[]).unwrap_err();
         assert!(error.contains("--name is given too"), "{error}");
-        write("log-outputs: [stderr]\ncors:\nenable-v2: false\ncorrupt-check-time: 0\nproxy: off\n");
+        write("log-outputs: [stderr]\ncors:\nenable-v2: false\ncorrupt-check-time: 0\n");
         assert_eq!(line(&given, &[]).unwrap().0, "kvstore");
         write("log-outputs: [/var/log/etcd.log]\n");
         assert!(line(&given, &[]).unwrap_err().contains("--log-outputs"));
