@@ -134,6 +134,9 @@ impl Chain {
             Ok(())
         })
         .await?;
+        if let Some(policies) = &self.policies {
+            policies.check_access(request, &*self.authorizer)?;
+        }
         if let Some(policies) = self.policies(policies::VALIDATING) {
             let started = Instant::now();
             let asked = policies.validate(request, &*self.authorizer);

@@ -3,9 +3,10 @@
 //!
 //! `known` follows policies and bindings in the watch cache and compiles them; `subject` says which bindings are
 //! about a request (`matching`) and with what (`params`). `mutating` changes; `validating` asks, and `decide` says
-//! what follows; `status` keeps the status of policies, with what `typing` doubts. The admission chain calls this
+//! what follows; `access` keeps them from showing what their writers may not read; `status` keeps the status of policies, with what `typing` doubts. The admission chain calls this
 //! where upstream has it: before webhooks.
 
+mod access;
 mod decide;
 mod head;
 mod known;

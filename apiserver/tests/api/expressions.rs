@@ -159,6 +159,74 @@ async fn policies_deny_where_they_are_bound() {
 }
 
 #[tokio::test]
+async fn who_writes_policies_may_read_their_parameters() {
+    const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    const ROLE_BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    let Some(cluster) = Cluster::start().await else { return };
+    let role = |name: &str, group: &str, resources: &[&str], verb: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
+            "rules": [{"apiGroups": [group], "resources": resources, "verbs": [verb]}]})
+    };
+    let given = |name: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}]})
+    };
+    let both = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
+    let writer = role("writer", "admissionregistration.k8s.io", &both, "*");
+    for (path, object) in [(ROLES, writer), (ROLE_BINDINGS, given("writer"))] {
+        assert_eq!(cluster.post(path, object).await.code, 201);
+    }
+    let as_eve = async |path: &str, object: Value| {
+        let json = "application/json";
+        for _ in 0..100 {
+            let answer = cluster.send(As::User("eve"), "POST", path, json, &object.to_string()).await;
+            // Rights take a moment to be known.
+            if answer.code != 403 {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("eve may not write")
+    };
+    let spec = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "validations": [{"expression": "true"}]});
+    let refused = as_eve(POLICIES, policy(&spec)).await;
+    assert_eq!(refused.code, 422, "{}", refused.json());
+    let cause = refused.json()["details"]["causes"][0].clone();
+    assert_eq!(
+        (&cause["field"], &cause["reason"]),
+        (&json!("spec.paramKind"), &json!("FieldValueForbidden"))
+    );
+    let message = cause["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.starts_with("Forbidden: user &{eve "), "{message}");
+    assert!(
+        message.ends_with(
+            r#"must have "get" permission on all objects of the referenced paramKind (kind=ConfigMap, apiVersion=v1)"#
+        ),
+        "{message}"
+    );
+
+    assert_eq!(cluster.post(POLICIES, policy(&spec)).await.code, 201);
+    let bound = json!({"validationActions": ["Deny"],
+        "paramRef": {"name": "p", "namespace": "default", "parameterNotFoundAction": "Deny"}});
+    let refused = as_eve(BINDINGS, binding("eves", &bound)).await;
+    assert_eq!(refused.code, 422, "{}", refused.json());
+    assert_eq!(refused.json()["details"]["causes"][0]["field"], "spec.paramRef");
+
+    let reader = role("reader", "", &["configmaps"], "get");
+    assert_eq!(cluster.post(ROLES, reader).await.code, 201);
+    assert_eq!(cluster.post(ROLE_BINDINGS, given("reader")).await.code, 201);
+    for _ in 0..100 {
+        if as_eve(BINDINGS, binding("eves", &bound)).await.code == 201 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("a binding by someone who may read its parameter");
+}
+
+#[tokio::test]
 async fn what_policies_note_is_in_the_audit_log() {
     const POLICY: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
     let started = Cluster::start_with(|folder| {
