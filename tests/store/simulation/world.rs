@@ -250,7 +250,7 @@ pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
     network.heal();
     let founding = |id: &u64| Member::founding(*id, &ids, folder, rng.u64(..));
     let mut members: Vec<Member> = ids.iter().map(founding).collect();
-    let mut operator = rng.bool().then(Operator::default);
+    let mut operator = (rng.bool() && crate::simulation::changes()).then(Operator::default);
     let requests = crate::campaign::watches();
     let world = Arc::new(World {
         began: Instant::now(),
