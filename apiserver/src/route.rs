@@ -45,7 +45,8 @@ pub async fn route(
     if kinds::by_resource(&call.info.group, &call.info.version, &call.info.resource).is_none() {
         return not_found(&call.info.path);
     }
-    if call.method == Method::HEAD {
+    // What is behind a proxy knows itself what it answers.
+    if call.method == Method::HEAD && call.info.subresource != "proxy" {
         return Err(ApiError::MethodNotAllowed);
     }
     let (row, namespace) = find(call)?;

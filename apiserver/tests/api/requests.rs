@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, As, Cluster};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const PODS: &str = "/api/v1/namespaces/default/pods";
 const APPLY: &str = "application/apply-patch+yaml";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -42,6 +43,10 @@ async fn paths_that_nothing_answers() {
     for path in ["/api", "/version", MAPS] {
         assert_eq!(cluster.ask("HEAD", path).await.code, 405, "{path}");
     }
+    // What is behind a proxy answers for itself; without a path the way leads to its root.
+    assert_eq!(cluster.ask("HEAD", &format!("{PODS}/none/proxy")).await.code, 301);
+    assert_eq!(cluster.ask("HEAD", &format!("{PODS}/none/proxy/")).await.code, 404);
+    assert_eq!(cluster.ask("HEAD", &format!("{PODS}/none/log")).await.code, 405);
     // One namespace after the other, or none.
     assert_eq!(cluster.ask("DELETE", "/api/v1/configmaps").await.code, 405);
     assert_eq!(cluster.ask("DELETE", MAPS).await.code, 200);
