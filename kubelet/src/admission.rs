@@ -45,6 +45,10 @@ pub fn admit(kubelet: &Kubelet, pod: &Arc<Pod>) -> Result<(), Eviction> {
     let given = kubelet.resizes.given(pod);
     let pressure = |message| Eviction { reason: eviction::REASON.into(), message, disrupts: false };
     let result = kubelet.pressures.admit(&given).map_err(pressure);
+    let result = result.and_then(|()| match kubelet.shutdown.now() {
+        true => refuse("NodeShutdown", "Pod was rejected as the node is shutting down.".into()),
+        false => Ok(()),
+    });
     let strict = kubelet.strict_groups();
     let result = result.and_then(|()| fits_node(&given, strict));
     let result = result.and_then(|()| check(&given, &others, &kubelet.allocatable, kubelet.config.max_pods));

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::eviction::thresholds::{self, Threshold};
 use crate::image_gc;
+use crate::shutdown::plan::{self as shutdown_plan, Period};
 
 const EXPECTED: Expected =
     Expected { kind: "KubeletConfiguration", api_versions: &["kubelet.config.k8s.io/v1beta1"] };
@@ -73,9 +74,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("reservedSystemCPUs", &[]),
     ("runOnce", &[]),
     ("showHiddenMetricsForVersion", &[]),
-    ("shutdownGracePeriod", &[]),
-    ("shutdownGracePeriodByPodPriority", &[]),
-    ("shutdownGracePeriodCriticalPods", &[]),
     ("singleProcessOOMKill", &[]),
     ("staticPodURL", &[]),
     ("staticPodURLHeader", &[]),
@@ -265,6 +263,11 @@ pub struct KubeletConfiguration {
     pub image_minimum_gc_age: Option<Duration>,
     #[serde(rename = "imageMaximumGCAge", deserialize_with = "duration")]
     pub image_maximum_gc_age: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_grace_period: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_grace_period_critical_pods: Option<Duration>,
+    pub shutdown_grace_period_by_pod_priority: Vec<Period>,
 }
 
 impl Default for KubeletConfiguration {
@@ -327,6 +330,9 @@ impl Default for KubeletConfiguration {
             image_gc_low_threshold_percent: None,
             image_minimum_gc_age: None,
             image_maximum_gc_age: None,
+            shutdown_grace_period: None,
+            shutdown_grace_period_critical_pods: None,
+            shutdown_grace_period_by_pod_priority: Vec::new(),
         }
     }
 }
@@ -356,8 +362,7 @@ impl KubeletConfiguration {
     pub fn check(&self) -> Result<(), ConfigError> {
         let unsupported = |text: String| Err(ConfigError::Unsupported(text));
         match self.cgroup_driver.as_str() {
-            "cgroupfs" => {}
-            "systemd" => return unsupported("cgroupDriver: systemd (use cgroupfs)".into()),
+            "cgroupfs" | "systemd" => {}
             other => {
                 return Err(ConfigError::Invalid(format!(
                     "unsupported CgroupDriver specified cgroupDriver: {other:?}, allowed values: cgroupfs or systemd"
@@ -379,6 +384,7 @@ impl KubeletConfiguration {
             )));
         }
         self.thresholds()?;
+        self.shutdown_periods()?;
         if self.enable_system_log_query == Some(true) && self.enable_system_log_handler == Some(false) {
             return Err(ConfigError::Invalid(
                 "enableSystemLogHandler is required for enableSystemLogQuery".into(),
@@ -412,6 +418,16 @@ impl KubeletConfiguration {
             reclaim: self.eviction_minimum_reclaim.clone(),
         };
         thresholds::parse(&settings).map_err(ConfigError::Invalid)
+    }
+
+    /// How long pods have when the machine goes down, lowest priority first.
+    pub fn shutdown_periods(&self) -> Result<Vec<Period>, ConfigError> {
+        let settings = shutdown_plan::Settings {
+            whole: self.shutdown_grace_period.unwrap_or_default(),
+            critical: self.shutdown_grace_period_critical_pods.unwrap_or_default(),
+            by_priority: &self.shutdown_grace_period_by_pod_priority,
+        };
+        shutdown_plan::periods(&settings).map_err(ConfigError::Invalid)
     }
 
     /// How long the node's pressure conditions stay after their last cause.
@@ -495,10 +511,6 @@ mod tests {
         check(
             "staticPodURL: http://x/\n",
             "KubeletConfiguration: staticPodURL: \"http://x/\" is not supported by this kubelet",
-        );
-        check(
-            "cgroupDriver: systemd\n",
-            "KubeletConfiguration: cgroupDriver: systemd (use cgroupfs) is not supported by this kubelet",
         );
         check(
             "evictionSoft: {memory.available: 5%}\n",

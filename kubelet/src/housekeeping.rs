@@ -9,7 +9,6 @@ use std::time::Duration;
 use api_types::core::v1::{Pod, PodQOSClass};
 use jiff::Timestamp;
 
-use crate::cgroup;
 use crate::cri::labels::Identity;
 use crate::cri::{observed, v1};
 use crate::kubelet::Kubelet;
@@ -86,10 +85,9 @@ async fn remove_orphaned_files(kubelet: &Arc<Kubelet>) {
         }
         kubelet.resizes.retain(|uid| kubelet.workers.knows(uid));
         for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {
-            let path = cgroup::class_path(kubelet.cgroup_root(), &class);
-            for uid in kubelet.tree.pods(&path) {
+            for uid in kubelet.tree.pods(&kubelet.cgroups.class(&class)) {
                 if !kubelet.workers.knows(&uid) {
-                    let pod = format!("{path}/pod{uid}");
+                    let pod = kubelet.cgroups.of_uid(&class, &uid);
                     report("cgroup of an orphaned pod", Path::new(&pod), kubelet.tree.remove(&pod));
                 }
             }

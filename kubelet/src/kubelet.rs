@@ -6,8 +6,10 @@ use std::sync::Arc;
 use api_types::core::v1::{Pod, ResourceList};
 use client::Client;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::cgroup::Names;
 use crate::cgroup::tree::Tree;
 use crate::config::KubeletConfiguration;
 use crate::cri::observed::{self, ObservedPod};
@@ -21,6 +23,7 @@ use crate::machine::Machine;
 use crate::pod_worker::Workers;
 use crate::probe::schedule::Probes;
 use crate::resize::Resizes;
+use crate::shutdown::Ending;
 use crate::sources::manifests::Manifests;
 use crate::sources::mirrors::Mirrors;
 use crate::sources::references::References;
@@ -73,8 +76,12 @@ pub struct Kubelet {
     pub pulse: Pulse,
     /// Events.
     pub recorder: Recorder,
+    /// What control groups are called.
+    pub cgroups: Names,
     /// Control groups.
     pub tree: Tree,
+    /// Whether the machine is about to go down.
+    pub shutdown: Ending,
     /// The node.
     pub machine: Machine,
     /// What pods may use of it.
@@ -117,17 +124,17 @@ pub struct Kubelet {
     pub mirrors: Arc<Mirrors>,
     /// Pods.
     pub workers: Arc<Workers>,
+    /// Permits to remove what is dead from the runtime.
+    pub removals: Semaphore,
 }
+
+/// Removals from the runtime under way at once.
+pub const REMOVALS: usize = 2;
 
 impl Kubelet {
     /// The directory of a pod.
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
         self.root.join("pods").join(uid)
-    }
-
-    /// The root of the pods' control groups.
-    pub fn cgroup_root(&self) -> &str {
-        &self.config.cgroup_root
     }
 
     /// CPU limits are enforced.

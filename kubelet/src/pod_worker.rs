@@ -54,6 +54,8 @@ pub struct Turn {
     pub orphan: bool,
     /// It was looked at before.
     pub admitted: bool,
+    /// It was deleted, and everything of it was freed: there is nothing to free again.
+    pub freed: bool,
 }
 
 /// What a turn came to.
@@ -66,8 +68,8 @@ pub enum Outcome {
     Evict(Eviction),
     /// Everything is stopped.
     Stopped,
-    /// Everything is freed.
-    Cleaned,
+    /// What the pod used is freed. Its containers too (`deleted`), or they stay for their logs.
+    Cleaned { deleted: bool },
 }
 
 struct Worker {
@@ -125,6 +127,7 @@ impl Workers {
                 gone: false,
                 orphan: false,
                 admitted: false,
+                freed: false,
             },
             running: None,
             dirty: false,
@@ -184,6 +187,7 @@ impl Workers {
             gone: true,
             orphan: true,
             admitted: true,
+            freed: false,
         };
         pods.insert(uid.clone(), Worker { turn, running: None, dirty: false });
         drop(pods);
@@ -353,9 +357,12 @@ impl Workers {
                 worker.turn.stage = worker.turn.stage.max(Stage::Terminated);
                 again = true;
             }
-            Outcome::Cleaned => {
+            Outcome::Cleaned { deleted } => {
                 worker.turn.stage = Stage::Done;
-                if worker.turn.gone {
+                worker.turn.freed |= deleted;
+                // Deleted in the meantime, without the turn having seen it.
+                again |= worker.turn.gone && !worker.turn.freed;
+                if worker.turn.gone && worker.turn.freed {
                     pods.remove(uid);
                     drop(pods);
                     kubelet.statuses.forget(uid);

@@ -11,7 +11,7 @@ use daemon::clock::System;
 use daemon::shutdown::Shutdown;
 use jiff::Timestamp;
 use parking_lot::RwLock;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::KubeletConfiguration;
 use crate::cri::changes::{self, Change, Pulse};
@@ -22,13 +22,14 @@ use crate::eviction::Pressures;
 use crate::flags::Flags;
 use crate::image_gc::Records;
 use crate::images::Images;
-use crate::kubelet::{Kubelet, RuntimeFacts};
+use crate::kubelet::{Kubelet, REMOVALS, RuntimeFacts};
 use crate::machine::{self, Machine};
 use crate::node::{self, allocatable};
 use crate::pod_worker::Workers;
 use crate::probe::schedule::{Probes, Surroundings};
 use crate::resize::Resizes;
 use crate::resources::{self, PodLimits};
+use crate::shutdown::{self, Ending};
 use crate::sources::manifests::Manifests;
 use crate::sources::mirrors::Mirrors;
 use crate::sources::references::References;
@@ -47,7 +48,7 @@ const OOM_SCORE: &str = "-999";
 
 /// Runs the kubelet.
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
-    let config = flags.configuration()?;
+    let mut config = flags.configuration()?;
     let shutdown = Shutdown::on_signals()?;
     let Some(kubeconfig) = &flags.kubeconfig else {
         bail!("--kubeconfig is required: running without an API server is not supported");
@@ -64,7 +65,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         &config.container_runtime_endpoint,
         config.runtime_request_timeout.unwrap_or(Duration::from_secs(120)),
     )?;
-    let facts = first_contact(&runtime, &config, &shutdown).await?;
+    let facts = first_contact(&runtime, &mut config, &shutdown).await?;
     certificate::bootstrap(&flags, &node_name(&flags), &shutdown).await?;
     let mut client_config =
         client::Config::from_kubeconfig(kubeconfig)?.with_agent("kubelet", None).with_limits(50.0, 100);
@@ -104,20 +105,26 @@ fn node_name(flags: &Flags) -> String {
     }
 }
 
-/// Waits for the runtime, and checks that the two agree on control groups.
+/// Waits for the runtime, and learns from it who makes control groups.
 async fn first_contact(
     runtime: &Runtime,
-    config: &KubeletConfiguration,
+    config: &mut KubeletConfiguration,
     shutdown: &Shutdown,
 ) -> anyhow::Result<RuntimeFacts> {
     let facts = runtime_watch::wait(runtime, &config.container_runtime_endpoint, shutdown).await?;
-    // Older runtimes cannot say.
+    // Older runtimes cannot say: then the file does.
     if let Ok(answer) = runtime.runtime_config().await
-        && answer.linux.is_some_and(|linux| linux.cgroup_driver == v1::CgroupDriver::Systemd as i32)
+        && let Some(linux) = answer.linux
     {
-        bail!(
-            "the container runtime uses the systemd cgroup driver, which this kubelet does not support: set it to cgroupfs"
-        );
+        config.cgroup_driver = match v1::CgroupDriver::try_from(linux.cgroup_driver) {
+            Ok(v1::CgroupDriver::Systemd) => "systemd".into(),
+            Ok(v1::CgroupDriver::Cgroupfs) => "cgroupfs".into(),
+            Err(_) => bail!("runtime returned an unknown cgroup driver {}", linux.cgroup_driver),
+        };
+        tracing::info!(driver = config.cgroup_driver, "the runtime says who makes control groups");
+    }
+    if config.cgroup_driver == "systemd" && !cgroup::slices::booted() {
+        bail!("cgroupDriver: systemd: systemd not running on this host, cannot use systemd cgroups manager");
     }
     Ok(facts)
 }
@@ -172,6 +179,11 @@ fn assemble(
     });
     let tokens = Arc::new(Tokens::new(client.clone()));
     let pids = config.pod_pids_limit.unwrap_or(-1);
+    let driver = match config.cgroup_driver.as_str() {
+        "systemd" => cgroup::Driver::Systemd,
+        _ => cgroup::Driver::Cgroupfs,
+    };
+    let tree = cgroup::tree::Tree::detect(pids);
     let serial = config.serialize_image_pulls != Some(false);
     Ok(Arc::new(Kubelet {
         node_ips: node_ips.iter().map(IpAddr::to_string).collect(),
@@ -194,7 +206,9 @@ fn assemble(
         services: Services::new(),
         csi: Arc::new(Csi::new(client.clone(), &node_name, &flags.root_dir, Arc::clone(&tokens))),
         tokens,
-        tree: cgroup::tree::Tree::detect(pids),
+        tree: if driver == cgroup::Driver::Systemd { tree.with_slices() } else { tree },
+        cgroups: cgroup::Names::new(&config.cgroup_root, driver),
+        shutdown: Ending::default(),
         pulse: Pulse::new(),
         runtime_facts: RwLock::new(facts),
         node_name,
@@ -207,12 +221,12 @@ fn assemble(
         probes,
         statuses,
         workers,
+        removals: Semaphore::new(REMOVALS),
     }))
 }
 
 /// The control groups that all pods are in.
 fn prepare_node(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
-    let root = kubelet.cgroup_root();
     let config = &kubelet.config;
     let capacity = allocatable::capacity(&kubelet.machine, &kubelet.root, config.max_pods);
     // Without the thresholds: pods are evicted before the kernel has to kill.
@@ -228,7 +242,7 @@ fn prepare_node(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
     for (class, limits) in
         [(PodQOSClass::Guaranteed, &all), (PodQOSClass::BestEffort, &least), (PodQOSClass::Burstable, &least)]
     {
-        kubelet.tree.ensure(&cgroup::class_path(root, &class), Some(limits), false)?;
+        kubelet.tree.ensure(&kubelet.cgroups.class(&class), Some(limits), false)?;
     }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
         tracing::warn!(%error, score = OOM_SCORE, "cannot set the kubelet's own OOM score");
@@ -256,6 +270,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(eviction::run(Arc::clone(kubelet)));
     tokio::spawn(space::run(Arc::clone(kubelet)));
     tokio::spawn(csi::expand::run(Arc::clone(kubelet)));
+    shutdown::start(kubelet);
     let node = Arc::clone(kubelet);
     tokio::spawn(async move {
         if node.config.register_node != Some(false) {

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{shares_of_weight, weight};
+use super::slices::{Slices, properties, rounded};
+use super::{SLICE, shares_of_weight, uid_of, weight};
+use crate::dbus;
 use crate::resources::{CPU_PERIOD, PodLimits};
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -19,20 +22,43 @@ pub struct Tree {
     mount: PathBuf,
     v2: bool,
     pids_max: i64,
+    /// Who makes slices.
+    slices: Option<Arc<Slices>>,
 }
 
 /// A limit that the kernel would not take.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {path}: {source}")]
-pub struct CgroupError {
-    what: &'static str,
-    path: String,
-    source: io::Error,
+pub enum CgroupError {
+    /// In the file system.
+    #[error("{what} {path}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// By systemd.
+    #[error("{what} {path}: {source}")]
+    Slice {
+        /// What was tried.
+        what: &'static str,
+        /// With which slice.
+        path: String,
+        /// Why it failed.
+        source: dbus::Error,
+    },
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
     let path = path.display().to_string();
-    move |source| CgroupError { what, path, source }
+    move |source| CgroupError::File { what, path, source }
+}
+
+fn refused(what: &'static str, path: &str) -> impl FnOnce(dbus::Error) -> CgroupError {
+    let path = path.to_owned();
+    move |source| CgroupError::Slice { what, path, source }
 }
 
 impl Tree {
@@ -41,7 +67,17 @@ impl Tree {
         let mount = PathBuf::from(MOUNT);
         // Only the unified hierarchy has this file at its root.
         let v2 = mount.join("cgroup.controllers").exists();
-        Self { mount, v2, pids_max }
+        Self { mount, v2, pids_max, slices: None }
+    }
+
+    /// The same, with slices made by systemd.
+    pub fn with_slices(self) -> Self {
+        Self { slices: Some(Arc::default()), ..self }
+    }
+
+    /// Who makes this cgroup, when it is a slice.
+    fn slice(&self, cgroup: &str) -> Option<&Slices> {
+        self.slices.as_deref().filter(|_| cgroup.ends_with(SLICE))
     }
 
     /// Version 2, the unified hierarchy.
@@ -57,6 +93,13 @@ impl Tree {
 
     /// Makes a cgroup with its parents and sets its limits, where any are given.
     pub fn ensure(&self, cgroup: &str, limits: Option<&PodLimits>, pod: bool) -> Result<(), CgroupError> {
+        if let Some(slices) = self.slice(cgroup)
+            && !self.dir("systemd", cgroup).is_dir()
+        {
+            let pids = pod.then_some(self.pids_max);
+            let given = properties(limits.unwrap_or(&PodLimits::default()), pids, self.v2);
+            slices.start(cgroup, given, self.v2).map_err(refused("start", cgroup))?;
+        }
         for controller in CONTROLLERS {
             if !self.v2 && !self.mount.join(controller).is_dir() {
                 continue;
@@ -130,6 +173,14 @@ impl Tree {
 
     /// Sets limits of a cgroup.
     pub fn limit(&self, cgroup: &str, limits: &PodLimits) -> Result<(), CgroupError> {
+        let mut limits = limits.clone();
+        if let Some(slices) = self.slice(cgroup) {
+            limits.cpu_quota = limits.cpu_quota.map(rounded);
+            let given = properties(&limits, None, self.v2);
+            if !given.is_empty() {
+                slices.set(cgroup, given).map_err(refused("limit", cgroup))?;
+            }
+        }
         if let Some(shares) = limits.cpu_shares {
             if self.v2 {
                 self.write("cpu", cgroup, "cpu.weight", &weight(shares).to_string())?;
@@ -173,6 +224,11 @@ impl Tree {
 
     /// Removes a cgroup with its children, killing what is left in it.
     pub fn remove(&self, cgroup: &str) -> Result<(), CgroupError> {
+        if let Some(slices) = self.slice(cgroup)
+            && self.dir("systemd", cgroup).is_dir()
+        {
+            slices.stop(cgroup).map_err(refused("stop", cgroup))?;
+        }
         for root in self.hierarchies() {
             let dir = root.join(cgroup.trim_start_matches('/'));
             if dir.is_dir() {
@@ -201,9 +257,9 @@ impl Tree {
             let dir = root.join(class.trim_start_matches('/'));
             for path in crate::volume::actual::entries(&dir).unwrap_or_default() {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                // `podUID`: burstable and besteffort stand beside the guaranteed pods.
-                if let Some(uid) = name.strip_prefix("pod").filter(|uid| uid.len() >= 32 && path.is_dir()) {
-                    uids.insert(uid.to_owned());
+                // Burstable and besteffort stand beside the guaranteed pods.
+                if let Some(uid) = uid_of(&name).filter(|_| path.is_dir()) {
+                    uids.insert(uid);
                 }
             }
         }

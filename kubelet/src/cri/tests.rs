@@ -142,7 +142,8 @@ fn pod() -> Pod {
 
 async fn start(runtime: &Runtime, pod: &Pod, dir: &Path, restart_count: i32) -> (String, String) {
     let logs = dir.join("pods").to_string_lossy().into_owned();
-    let node = Node { cgroup_root: "/kubelet-test", cluster_domain: "", pod_logs: &logs };
+    let names = crate::cgroup::Names::new("/kubelet-test", Default::default());
+    let node = Node { cgroups: &names, cluster_domain: "", pod_logs: &logs };
     let config = sandbox_config(pod, 0, &PodDns::default(), &node).unwrap();
     std::fs::create_dir_all(format!("{}/c", config.log_directory)).unwrap();
     let words = dir.join("words");

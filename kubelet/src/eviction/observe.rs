@@ -13,7 +13,6 @@ use api_types::core::v1::Pod;
 use super::plan::{Observation, Observations};
 use super::rank::{Candidate, ContainerUsage, Disk, PodUsage};
 use super::thresholds::{Layout, Signal};
-use crate::cgroup::{self, KUBEPODS};
 use crate::kubelet::Kubelet;
 use crate::server::stats;
 use crate::sync_pod::sandbox_config::log_directory;
@@ -58,7 +57,7 @@ pub fn observe(kubelet: &Kubelet, filesystems: &Filesystems) -> Observations {
     let capacity = kubelet.machine.memory;
     let available = (capacity - signed(node.working_set)).max(0);
     seen.insert(Signal::Memory, Observation { available, capacity });
-    let all = format!("{}/{KUBEPODS}", kubelet.cgroup_root().trim_end_matches('/'));
+    let all = kubelet.cgroups.all();
     if let (Some(capacity), Some(used)) = (kubelet.tree.limits(&all).memory, stats::of_cgroup(kubelet, &all))
     {
         let available = (capacity - signed(used.working_set)).max(0);
@@ -120,7 +119,7 @@ pub async fn candidates(kubelet: &Arc<Kubelet>, pods: Vec<Arc<Pod>>, disk: bool)
 }
 
 fn usage(kubelet: &Kubelet, pod: &Pod, mut containers: Vec<ContainerUsage>, disk: bool) -> Option<PodUsage> {
-    let path = cgroup::pod_path(kubelet.cgroup_root(), pod);
+    let path = kubelet.cgroups.pod(pod);
     let memory = stats::of_cgroup(kubelet, &path)?;
     let mut volumes = BTreeMap::new();
     if disk {

@@ -60,6 +60,9 @@ pub fn problems(kubelet: &Kubelet) -> Vec<String> {
     if !facts.network_error.is_empty() {
         problems.push(facts.network_error.clone());
     }
+    if kubelet.shutdown.now() {
+        problems.push("node is shutting down".into());
+    }
     problems
 }
 

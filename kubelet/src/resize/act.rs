@@ -8,7 +8,6 @@ use api_types::core::v1::{Container, Pod, ResourceList};
 use api_types::value::Format;
 
 use super::plan::{self, Amounts, Step, Update};
-use crate::cgroup;
 use crate::kubelet::Kubelet;
 use crate::resources;
 use crate::server::stats;
@@ -24,7 +23,7 @@ pub async fn resize(kubelet: &Arc<Kubelet>, given: &Arc<Pod>, updates: &[Update]
 
 async fn perform(kubelet: &Arc<Kubelet>, given: &Arc<Pod>, updates: &[Update]) -> Result<(), String> {
     let uid = &given.metadata.uid;
-    let path = cgroup::pod_path(kubelet.cgroup_root(), given);
+    let path = kubelet.cgroups.pod(given);
     let now = kubelet.tree.limits(&path);
     let next = resources::pod_limits(given, kubelet.cfs_quota());
     let used = usage(kubelet, uid).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use daemon::flags::GoDuration;
 use http::{Response, StatusCode};
 use serde_json::json;
 
@@ -39,6 +40,9 @@ pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
         "podPidsLimit": config.pod_pids_limit.unwrap_or(-1),
         "maxPods": config.max_pods,
         "cpuCFSQuota": config.cpu_cfs_quota != Some(false),
+        "shutdownGracePeriod": GoDuration(config.shutdown_grace_period.unwrap_or_default()).to_string(),
+        "shutdownGracePeriodCriticalPods":
+            GoDuration(config.shutdown_grace_period_critical_pods.unwrap_or_default()).to_string(),
         "failSwapOn": config.fail_swap_on.unwrap_or(true),
         "seccompDefault": config.seccomp_default == Some(true),
         "serializeImagePulls": config.serialize_image_pulls != Some(false),

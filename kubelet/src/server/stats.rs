@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{Body, text, typed};
-use crate::cgroup;
 use crate::cri::labels::{CONTAINER_NAME, Identity};
 use crate::cri::observed::State;
 use crate::cri::{CallError, v1};
@@ -287,7 +286,7 @@ pub async fn summary(kubelet: &Arc<Kubelet>, sampler: &Sampler) -> Response<Body
             total.memory += one.usage.memory;
             total.rss += one.usage.rss;
         }
-        let all = of_cgroup(kubelet, &cgroup::pod_path(kubelet.cgroup_root(), &pod)).unwrap_or(total);
+        let all = of_cgroup(kubelet, &kubelet.cgroups.pod(&pod)).unwrap_or(total);
         let started = pod.status.start_time.or(pod.metadata.creation_timestamp).unwrap_or_default();
         pods.push(json!({
             "podRef": {"name": pod.metadata.name, "namespace": pod.metadata.namespace, "uid": uid},

@@ -81,8 +81,12 @@ impl Statuses {
         let uid = pod.metadata.uid.clone();
         let mut state = self.state.lock();
         if let Some(entry) = state.entries.get_mut(&uid) {
+            let newer = revision(pod) > revision(&entry.pod);
+            if entry.finished && !newer {
+                return;
+            }
             entry.finished = true;
-            if revision(pod) > revision(&entry.pod) {
+            if newer {
                 entry.pod = Arc::clone(pod);
             }
             state.dirty.insert(uid);

@@ -26,7 +26,7 @@ use crate::status::{self, Eviction, restarting};
 use crate::volume::apply::{self, Ready};
 use crate::volume::desired;
 use crate::volume::kinds::payload::Materials;
-use crate::{admission, cgroup, dns, resize, resources};
+use crate::{admission, dns, resize, resources};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -53,13 +53,18 @@ pub async fn turn(kubelet: &Arc<Kubelet>, turn: &Turn, cancel: &CancellationToke
             () = cancel.cancelled() => return Outcome::Wait(None),
         },
         Stage::Terminated => clean(kubelet, turn).await,
-        Stage::Done => {
-            if turn.pod.metadata.deletion_timestamp.is_some() || turn.gone {
-                clean(kubelet, turn).await
-            } else {
-                return Outcome::Wait(None);
+        Stage::Done if turn.freed => {
+            if turn.gone {
+                return Outcome::Cleaned { deleted: true };
             }
+            // The API shows it still: perhaps something was changed before it could go.
+            kubelet.statuses.finish(&turn.pod);
+            return Outcome::Wait(None);
         }
+        Stage::Done if turn.pod.metadata.deletion_timestamp.is_some() || turn.gone => {
+            clean(kubelet, turn).await
+        }
+        Stage::Done => return Outcome::Wait(None),
     };
     result.unwrap_or_else(|error| {
         tracing::warn!(
@@ -106,8 +111,7 @@ fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, life: Life) ->
         kubelet.resizes.ended(pod);
         Vec::new()
     };
-    let limits =
-        observed.may_run().then(|| kubelet.tree.limits(&cgroup::pod_path(kubelet.cgroup_root(), &given)));
+    let limits = observed.may_run().then(|| kubelet.tree.limits(&kubelet.cgroups.pod(&given)));
     let mut status = status::compute(&status::View {
         pod: &given,
         observed,
@@ -295,7 +299,7 @@ fn deadline(kubelet: &Kubelet, pod: &Pod) -> Option<Outcome> {
 
 /// The pod's control group. While containers run its limits change only as a resize says.
 fn ensure_cgroup(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) -> Result<(), String> {
-    let path = cgroup::pod_path(kubelet.cgroup_root(), pod);
+    let path = kubelet.cgroups.pod(pod);
     let runs = observed.containers.iter().any(|seen| matches!(seen.state, State::Running | State::Unknown));
     let limits = (!runs).then(|| resources::pod_limits(pod, kubelet.cfs_quota()));
     if limits.is_some() {
@@ -417,7 +421,7 @@ async fn perform(
     let pull_secrets = pull_secrets(kubelet, pod, objects);
     let settings = dns_settings(kubelet, pod);
     let node = Node {
-        cgroup_root: kubelet.cgroup_root(),
+        cgroups: &kubelet.cgroups,
         cluster_domain: &kubelet.config.cluster_domain,
         pod_logs: &kubelet.config.pod_logs_dir,
     };
@@ -699,20 +703,22 @@ async fn clean(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
         if deleted { apply::remove_pod_dir(&dir, &csi) } else { apply::remove_volumes(&dir, &csi) }
     });
     removed.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    // Of an orphan no one knows the class.
+    for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {
+        kubelet.tree.remove(&kubelet.cgroups.of_uid(&class, uid)).map_err(|error| error.to_string())?;
+    }
+    kubelet.forget(pod);
     if deleted {
+        // COMPAT: the object goes once volumes and control groups are gone. What the runtime still has of it
+        // is dead, and removing it must not keep others from being stopped.
+        if !turn.gone {
+            kubelet.statuses.finish(pod);
+        }
+        let _turn = kubelet.removals.acquire().await;
         remove_from_runtime(kubelet, uid, &observed).await?;
         remove_logs(kubelet, pod, &observed);
     }
-    // Of an orphan no one knows the class.
-    for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {
-        let path = format!("{}/pod{uid}", cgroup::class_path(kubelet.cgroup_root(), &class));
-        kubelet.tree.remove(&path).map_err(|error| error.to_string())?;
-    }
-    kubelet.forget(pod);
-    if deleted && !turn.gone {
-        kubelet.statuses.finish(pod);
-    }
-    Ok(Outcome::Cleaned)
+    Ok(Outcome::Cleaned { deleted })
 }
 
 /// Removes the pod's containers and sandboxes, and looks whether that was all: a start that was

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use api_types::core::v1::{Pod, SELinuxOptions, SeccompProfile, SeccompProfileType};
 
+use crate::cgroup::Names;
 use crate::cri::labels;
 use crate::cri::v1;
-use crate::{cgroup, dns, hosts, resources};
+use crate::{dns, hosts, resources};
 
 /// What the node adds to the spec.
 pub struct Node<'a> {
-    /// Root of the pods' control groups.
-    pub cgroup_root: &'a str,
+    /// Names of control groups.
+    pub cgroups: &'a Names,
     /// Domain of the cluster.
     pub cluster_domain: &'a str,
     /// Directory of all pods' logs.
@@ -116,7 +117,7 @@ fn linux(pod: &Pod, node: &Node<'_>) -> v1::LinuxPodSandboxConfig {
         ..Default::default()
     });
     v1::LinuxPodSandboxConfig {
-        cgroup_parent: cgroup::pod_path(node.cgroup_root, pod),
+        cgroup_parent: node.cgroups.pod(pod),
         security_context: Some(security),
         sysctls,
         overhead,
