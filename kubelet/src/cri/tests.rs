@@ -158,6 +158,7 @@ async fn start(runtime: &Runtime, pod: &Pod, dir: &Path, restart_count: i32) -> 
             host_path: words.to_string_lossy().into_owned(),
             ..Default::default()
         }],
+        devices: Vec::new(),
         resources: Default::default(),
         seccomp_root: "",
         seccomp_default: false,

@@ -37,7 +37,9 @@ pub async fn run(kubelet: Arc<Kubelet>) {
             }
             for volume in desired::mounted(&pod) {
                 let Ok(wanted) = desired::wanted(volume, &claims) else { continue };
+                // A device grows with its volume.
                 if wanted.kind == Kind::Csi
+                    && !wanted.block
                     && let Err(error) = look(&kubelet, &pod, &wanted).await
                 {
                     let name = wanted.behind.as_ref().map_or("", |behind| behind.metadata.name.as_str());

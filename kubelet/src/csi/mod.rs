@@ -9,6 +9,7 @@
 //! grown grows with it ([`expand`]). Attaching is others' work: with a driver that wants it a volume waits until the node's status and its VolumeAttachment say
 //! that it is attached ([`in_use`]).
 
+pub mod devices;
 pub mod driver;
 pub mod expand;
 pub mod in_use;
@@ -71,6 +72,9 @@ pub enum CsiError {
     /// A token could not be had.
     #[error("failed to get service account token attributes: {0}")]
     Token(String),
+    /// A device could not be given to a pod, or taken from it.
+    #[error("{0}")]
+    Device(String),
     /// Definitions of drivers were not read yet.
     #[error("CSIDriver objects have not yet been read")]
     NotRead,

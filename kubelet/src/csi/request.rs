@@ -8,7 +8,7 @@ use api_types::storage::v1::{CSIDriverSpec, FSGroupPolicy, VolumeLifecycleMode};
 use super::driver::Capabilities;
 use super::proto::VolumeCapability;
 use super::proto::volume_capability::access_mode::Mode;
-use super::proto::volume_capability::{AccessMode, AccessType, MountVolume};
+use super::proto::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 use super::{CsiError, sha256};
 use crate::volume::desired::Wanted;
 
@@ -23,6 +23,8 @@ pub struct Request {
     pub ephemeral: bool,
     /// The PersistentVolume's name, or the volume's in the pod.
     pub name: String,
+    /// Pods get it as a device.
+    pub block: bool,
     /// No one may write.
     pub read_only: bool,
     /// How the volume may be used; empty where nothing is said.
@@ -68,6 +70,7 @@ impl Request {
                 handle: source.volume_handle.clone(),
                 ephemeral: false,
                 name: volume.metadata.name.clone(),
+                block: wanted.block,
                 read_only: wanted.read_only,
                 access_modes: volume.spec.access_modes.clone(),
                 fs_type: source.fs_type.clone(),
@@ -136,12 +139,16 @@ impl Request {
             _ => Mode::SingleNodeWriter,
         };
         let group = group.filter(|_| can.mount_group).map(|group| group.to_string());
+        let mount = MountVolume {
+            fs_type: self.fs_type.clone(),
+            mount_flags: self.options.clone(),
+            volume_mount_group: group.unwrap_or_default(),
+        };
         VolumeCapability {
-            access_type: Some(AccessType::Mount(MountVolume {
-                fs_type: self.fs_type.clone(),
-                mount_flags: self.options.clone(),
-                volume_mount_group: group.unwrap_or_default(),
-            })),
+            access_type: Some(match self.block {
+                true => AccessType::Block(BlockVolume {}),
+                false => AccessType::Mount(mount),
+            }),
             access_mode: Some(AccessMode { mode: mode as i32 }),
         }
     }

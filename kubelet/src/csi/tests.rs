@@ -35,6 +35,11 @@ impl Fake {
         self.fails.lock().unwrap().get(call).cloned().map_or(Ok(()), Err)
     }
 
+    fn is_block(&self, capability: Option<&VolumeCapability>) -> bool {
+        let access = capability.and_then(|capability| capability.access_type.as_ref());
+        matches!(access, Some(volume_capability::AccessType::Block(_)))
+    }
+
     fn taken(&self) -> Vec<String> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
@@ -47,6 +52,9 @@ impl Node for Fake {
         call: Call<NodeStageVolumeRequest>,
     ) -> Result<Response<NodeStageVolumeResponse>, Status> {
         self.note("stage")?;
+        if self.is_block(call.get_ref().volume_capability.as_ref()) {
+            return Ok(Response::new(NodeStageVolumeResponse {}));
+        }
         mounts::bind(&self.source, Path::new(&call.get_ref().staging_target_path)).unwrap();
         Ok(Response::new(NodeStageVolumeResponse {}))
     }
@@ -66,6 +74,13 @@ impl Node for Fake {
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = call.into_inner();
         let target = PathBuf::from(&request.target_path);
+        if self.is_block(request.volume_capability.as_ref()) {
+            self.note("publish")?;
+            std::fs::write(&target, "").unwrap();
+            mounts::bind(Path::new("/dev/null"), &target).unwrap();
+            self.publishes.lock().unwrap().push(request);
+            return Ok(Response::new(NodePublishVolumeResponse {}));
+        }
         std::fs::create_dir_all(&target).unwrap();
         self.note("publish")?;
         mounts::bind(&self.source, &target).unwrap();
@@ -81,6 +96,7 @@ impl Node for Fake {
         let target = PathBuf::from(&call.get_ref().target_path);
         mounts::unmount(&target).unwrap();
         let _ = std::fs::remove_dir(&target);
+        let _ = std::fs::remove_file(&target);
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
 
@@ -234,6 +250,41 @@ async fn the_node_says_what_it_uses_and_how_full_it_is_and_makes_it_larger() {
     bench.take_down("a").await.unwrap();
     assert!(bench.volumes.mounted().is_empty(), "what lives as long as its pod is not attached");
     bench.take_down("b").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_is_staged_once_and_unstaged_after_its_last_pod() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new(true);
+    let device = Request { block: true, ..request() };
+    for _ in 0..2 {
+        bench.volumes.set_up_device(&device, &Facts::default(), "a").await.unwrap();
+    }
+    bench.volumes.set_up_device(&device, &Facts::default(), "b").await.unwrap();
+    assert_eq!(
+        bench.fake.taken(),
+        ["stage", "publish", "stage", "publish"],
+        "drivers are asked for each pod"
+    );
+    let all = bench.root.join("plugins/kubernetes.io/csi/volumeDevices");
+    let told = bench.fake.publishes.lock().unwrap()[0].clone();
+    assert_eq!(told.target_path, all.join("publish/pv/a").to_string_lossy());
+    assert_eq!(told.staging_target_path, all.join("staging/pv").to_string_lossy());
+    assert_eq!(bench.volumes.device("pv", "a"), all.join("publish/pv/a"));
+    assert!(mounts::is_mounted(&all.join("pv/dev/b")).unwrap());
+    assert_eq!(bench.volumes.mounted(), [("d".to_owned(), "h".to_owned())]);
+    bench.volumes.take_device("pv", "a").await.unwrap();
+    assert_eq!(bench.fake.taken(), ["unpublish"]);
+    bench.volumes.remove_driver("d");
+    bench.volumes.take_device("pv", "b").await.unwrap_err();
+    assert!(mounts::is_mounted(&all.join("pv/dev/b")).unwrap(), "nothing is forgotten");
+    bench.volumes.add_driver("d", Driver::new(&bench.root.join("csi.sock").to_string_lossy()));
+    bench.volumes.take_device("pv", "b").await.unwrap();
+    assert_eq!(bench.fake.taken(), ["unpublish", "unstage"]);
+    assert!(!all.join("pv").exists() && !all.join("publish/pv").exists() && !all.join("staging/pv").exists());
+    assert_eq!(mounts::below(&bench.root).unwrap(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]

@@ -38,24 +38,24 @@ const DATA: &str = "vol_data.json";
 /// What is written down about a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Data {
+pub(super) struct Data {
     #[serde(rename = "attachmentID", skip_serializing_if = "String::is_empty")]
-    attachment: String,
+    pub attachment: String,
     #[serde(rename = "driverName")]
-    driver: String,
+    pub driver: String,
     #[serde(rename = "nodeName", skip_serializing_if = "String::is_empty")]
-    node: String,
+    pub node: String,
     #[serde(rename = "specVolID", skip_serializing_if = "String::is_empty")]
-    name: String,
+    pub name: String,
     #[serde(rename = "volumeHandle")]
-    handle: String,
+    pub handle: String,
     #[serde(rename = "volumeLifecycleMode", skip_serializing_if = "String::is_empty")]
-    mode: String,
+    pub mode: String,
 }
 
 impl Data {
     /// `None` when nothing is written down, or only half of it: then the driver was not asked yet.
-    fn load(dir: &Path) -> Result<Option<Self>, CsiError> {
+    pub fn load(dir: &Path) -> Result<Option<Self>, CsiError> {
         let path = dir.join(DATA);
         match std::fs::read(&path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
@@ -64,7 +64,7 @@ impl Data {
         }
     }
 
-    fn save(&self, dir: &Path) -> Result<(), CsiError> {
+    pub fn save(&self, dir: &Path) -> Result<(), CsiError> {
         make(dir)?;
         let text = serde_json::to_vec(self).expect("strings have a JSON form");
         let (beside, path) = (dir.join(format!(".{DATA}")), dir.join(DATA));
@@ -73,25 +73,25 @@ impl Data {
             .map_err(io(format!("write {}", path.display())))
     }
 
-    fn remove(dir: &Path) -> Result<(), CsiError> {
+    pub fn remove(dir: &Path) -> Result<(), CsiError> {
         let _ = std::fs::remove_file(dir.join(format!(".{DATA}")));
         let path = dir.join(DATA);
         absent_is_fine(std::fs::remove_file(&path)).map_err(io(format!("remove {}", path.display())))
     }
 }
 
-fn io(what: String) -> impl FnOnce(std::io::Error) -> CsiError {
+pub(super) fn io(what: String) -> impl FnOnce(std::io::Error) -> CsiError {
     move |source| CsiError::Io { what, source }
 }
 
-fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
+pub(super) fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
     match result {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-fn make(dir: &Path) -> Result<(), CsiError> {
+pub(super) fn make(dir: &Path) -> Result<(), CsiError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -101,7 +101,7 @@ fn make(dir: &Path) -> Result<(), CsiError> {
 }
 
 /// Removes a place where something was mounted; what a driver left mounted is unmounted first.
-fn remove_mount(dir: &Path) -> Result<(), CsiError> {
+pub(super) fn remove_mount(dir: &Path) -> Result<(), CsiError> {
     if mounts::is_mounted(dir).map_err(io("read the mount table".into()))? {
         mounts::unmount(dir).map_err(io(format!("unmount {}", dir.display())))?;
     }
@@ -134,12 +134,12 @@ impl Volumes {
         self.drivers.write().remove(name);
     }
 
-    fn driver(&self, name: &str) -> Result<Driver, CsiError> {
+    pub(super) fn driver(&self, name: &str) -> Result<Driver, CsiError> {
         self.drivers.read().get(name).cloned().ok_or_else(|| CsiError::NotRegistered(name.into()))
     }
 
     /// Waits until no one else works on the volume.
-    async fn turn(&self, driver: &str, handle: &str) -> OwnedMutexGuard<()> {
+    pub(super) async fn turn(&self, driver: &str, handle: &str) -> OwnedMutexGuard<()> {
         let key = (driver.to_owned(), handle.to_owned());
         let turn = {
             let mut turns = self.turns.lock();
@@ -147,6 +147,11 @@ impl Volumes {
             Arc::clone(turns.entry(key).or_default())
         };
         turn.lock_owned().await
+    }
+
+    /// The kubelet's root directory.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     fn staged_dir(&self, driver: &str, handle: &str) -> PathBuf {
@@ -344,7 +349,8 @@ impl Volumes {
         let staged = drivers.iter().flat_map(|driver| below(driver));
         let known = published.chain(staged).filter_map(|dir| Data::load(&dir).ok().flatten());
         let lasting = known.filter(|data| data.mode != "Ephemeral");
-        lasting.map(|data| (data.driver, data.handle)).collect()
+        let files = lasting.map(|data| (data.driver, data.handle));
+        files.chain(self.devices()).collect()
     }
 
     /// Some pod's directory names the volume.

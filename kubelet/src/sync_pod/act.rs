@@ -389,8 +389,16 @@ async fn prepare_volumes(
     let (ready, problems) = worked.await.map_err(|error| error.to_string())?;
     let (waiting, problems): (Vec<_>, Vec<_>) =
         problems.into_iter().partition(|problem| problem.error.is_waiting());
-    let messages: Vec<String> =
-        problems.iter().map(|problem| failed(&problem.volume, &problem.error.to_string())).collect();
+    let told = |problem: &apply::Failed| {
+        if !problem.block {
+            return failed(&problem.volume, &problem.error.to_string());
+        }
+        let message =
+            format!("MapVolume.SetUpDevice failed for volume {:?} : {}", problem.volume, problem.error);
+        kubelet.recorder.pod(pod, "Warning", "FailedMapVolume", &message);
+        message
+    };
+    let messages: Vec<String> = problems.iter().map(told).collect();
     if !messages.is_empty() {
         return Err(NotReady::Failed(messages.join("; ")));
     }

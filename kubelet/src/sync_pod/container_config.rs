@@ -66,6 +66,8 @@ pub struct Inputs<'a> {
     pub environment: Vec<(String, String)>,
     /// Mounts.
     pub mounts: Vec<ReadyMount>,
+    /// Devices.
+    pub devices: Vec<v1::Device>,
     /// Limits.
     pub resources: v1::LinuxContainerResources,
     /// Where localhost seccomp profiles are.
@@ -101,6 +103,7 @@ pub fn container_config(
         args: expand_all(&container.args),
         working_dir: container.working_dir.clone(),
         mounts: inputs.mounts.iter().map(mount).collect(),
+        devices: inputs.devices.clone(),
         labels: labels::container_labels(pod, container),
         annotations: labels::container_annotations(pod, container, inputs.restart_count),
         log_path: format!("{}/{}.log", container.name, inputs.restart_count),

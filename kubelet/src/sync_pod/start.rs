@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api_types::core::v1::{Container, Pod, RecursiveReadOnlyMode, Secret, VolumeMount};
+use api_types::core::v1::{Container, Pod, RecursiveReadOnlyMode, Secret, VolumeDevice, VolumeMount};
 
 use super::container_config::{ImageUser, Inputs, ReadyMount, container_config};
 use super::kill::{Target, stop_container};
@@ -223,6 +223,7 @@ async fn configure(
     let handler = kubelet.runtime_classes.handler(pod).await?;
     let recursive = kubelet.handler_features(&handler).is_some_and(|has| has.recursive_read_only_mounts);
     let mounts = mounts(kubelet, common, container, &environment, (images, recursive))?;
+    let devices = devices(common.volumes, container)?;
     let logs = Path::new(&log_directory(&kubelet.config.pod_logs_dir, pod)).join(&container.name);
     std::fs::create_dir_all(&logs).map_err(|error| {
         format!("create container log directory for container {} failed: {error}", container.name)
@@ -243,6 +244,7 @@ async fn configure(
         image_user,
         environment,
         mounts,
+        devices,
         resources: resources::container_resources(
             pod,
             container,
@@ -318,6 +320,21 @@ fn mounts(
     hosts_mount(kubelet, common, container, &pod_dir, &mut ready)?;
     termination_mount(container, &pod_dir, &mut ready)?;
     Ok(ready)
+}
+
+/// The devices of volumes.
+fn devices(volumes: &BTreeMap<String, Ready>, container: &Container) -> Result<Vec<v1::Device>, String> {
+    let one = |device: &VolumeDevice| {
+        let volume = volumes.get(&device.name).filter(|volume| volume.block).ok_or_else(|| {
+            format!("cannot find volume {:?} to pass into container {:?}", device.name, container.name)
+        })?;
+        Ok(v1::Device {
+            container_path: device.device_path.clone(),
+            host_path: volume.path.to_string_lossy().into_owned(),
+            permissions: if volume.read_only { "r" } else { "mrw" }.into(),
+        })
+    };
+    container.volume_devices.iter().map(one).collect()
 }
 
 /// COMPAT: a path that is not absolute is taken from the root.

@@ -11,7 +11,7 @@ use super::desired::{self, Kind, Wanted};
 use super::kinds::payload::{Materials, payload};
 use super::kinds::{empty_dir, host_path, mounted};
 use super::plan::{Action, plan};
-use super::{VolumeError, atomic_writer, io, mounts, ownership};
+use super::{VolumeError, atomic_writer, block, io, mounts, ownership};
 use crate::csi::request::Request;
 use crate::csi::{self, Csi};
 use crate::resources;
@@ -25,6 +25,8 @@ pub struct Ready {
     pub kind: Kind,
     /// No container may write.
     pub read_only: bool,
+    /// It is a device.
+    pub block: bool,
 }
 
 /// A volume that could not be made.
@@ -34,6 +36,8 @@ pub struct Failed {
     pub volume: String,
     /// Why.
     pub error: VolumeError,
+    /// It is a device.
+    pub block: bool,
 }
 
 /// Sets up what the pod wants below `pod_dir`, and takes down what it does not.
@@ -52,14 +56,22 @@ pub fn ensure(
     for volume in desired::mounted(pod) {
         match desired::wanted(volume, claims) {
             Ok(one) => {
-                let (path, kind, read_only) = (one.path(pod_dir), one.kind, one.read_only);
-                wanted.push((one.dir.clone(), kind));
-                ready.insert(volume.name.clone(), Ready { path, kind, read_only });
-                by_dir.insert(one.dir.clone(), one);
+                let (path, kind, read_only, block) = (one.path(pod_dir), one.kind, one.read_only, one.block);
+                let used = desired::check_use(pod, &volume.name, block).map_err(VolumeError::Path);
+                let result = used.and_then(|()| if block { map(pod, pod_dir, &one, csi) } else { Ok(()) });
+                if let Err(error) = result {
+                    failed.push(Failed { volume: volume.name.clone(), error, block });
+                    continue;
+                }
+                ready.insert(volume.name.clone(), Ready { path, kind, read_only, block });
+                if !block {
+                    wanted.push((one.dir.clone(), kind));
+                    by_dir.insert(one.dir.clone(), one);
+                }
             }
             Err(kind) => {
                 let error = VolumeError::Unsupported(kind);
-                failed.push(Failed { volume: volume.name.clone(), error });
+                failed.push(Failed { volume: volume.name.clone(), error, block: false });
             }
         }
     }
@@ -67,7 +79,7 @@ pub fn ensure(
         Ok(found) => found,
         Err(source) => {
             let error = VolumeError::Io { what: format!("read {}", pod_dir.display()), source };
-            failed.push(Failed { volume: String::new(), error });
+            failed.push(Failed { volume: String::new(), error, block: false });
             return (ready, failed);
         }
     };
@@ -88,10 +100,36 @@ pub fn ensure(
             }
         };
         if let Err(error) = result {
-            failed.push(Failed { volume: name, error });
+            failed.push(Failed { volume: name, error, block: false });
         }
     }
     (ready, failed)
+}
+
+/// Gives the pod a device.
+fn map(pod: &Pod, pod_dir: &Path, wanted: &Wanted, csi: &Csi) -> Result<(), VolumeError> {
+    let uid = &pod.metadata.uid;
+    if wanted.kind == Kind::Local {
+        return block::local(csi.volumes.root(), pod_dir, uid, wanted);
+    }
+    let Some(request) = Request::of(pod, wanted) else { return Ok(()) };
+    // Before anything is asked of the driver.
+    block::point(&wanted.path(pod_dir), &csi.volumes.device(&request.name, uid))?;
+    Ok(Csi::wait(async {
+        let facts = csi.facts(pod, &request).await?;
+        csi.volumes.set_up_device(&request, &facts, uid).await
+    })?)
+}
+
+/// Takes all devices back from a pod.
+fn unmap_all(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
+    let uid = pod_dir.file_name().unwrap_or_default().to_string_lossy();
+    block::take_local(csi.volumes.root(), pod_dir, &uid)?;
+    for (name, link) in block::links(pod_dir, Kind::Csi)? {
+        Csi::wait(csi.volumes.take_device(&name, &uid))?;
+        block::unlink(&link)?;
+    }
+    Ok(())
 }
 
 fn set_up(
@@ -200,7 +238,7 @@ pub fn remove_pod_dir(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
 /// Unmounts everything below a pod's directory and removes its volumes; the rest stays.
 pub fn remove_volumes(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
     unmount_all(pod_dir, csi)?;
-    for part in ["volumes", "volume-subpaths", "plugins"] {
+    for part in ["volumes", "volume-subpaths", "volumeDevices", "plugins"] {
         let dir = pod_dir.join(part);
         match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -214,6 +252,7 @@ pub fn remove_volumes(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
 
 fn unmount_all(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
     Csi::wait(csi.volumes.tear_down_pod(pod_dir))?;
+    unmap_all(pod_dir, csi)?;
     for point in mounts::below(pod_dir).map_err(io("read the mount table"))? {
         mounts::unmount(&point).map_err(io(format!("unmount {}", point.display())))?;
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use api_types::core::v1::{
     Node, NodeSelectorOperator, NodeSelectorRequirement, PersistentVolume, PersistentVolumeClaim,
-    PersistentVolumeClaimPhase, PersistentVolumeMode, Pod, Volume,
+    PersistentVolumeClaimPhase, Pod, Volume,
 };
 use client::Client;
 use parking_lot::Mutex;
@@ -132,9 +132,6 @@ fn check_volume(claim: &PersistentVolumeClaim, volume: &PersistentVolume, node: 
         return Err(format!(
             "found PV object {name:?} bound to unexpected PVC: its claim's UID is {bound:?}, the pod's claim has {uid:?}"
         ));
-    }
-    if volume.spec.volume_mode == Some(PersistentVolumeMode::Block) {
-        return Err(format!("volume {name:?}: volumeMode Block is not supported by this kubelet"));
     }
     let required = volume.spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
     if let Some(selector) = required {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
 
-use api_types::core::v1::{Container, PersistentVolume, Pod, Volume, VolumeSource};
+use api_types::core::v1::{Container, PersistentVolume, PersistentVolumeMode, Pod, Volume, VolumeSource};
 
 use super::claims::Claims;
 
@@ -115,11 +115,16 @@ pub struct Wanted {
     pub local: String,
     /// The PersistentVolume, where there is one.
     pub behind: Option<Arc<PersistentVolume>>,
+    /// Containers get it as a device.
+    pub block: bool,
 }
 
 impl Wanted {
-    /// Where its content is on the node.
+    /// Where its content is on the node; of a device the link to it.
     pub fn path(&self, pod_dir: &Path) -> PathBuf {
+        if self.block {
+            return super::block::link(pod_dir, self.kind, &self.dir);
+        }
         match (&self.volume.source.host_path, self.kind) {
             (Some(host), Kind::HostPath) => PathBuf::from(&host.path),
             (_, Kind::Csi) => self.dir_in(pod_dir).join("mount"),
@@ -145,6 +150,7 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
         options: Vec::new(),
         local: String::new(),
         behind: None,
+        block: false,
     };
     let Some(claimed) = claims.get(&volume.name) else {
         made.kind = kind(&volume.source)?;
@@ -155,6 +161,7 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
     made.dir.clone_from(&meta.name);
     made.options.clone_from(&spec.mount_options);
     made.read_only = claimed.read_only;
+    made.block = spec.volume_mode == Some(PersistentVolumeMode::Block);
     made.behind = Some(Arc::clone(&claimed.volume));
     made.volume.source = VolumeSource::default();
     if let Some(local) = &source.local {
@@ -177,7 +184,28 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
             () => "unknown",
         });
     }
+    if made.block && !matches!(made.kind, Kind::Local | Kind::Csi) {
+        return Err("without devices, with volumeMode Block");
+    }
     Ok(made)
+}
+
+/// Whether containers use the volume as what it is: as files, or as a device.
+pub fn check_use(pod: &Pod, volume: &str, block: bool) -> Result<(), String> {
+    let spec = &pod.spec;
+    let all = || {
+        let ephemeral = spec.ephemeral_containers.iter().map(|container| &container.common);
+        spec.containers.iter().chain(&spec.init_containers).chain(ephemeral)
+    };
+    let wrong = match block {
+        true => all().any(|one| one.volume_mounts.iter().any(|mount| mount.name == volume)),
+        false => all().any(|one| one.volume_devices.iter().any(|device| device.name == volume)),
+    };
+    let (mode, place) = if block { ("Block", "volumeMounts") } else { ("Filesystem", "volumeDevices") };
+    if wrong {
+        return Err(format!("volume {volume} has volumeMode {mode}, but is specified in {place}"));
+    }
+    Ok(())
 }
 
 /// The volumes that some container mounts: the others are not set up.
@@ -203,7 +231,7 @@ pub fn mounted(pod: &Pod) -> Vec<&Volume> {
 mod tests {
     use super::*;
     use crate::volume::claims::Claimed;
-    use api_types::core::v1::{LocalVolumeSource, PersistentVolume};
+    use api_types::core::v1::{LocalVolumeSource, PersistentVolume, VolumeDevice, VolumeMount};
     use std::sync::Arc;
 
     #[test]
@@ -222,5 +250,24 @@ mod tests {
         assert_eq!((made.kind, made.local.as_str(), made.read_only), (Kind::Local, "/mnt/disk", true));
         assert_eq!(made.path(Path::new("/p")), Path::new("/p/volumes/kubernetes.io~local-volume/pv"));
         assert_eq!(wanted(&volume, &Claims::new()).unwrap().kind, Kind::EmptyDir);
+        behind.spec.volume_mode = Some(PersistentVolumeMode::Block);
+        let device = wanted(&volume, &claims(&behind)).unwrap();
+        let link = Path::new("/p/volumeDevices/kubernetes.io~local-volume/pv");
+        assert_eq!((device.block, device.path(Path::new("/p")).as_path()), (true, link));
+    }
+
+    #[test]
+    fn containers_use_a_volume_as_what_it_is() {
+        let mut pod = Pod::default();
+        let mut container = Container { name: "c".into(), ..Default::default() };
+        container.volume_mounts.push(VolumeMount { name: "files".into(), ..Default::default() });
+        container.volume_devices.push(VolumeDevice { name: "disk".into(), ..Default::default() });
+        pod.spec.containers.push(container);
+        assert_eq!(check_use(&pod, "files", false), Ok(()));
+        assert_eq!(check_use(&pod, "disk", true), Ok(()));
+        let error = "volume files has volumeMode Block, but is specified in volumeMounts";
+        assert_eq!(check_use(&pod, "files", true), Err(error.into()));
+        let error = "volume disk has volumeMode Filesystem, but is specified in volumeDevices";
+        assert_eq!(check_use(&pod, "disk", false), Err(error.into()));
     }
 }

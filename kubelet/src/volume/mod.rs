@@ -7,11 +7,12 @@
 //!
 //! Layout, as upstream's, below the pod's directory: `volumes/PLUGIN/NAME` (the content),
 //! `plugins/PLUGIN/NAME/ready` (set up to its end), `volume-subpaths/NAME/CONTAINER/INDEX` (bind
-//! mounts of sub-paths).
+//! mounts of sub-paths), `volumeDevices/PLUGIN/NAME` (links to devices: [`block`]).
 
 pub mod actual;
 pub mod apply;
 pub mod atomic_writer;
+pub mod block;
 pub mod claims;
 pub mod desired;
 pub mod kinds;

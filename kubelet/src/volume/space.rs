@@ -86,7 +86,10 @@ async fn look(kubelet: &Arc<Kubelet>) -> Vec<ClaimSpace> {
             continue;
         }
         for volume in desired::mounted(&pod) {
-            let Ok(wanted) = desired::wanted(volume, &claims) else { continue };
+            // A device has no files.
+            let Some(wanted) = desired::wanted(volume, &claims).ok().filter(|one| !one.block) else {
+                continue;
+            };
             let Some(claim) = wanted.behind.as_ref().and_then(|behind| behind.spec.claim_ref.clone()) else {
                 continue;
             };
