@@ -16,10 +16,12 @@ use daemon::tls::{ClientMaterial, ClientTls};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError};
 use crate::error::Error;
 use crate::limiter::Limiter;
+use crate::metrics::Counts;
 use crate::token::TokenSource;
 use crate::transport::{Connector, Pool, pool};
 
@@ -36,6 +38,8 @@ pub struct Client {
 
 struct Inner {
     server: String,
+    /// HOST:PORT of the server.
+    host: String,
     pool: Pool,
     tls: Option<Arc<ClientTls>>,
     token: TokenSource,
@@ -106,6 +110,7 @@ impl Client {
         Ok(Self {
             inner: Arc::new(Inner {
                 pool: pool(connector),
+                host: uri.authority().map(ToString::to_string).unwrap_or_default(),
                 server: config.server.trim_end_matches('/').to_owned(),
                 tls,
                 token: config.token,
@@ -140,14 +145,21 @@ impl Client {
     /// # Errors
     /// Every variant of [`Error`] but `Decode`; any answer that is no success is `Error::Status`.
     pub async fn send(&self, call: &Call) -> Result<Bytes, Error> {
-        let timeout = self.inner.timeout;
+        let (timeout, started) = (self.inner.timeout, Instant::now());
         self.turn(call).await;
         let whole = async {
             let response = self.open(call).await?;
-            let body = response.into_body().collect().await.map_err(|e| lost(call, e.into()))?;
-            Ok(body.to_bytes())
+            let body = response.into_body().collect().await.map_err(|e| lost(call, e.into()))?.to_bytes();
+            self.counts(call).received(body.len());
+            Ok(body)
         };
-        tokio::time::timeout(timeout, whole).await.unwrap_or_else(|_| Err(timed_out(call, timeout)))
+        let outcome = tokio::time::timeout(timeout, whole).await;
+        self.counts(call).took(started.elapsed());
+        outcome.unwrap_or_else(|_| Err(timed_out(call, timeout)))
+    }
+
+    fn counts<'a>(&'a self, call: &'a Call) -> Counts<'a> {
+        Counts { method: call.method.as_str(), host: &self.inner.host }
     }
 
     /// Sends and hands out the answer's body unread: watches, which wait for no turn, as client-go's
@@ -163,6 +175,9 @@ impl Client {
     /// Waits as the limits of the configuration have it.
     async fn turn(&self, call: &Call) {
         let waited = self.inner.limiter.wait().await;
+        if self.inner.limiter.limits() {
+            self.counts(call).waited(waited);
+        }
         if waited >= LONG_WAIT && self.inner.limiter.may_tell() {
             tracing::info!(
                 delay = ?waited,
@@ -179,6 +194,8 @@ impl Client {
         loop {
             tries += 1;
             let outcome = self.once(call).await;
+            let code = outcome.as_ref().ok().map(|response| response.status().as_u16());
+            self.counts(call).attempted(code, call.body.len());
             let wait = match &outcome {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED && tries == 1 => {
                     self.inner.token.refused();
@@ -195,6 +212,7 @@ impl Client {
             };
             match wait {
                 Some(wait) if tries < TRIES => {
+                    self.counts(call).again(code);
                     tokio::time::sleep(wait).await;
                     self.turn(call).await;
                 }

@@ -57,6 +57,18 @@ async fn refusals_that_say_when_are_tried_again_and_others_are_not() {
     server.refuse(503, "0");
     api.create(&map("a")).await.unwrap();
     assert_eq!(server.seen().len(), 3);
+    let host = client.server().trim_start_matches("https://").trim_start_matches("http://").to_owned();
+    let text = String::from_utf8(daemon::metrics::global().text()).unwrap();
+    for (name, labels, count) in [
+        ("requests_total", "code=\"429\",", 1),
+        ("requests_total", "code=\"201\",", 1),
+        ("request_retries_total", "code=\"503\",", 1),
+        ("request_duration_seconds_count", "", 1),
+    ] {
+        let verb = if name == "requests_total" { "method" } else { "verb" };
+        let line = format!("rest_client_{name}{{{labels}host=\"{host}\",{verb}=\"POST\"}} {count}");
+        assert!(text.contains(&line), "{line} missing in\n{text}");
+    }
     assert!(api.get("b").await.unwrap_err().is_not_found());
     assert_eq!(server.seen().len(), 4);
 }

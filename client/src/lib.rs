@@ -29,6 +29,7 @@ pub mod key;
 mod kubeconfig;
 pub mod leader;
 pub mod limiter;
+mod metrics;
 pub mod path;
 pub mod queue;
 pub mod status_server;

@@ -80,6 +80,10 @@ impl Limiter {
         may
     }
 
+    pub(crate) fn limits(&self) -> bool {
+        self.bucket.is_some()
+    }
+
     /// Waits for a token; tells how long that took.
     pub(crate) async fn wait(&self) -> Duration {
         let Some(bucket) = &self.bucket else { return Duration::ZERO };

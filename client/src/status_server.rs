@@ -83,7 +83,7 @@ impl Access<'_> {
         let tls = self.serving.tls(client_auth)?;
         let listener = bind(address).await?;
         tracing::info!(address = address.to_string(), "Serving securely");
-        let server = StatusServer::new(health, Arc::new(gate));
+        let server = StatusServer::new(health, Arc::new(gate)).named(agent);
         Ok(Some(tokio::spawn(server.run(listener, Some(tls), shutdown.clone()))))
     }
 }

@@ -14,6 +14,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::Full;
 use parking_lot::{Mutex, RwLock};
 
+use crate::metrics;
+
 /// Which of the three endpoints a check belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoints {
@@ -152,7 +154,9 @@ impl Health {
                 lines += &format!("[+]{name} excluded: ok\n");
                 continue;
             }
-            match (check.run)().await {
+            let outcome = (check.run)().await;
+            observe(name, endpoint, outcome.is_ok());
+            match outcome {
                 Ok(()) => lines += &format!("[+]{name} ok\n"),
                 Err(reason) => {
                     lines += &format!("[-]{name} failed: reason withheld\n");
@@ -180,6 +184,23 @@ impl Health {
         let body = if verbose { format!("{lines}{endpoint} check passed\n") } else { "ok".into() };
         Answer { status: StatusCode::OK, body }
     }
+}
+
+/// Counts the outcome of a check, for /metrics/slis. Checks that are asked for one by one are not counted.
+fn observe(name: &str, endpoint: &str, well: bool) {
+    let registry = metrics::slis();
+    let last = registry.gauge_vec(
+        "kubernetes_healthcheck",
+        "[STABLE] This metric records the result of a single healthcheck.",
+        &["name", "type"],
+    );
+    last.with_label_values(&[name, endpoint]).set(f64::from(u8::from(well)));
+    let all = registry.counter_vec(
+        "kubernetes_healthchecks_total",
+        "[STABLE] This metric records the results of all healthcheck.",
+        &["name", "type", "status"],
+    );
+    all.with_label_values(&[name, endpoint, if well { "success" } else { "error" }]).inc();
 }
 
 /// A check's state in its owner's hands.
@@ -269,6 +290,23 @@ mod tests {
         let expected = "[+]ping ok\n[+]poststarthook/x excluded: ok\nwarn: some health checks cannot be excluded: \
                         no matches for \"nope\"\nhealthz check passed\n";
         assert_eq!(ask(&health, "/healthz", query).await, (200, expected.into()));
+    }
+
+    #[tokio::test]
+    async fn outcomes_are_counted_for_slis() {
+        let health = Health::new();
+        let state = health.condition(Endpoints::Readyz, "slow-start", "not yet");
+        ask(&health, "/readyz", "").await;
+        state.ok();
+        ask(&health, "/readyz", "").await;
+        let text = String::from_utf8(metrics::slis().text()).unwrap();
+        for line in [
+            "kubernetes_healthcheck{name=\"slow-start\",type=\"readyz\"} 1",
+            "kubernetes_healthchecks_total{name=\"slow-start\",status=\"error\",type=\"readyz\"} 1",
+            "kubernetes_healthchecks_total{name=\"slow-start\",status=\"success\",type=\"readyz\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} missing in\n{text}");
+        }
     }
 
     #[tokio::test]

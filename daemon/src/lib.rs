@@ -18,3 +18,4 @@ pub mod shutdown;
 pub mod signals;
 pub mod tls;
 pub mod version;
+pub mod zpages;

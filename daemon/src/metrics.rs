@@ -30,6 +30,21 @@ pub fn global() -> &'static Registry {
     &GLOBAL
 }
 
+/// What /metrics/slis shows: the outcome of health checks, and since when the process runs (KEP-3466).
+pub fn slis() -> &'static Registry {
+    static SLIS: LazyLock<Registry> = LazyLock::new(|| {
+        let registry = Registry::empty();
+        registry
+            .gauge(
+                "process_start_time_seconds",
+                "[ALPHA] Start time of the process since unix epoch in seconds.",
+            )
+            .set(start_time().unwrap_or_default());
+        registry
+    });
+    &SLIS
+}
+
 /// A set of metrics.
 pub struct Registry {
     inner: prometheus::Registry,
@@ -49,9 +64,13 @@ impl Default for Registry {
 }
 
 impl Registry {
+    fn empty() -> Self {
+        Self { inner: prometheus::Registry::new(), made: Mutex::default() }
+    }
+
     /// One with the metrics that every process has.
     pub fn new() -> Self {
-        let registry = Self { inner: prometheus::Registry::new(), made: Mutex::default() };
+        let registry = Self::empty();
         registry
             .inner
             .register(Box::new(Process::new()))
@@ -195,15 +214,24 @@ impl Process {
         self.virtual_memory.set(stat.virtual_bytes);
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         self.resident_memory.set(kilobytes(&status, "VmRSS:")? * 1024.0);
-        let boot = std::fs::read_to_string("/proc/stat").ok()?;
-        let boot: f64 = boot.lines().find_map(|l| l.strip_prefix("btime "))?.trim().parse().ok()?;
-        self.start_time.set(boot + stat.start_ticks / TICKS_PER_SECOND);
+        self.start_time.set(boot_time()? + stat.start_ticks / TICKS_PER_SECOND);
         self.open_fds.set(std::fs::read_dir("/proc/self/fd").ok()?.count() as f64);
         let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
         let max = limits.lines().find_map(|l| l.strip_prefix("Max open files"))?.split_whitespace().next()?;
         self.max_fds.set(max.parse().unwrap_or(f64::INFINITY));
         Some(())
     }
+}
+
+fn boot_time() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|l| l.strip_prefix("btime "))?.trim().parse().ok()
+}
+
+/// When the process began, in seconds since 1970.
+pub(crate) fn start_time() -> Option<f64> {
+    let stat = ProcStat::parse(&std::fs::read_to_string("/proc/self/stat").ok()?)?;
+    Some(boot_time()? + stat.start_ticks / TICKS_PER_SECOND)
 }
 
 impl Collector for Process {

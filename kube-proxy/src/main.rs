@@ -179,11 +179,9 @@ async fn serve(
     if let Some(address) = config.metrics_address()? {
         match bind(address).await {
             Ok(listener) => {
-                let server = StatusServer::new(daemon::health::Health::new(), Arc::new(Open)).page(
-                    "/proxyMode",
-                    "text/plain; charset=utf-8",
-                    || "nftables".to_owned(),
-                );
+                let server = StatusServer::new(daemon::health::Health::new(), Arc::new(Open))
+                    .named("kube-proxy")
+                    .page("/proxyMode", "text/plain; charset=utf-8", || "nftables".to_owned());
                 tokio::spawn(server.run(listener, None, shutdown.clone()));
             }
             Err(error) => tolerate("metrics", error)?,

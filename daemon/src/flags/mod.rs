@@ -11,9 +11,11 @@ mod duration;
 mod feature_gates;
 mod key_values;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::OnceLock;
 
-use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 
 pub use duration::{DurationError, GoDuration};
 pub use feature_gates::{Feature, FeatureGateError, FeatureGates, Stage};
@@ -38,6 +40,28 @@ impl LoggingFlags {
     pub fn init(&self) {
         logging::init(self.format, self.verbosity);
     }
+}
+
+/// Every flag of this process with its value, as /flagz shows them. Filled by [`parse`].
+static PARSED: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+/// Every flag of this process with its value, defaults included; empty before [`parse`].
+pub fn parsed() -> &'static BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    PARSED.get().unwrap_or(&NONE)
+}
+
+/// Flags and their values as Go's flag sets print them: lists in brackets, what is not set is empty.
+fn values(command: &Command, matches: &ArgMatches) -> BTreeMap<String, String> {
+    let value = |arg: &Arg| {
+        let raw = matches.try_get_raw(arg.get_id().as_str()).ok().flatten();
+        let texts: Vec<String> =
+            raw.into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect();
+        let is_list = matches!(arg.get_action(), ArgAction::Append) || arg.get_value_delimiter().is_some();
+        if is_list { format!("[{}]", texts.join(",")) } else { texts.concat() }
+    };
+    let named = command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"));
+    named.filter_map(|arg| Some((arg.get_long()?.to_owned(), value(arg)))).collect()
 }
 
 /// Parses this process's command line. Prints and exits on `--help`, `--version` and errors.
@@ -81,6 +105,7 @@ where
     }
     let mut command = pflag_habits(T::command());
     let matches = command.try_get_matches_from_mut(words)?;
+    let _ = PARSED.set(values(&command, &matches));
     T::from_arg_matches(&matches).map(Parsed::Flags).map_err(|e| e.format(&mut command))
 }
 
@@ -200,6 +225,17 @@ mod tests {
         assert_eq!((f.config.as_str(), f.bind_address.as_str()), ("b", "::1"));
         assert_eq!((f.logging.verbosity, f.oom_score_adj), (4, -999));
         assert!(f.leader_elect && !f.profiling);
+    }
+
+    #[test]
+    fn flags_are_told_with_their_values() {
+        let mut command = pflag_habits(Flags::command());
+        let words = "t --config a --config=b -v=4 --profiling".split(' ');
+        let matches = command.try_get_matches_from_mut(words).unwrap();
+        let told = values(&command, &matches);
+        let value = |name: &str| told.get(name).map(String::as_str);
+        assert_eq!((value("config"), value("v"), value("profiling")), (Some("b"), Some("4"), Some("true")));
+        assert_eq!((value("bind-address"), value("help")), (Some("0.0.0.0"), None));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::health::Health;
 use crate::metrics::{self, Registry};
 use crate::shutdown::Shutdown;
 use crate::tls::ServerTls;
+use crate::zpages;
 
 /// What a status server shows.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct StatusServer {
     pub gate: Arc<dyn Gate>,
     /// More paths, each with its media type and a function that makes the body (`/configz`, `/proxyMode`).
     pub pages: Vec<Page>,
+    /// The process's name on /statusz and /flagz; empty where neither is served.
+    pub component: String,
 }
 
 /// One path of [`StatusServer::pages`].
@@ -44,7 +47,14 @@ impl std::fmt::Debug for StatusServer {
 impl StatusServer {
     /// With the process's metrics and no more pages.
     pub fn new(health: Health, gate: Arc<dyn Gate>) -> Self {
-        Self { health, registry: metrics::global(), gate, pages: Vec::new() }
+        Self { health, registry: metrics::global(), gate, pages: Vec::new(), component: String::new() }
+    }
+
+    /// With /statusz and /flagz of the process of this name.
+    #[must_use]
+    pub fn named(mut self, component: &str) -> Self {
+        component.clone_into(&mut self.component);
+        self
     }
 
     /// Adds a page.
@@ -87,13 +97,29 @@ impl StatusServer {
                 "405 method not allowed\n",
             );
         }
+        if let Some(answer) = self.zpage(&head) {
+            return answer;
+        }
         match head.uri.path() {
             "/metrics" => text(StatusCode::OK, metrics::TEXT_FORMAT, self.registry.text()),
+            "/metrics/slis" => text(StatusCode::OK, metrics::TEXT_FORMAT, metrics::slis().text()),
             path => match self.pages.iter().find(|p| p.path == path) {
                 Some(page) => text(StatusCode::OK, page.media_type, (page.body)()),
                 None => text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
             },
         }
+    }
+}
+
+impl StatusServer {
+    fn zpage(&self, head: &http::request::Parts) -> Option<Response<Full<Bytes>>> {
+        if self.component.is_empty() {
+            return None;
+        }
+        let own = ["/healthz", "/livez", "/readyz", "/metrics", "/statusz", "/flagz"];
+        let paths: Vec<&str> = own.into_iter().chain(self.pages.iter().map(|page| page.path)).collect();
+        let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        Some(zpages::answer(head.uri.path(), accept, &self.component, &paths)?.into_response())
     }
 }
 
