@@ -80,7 +80,7 @@ impl Kind {
 
     /// Whether objects are stored (as opposed to answered at once).
     pub fn is_stored(&self) -> bool {
-        self.verbs.contains(&"get")
+        self.verbs.contains(&"get") && self.verbs.contains(&"create")
     }
 
     /// Whether updates can write `/status` only.

@@ -16,6 +16,7 @@ fn row<T: Strategy + crate::value::Typed>() -> Row {
 
 kinds! {
     crate::core::v1::Binding,
+    crate::core::v1::ComponentStatus,
     crate::core::v1::ConfigMap,
     crate::core::v1::Endpoints,
     crate::core::v1::Event,

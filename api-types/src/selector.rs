@@ -25,6 +25,9 @@ pub enum Error {
 /// What one requirement asks of one label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operator {
+    /// As `In` with one value, and written otherwise.
+    Equals(String),
+    NotEquals(String),
     In(Vec<String>),
     NotIn(Vec<String>),
     Exists,
@@ -44,6 +47,8 @@ impl Requirement {
     fn matches(&self, value: Option<&str>) -> bool {
         let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok());
         match &self.operator {
+            Operator::Equals(wanted) => value == Some(wanted.as_str()),
+            Operator::NotEquals(other) => value != Some(other.as_str()),
             Operator::In(values) => value.is_some_and(|v| values.iter().any(|x| x == v)),
             Operator::NotIn(values) => value.is_none_or(|v| values.iter().all(|x| x != v)),
             Operator::Exists => value.is_some(),
@@ -71,7 +76,7 @@ impl Labels {
     pub fn from_map(labels: &BTreeMap<String, String>) -> Self {
         let requirements = labels
             .iter()
-            .map(|(key, value)| Requirement { key: key.clone(), operator: Operator::In(vec![value.clone()]) })
+            .map(|(key, value)| Requirement { key: key.clone(), operator: Operator::Equals(value.clone()) })
             .collect();
         Self { requirements, nothing: false }
     }
@@ -130,9 +135,9 @@ impl fmt::Display for Labels {
                 values.join(",")
             };
             match operator {
-                Operator::In(values) if values.len() == 1 => write!(f, "{key}={}", values[0])?,
+                Operator::Equals(value) => write!(f, "{key}={value}")?,
+                Operator::NotEquals(value) => write!(f, "{key}!={value}")?,
                 Operator::In(values) => write!(f, "{key} in ({})", sorted(values))?,
-                Operator::NotIn(values) if values.len() == 1 => write!(f, "{key}!={}", values[0])?,
                 Operator::NotIn(values) => write!(f, "{key} notin ({})", sorted(values))?,
                 Operator::Exists => f.write_str(key)?,
                 Operator::DoesNotExist => write!(f, "!{key}")?,
@@ -253,8 +258,8 @@ impl Parser {
         let operator = match word.as_str() {
             "in" => Operator::In(self.values()?),
             "notin" => Operator::NotIn(self.values()?),
-            "=" | "==" => Operator::In(vec![self.value()?]),
-            "!=" => Operator::NotIn(vec![self.value()?]),
+            "=" | "==" => Operator::Equals(self.value()?),
+            "!=" => Operator::NotEquals(self.value()?),
             sign => {
                 let text = self.value()?;
                 let bound = text.parse().map_err(|_| {
@@ -269,11 +274,14 @@ impl Parser {
                 if sign == ">" { Operator::GreaterThan(bound) } else { Operator::LessThan(bound) }
             }
         };
-        if let Operator::In(values) | Operator::NotIn(values) = &operator {
-            for (place, value) in values.iter().enumerate() {
-                let path = Path::new("values").index(place).key(&key);
-                checked(names::label_value(value), &path, value)?;
-            }
+        let values = match &operator {
+            Operator::In(values) | Operator::NotIn(values) => values.as_slice(),
+            Operator::Equals(value) | Operator::NotEquals(value) => std::slice::from_ref(value),
+            _ => &[],
+        };
+        for (place, value) in values.iter().enumerate() {
+            let path = Path::new("values").index(place).key(&key);
+            checked(names::label_value(value), &path, value)?;
         }
         Ok(Requirement { key, operator })
     }
@@ -521,7 +529,7 @@ mod tests {
 
     #[test]
     fn text_form_is_stable() {
-        for text in ["a=1", "a in (1,2)", "a!=1", "!a", "a", "a notin (1,2)"] {
+        for text in ["a=1", "a in (1,2)", "a!=1", "!a", "a", "a notin (1,2)", "a in (1)", "a notin (1)"] {
             assert_eq!(Labels::parse(text).expect(text).to_string(), text);
         }
     }

@@ -2,12 +2,14 @@
 //! the issuer of service account tokens.
 
 use crate::admission::webhook::Webhooks;
-use crate::admission::{self, Chain};
+use crate::admission::{self, Chain, DefaultTolerationSeconds};
 use crate::aggregator::Services;
 use crate::authn::service_account::{
     IssueOptions, Issuer, OpenIdDocuments, ServiceAccountTokens, SigningKey, VerifyingKeys,
 };
-use crate::authn::{Authenticator, FrontProxy, TokenAuthenticator, TokenCache, X509};
+use crate::authn::{
+    AnyToken, Authenticator, BootstrapTokens, FrontProxy, TokenAuthenticator, TokenCache, X509,
+};
 use crate::authz::node::NodeAuthorizer;
 use crate::authz::rbac::Rbac;
 use crate::authz::{self, AlwaysAllow, AlwaysDeny, Authorizer, Mode, Union};
@@ -18,6 +20,7 @@ use crate::storage::Storage;
 use crate::views::{CatchUp, Feed, Views};
 use crate::webhook::Caller;
 use anyhow::{Context, bail};
+use api_types::core::v1::Secret;
 use daemon::clock::{self, SharedClock};
 use daemon::shutdown::Shutdown;
 use daemon::tls::{ClientCa, Pem};
@@ -69,13 +72,25 @@ impl Access {
             clock: clock.clone(),
         };
         let audiences = issuer.options.audiences.clone();
-        let tokens = TokenCache::new(Arc::new(tokens), clock.clone());
+        let mut sorts: Vec<Arc<dyn TokenAuthenticator>> = vec![Arc::new(tokens)];
+        if flags.authentication.enable_bootstrap_token_auth {
+            sorts.push(Arc::new(BootstrapTokens {
+                secrets: storage.of::<Secret>().clone(),
+                audiences: audiences.clone(),
+                clock: clock.clone(),
+            }));
+        }
+        let tokens = TokenCache::new(Arc::new(AnyToken(sorts)), clock.clone());
         let authenticator =
             authenticator(&flags.authentication, audiences, Arc::new(tokens), &clock, background)?;
         let authorizer = authorizer(&flags.authorization.authorization_mode, &views)?;
         let plugins = admission::chosen(
             &flags.admission.enable_admission_plugins,
             &flags.admission.disable_admission_plugins,
+            DefaultTolerationSeconds {
+                not_ready: flags.admission.default_not_ready_toleration_seconds,
+                unreachable: flags.admission.default_unreachable_toleration_seconds,
+            },
         )?;
         let services = Services::new(storage, flags.misc.enable_aggregator_routing);
         let caller = Arc::new(Caller::new(services));

@@ -154,6 +154,14 @@ pub struct Authentication {
     /// List of request header prefixes to inspect. X-Remote-Extra- is suggested
     #[arg(long, value_name = "strings", value_delimiter = ',')]
     pub requestheader_extra_headers_prefix: Vec<String>,
+    /// Enable to allow secrets of type 'bootstrap.kubernetes.io/token' in the 'kube-system' namespace to be used for TLS
+    /// bootstrapping authentication
+    #[arg(long, default_value_t = false)]
+    pub enable_bootstrap_token_auth: bool,
+    /// If true, validate ServiceAccount tokens exist in etcd as part of authentication. It cannot be switched off
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "true", value_parser = ["true", "True", "TRUE", "t", "T", "1"])]
+    pub service_account_lookup: String,
     /// Identifiers of the API. The service account token authenticator will validate that tokens used against the API
     /// are bound to at least one of these audiences
     #[arg(long, value_name = "strings", value_delimiter = ',')]
@@ -197,6 +205,14 @@ pub struct Admission {
     /// Admission plugins that should be disabled although they are in the default enabled plugins list
     #[arg(long, value_name = "strings", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// Indicates the tolerationSeconds of the toleration for notReady:NoExecute that is added by default to every pod
+    /// that does not already have such a toleration
+    #[arg(long, value_name = "int", default_value_t = 300)]
+    pub default_not_ready_toleration_seconds: i64,
+    /// Indicates the tolerationSeconds of the toleration for unreachable:NoExecute that is added by default to every pod
+    /// that does not already have such a toleration
+    #[arg(long, value_name = "int", default_value_t = 300)]
+    pub default_unreachable_toleration_seconds: i64,
 }
 
 #[derive(Args, Debug)]
@@ -256,6 +272,18 @@ pub struct Misc {
     /// must call out during a request
     #[arg(long, value_name = "file", requires = "proxy_client_cert_file")]
     pub proxy_client_key_file: Option<PathBuf>,
+    /// Use an endpoint reconciler (lease, none): how clients find this server by the Service kubernetes. The deprecated
+    /// master-count is not supported
+    #[arg(long, value_name = "string", default_value = "lease", value_parser = ["lease", "none"])]
+    pub endpoint_reconciler_type: String,
+    /// Enables the generic garbage collector. It cannot be switched off here
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "true", value_parser = ["true", "True", "TRUE", "t", "T", "1"])]
+    pub enable_garbage_collector: String,
+    /// Enable profiling via web interface host:port/debug/pprof/. Go's profiles are not there: it can be off only
+    #[arg(long, value_name = "bool", require_equals = true, default_value = "false",
+        value_parser = ["false", "False", "FALSE", "f", "F", "0"])]
+    pub profiling: String,
     /// Turns on aggregator routing requests to endpoints IP rather than cluster IP
     #[arg(long, default_value_t = false)]
     pub enable_aggregator_routing: bool,
@@ -279,4 +307,59 @@ pub struct Misc {
     /// Timeout for kubelet operations
     #[arg(long, value_name = "duration", default_value = "5s")]
     pub kubelet_timeout: GoDuration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daemon::flags::Parsed;
+
+    fn parse(words: &str) -> Result<Flags, String> {
+        match daemon::flags::try_parse_from::<Flags, _>(words.split_whitespace()) {
+            Ok(Parsed::Flags(flags)) => Ok(flags),
+            Ok(Parsed::Version(text)) => Err(text),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What `kubeadm init` of 1.36 writes into its manifest, with a store of its own.
+    const KUBEADM: &str = "kube-apiserver --advertise-address=192.0.2.1 --allow-privileged=true \
+        --authorization-mode=Node,RBAC --client-ca-file=/etc/kubernetes/pki/ca.crt \
+        --enable-admission-plugins=NodeRestriction --enable-bootstrap-token-auth=true \
+        --etcd-cafile=/etc/kubernetes/pki/etcd/ca.crt --etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt \
+        --etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key --etcd-servers=https://127.0.0.1:2379 \
+        --kubelet-client-certificate=/etc/kubernetes/pki/apiserver-kubelet-client.crt \
+        --kubelet-client-key=/etc/kubernetes/pki/apiserver-kubelet-client.key \
+        --kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname \
+        --proxy-client-cert-file=/etc/kubernetes/pki/front-proxy-client.crt \
+        --proxy-client-key-file=/etc/kubernetes/pki/front-proxy-client.key \
+        --requestheader-allowed-names=front-proxy-client \
+        --requestheader-client-ca-file=/etc/kubernetes/pki/front-proxy-ca.crt \
+        --requestheader-extra-headers-prefix=X-Remote-Extra- --requestheader-group-headers=X-Remote-Group \
+        --requestheader-username-headers=X-Remote-User --secure-port=6443 \
+        --service-account-issuer=https://kubernetes.default.svc.cluster.local \
+        --service-account-key-file=/etc/kubernetes/pki/sa.pub \
+        --service-account-signing-key-file=/etc/kubernetes/pki/sa.key --service-cluster-ip-range=10.96.0.0/12 \
+        --tls-cert-file=/etc/kubernetes/pki/apiserver.crt --tls-private-key-file=/etc/kubernetes/pki/apiserver.key";
+
+    #[test]
+    fn kubeadms_manifest_is_taken() {
+        let flags = parse(KUBEADM).expect("kubeadm's flags");
+        assert!(flags.authentication.enable_bootstrap_token_auth && flags.misc.allow_privileged);
+    }
+
+    #[test]
+    fn what_kubespray_adds_is_taken_at_what_holds_here() {
+        let more = "--endpoint-reconciler-type=lease --profiling=False --service-account-lookup=True \
+                    --default-not-ready-toleration-seconds=30 --default-unreachable-toleration-seconds=30 \
+                    --event-ttl=1h0m0s --request-timeout=1m0s --service-node-port-range=30000-32767 \
+                    --storage-backend=etcd3 --anonymous-auth=True --enable-aggregator-routing=False";
+        let flags = parse(&format!("{KUBEADM} {more}")).expect("kubespray's flags");
+        assert_eq!(flags.admission.default_not_ready_toleration_seconds, 30);
+        for refused in
+            ["--profiling=true", "--service-account-lookup=false", "--endpoint-reconciler-type=master-count"]
+        {
+            assert!(parse(&format!("{KUBEADM} {refused}")).is_err(), "{refused}");
+        }
+    }
 }

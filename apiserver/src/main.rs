@@ -21,6 +21,7 @@ mod metrics;
 mod negotiate;
 mod objects;
 mod openapi;
+mod operations;
 mod path;
 mod pipeline;
 mod policies;

@@ -5,6 +5,7 @@
 //! header it is JSON.
 
 use api_types::kind::Row;
+use api_types::meta::v1::{Status, StatusDetails, StatusReason};
 use http::{HeaderMap, header};
 
 use crate::query::Query;
@@ -150,6 +151,36 @@ pub fn without_protobuf(accepted: Accepted, headers: &HeaderMap) -> Result<Accep
     Ok(Accepted { encoding, ..accepted })
 }
 
+/// Refuses a request whose client accepts nothing that a built-in kind has, before anything is done for it. `watched`
+/// says whether the path can be watched.
+///
+/// COMPAT: upstream's router compares names, so that `application/*` is none.
+///
+/// # Errors
+/// A 406 in the router's words.
+pub fn offered(headers: &HeaderMap, watched: bool) -> Result<(), ApiError> {
+    let texts: Vec<&str> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let ranges = media_ranges(&texts.join(","));
+    let known = |range: &MediaRange| range.media_type == "*/*" || ALL.contains(&range.media_type.as_str());
+    if ranges.is_empty() || ranges.iter().any(known) {
+        return Ok(());
+    }
+    let mut there: Vec<String> = ALL.iter().map(|name| (*name).to_owned()).collect();
+    if watched {
+        there.extend([JSON, PROTOBUF].map(|name| format!("{name};stream=watch")));
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", there.join(", "));
+    Err(ApiError::Said(Box::new(Status {
+        status: "Failure".into(),
+        message,
+        reason: StatusReason::NotAcceptable,
+        details: Some(Box::new(StatusDetails::default())),
+        code: 406,
+        ..Status::default()
+    })))
+}
+
 /// The best that we can give of what the client accepts. `tables` says whether the answer could be a
 /// table or metadata (objects of stored kinds).
 ///
@@ -245,6 +276,26 @@ mod tests {
         check("application/json;q=0.1,application/vnd.kubernetes.protobuf", whole(Encoding::Protobuf));
         check("application/vnd.kubernetes.protobuf;stream=watch", whole(Encoding::Protobuf));
         check("text/html", None);
+    }
+
+    #[test]
+    fn what_nobody_offers_is_refused_at_once() {
+        let check = |accept: &str, watched: bool, expected: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().expect("a header"));
+            let found = offered(&headers, watched).err().map(|error| error.status().message);
+            let text = |list: &str| format!("406: Not Acceptable\n\nAvailable representations: {list}");
+            assert_eq!(found, expected.map(text), "{accept}");
+        };
+        check("", true, None);
+        check("text/html, application/json;as=Table", false, None);
+        let plain = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        check("application/cbor", false, Some(plain));
+        check("application/*", false, Some(plain));
+        let streamed = format!(
+            "{plain}, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        );
+        check("application/cbor-seq", true, Some(&streamed));
     }
 
     #[test]

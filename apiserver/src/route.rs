@@ -15,7 +15,7 @@ use crate::authn::service_account::discovery as open_id;
 use crate::body::{self, Body};
 use crate::call::{Call, Target};
 use crate::discovery;
-use crate::kinds::review;
+use crate::kinds::{component, review};
 use crate::negotiate;
 use crate::openapi;
 use crate::registry::{self, OBJECT};
@@ -51,6 +51,10 @@ pub async fn route(
     }
     let (row, namespace) = find(call)?;
     let target = Target { row, namespace, name: call.info.name.clone() };
+    if row.custom.is_none() && !PASSED_ON.contains(&call.info.subresource.as_str()) {
+        let watched = matches!(call.info.verb.as_str(), "list" | "watch");
+        negotiate::offered(&call.headers, watched)?;
+    }
     if let Some(warning) = deprecation(row) {
         call.warnings.add(warning);
     }
@@ -94,8 +98,13 @@ fn deprecation(row: &Row) -> Option<String> {
         return slot.definition().deprecation.clone();
     }
     let kind = row.kind;
-    (kind.group.is_empty() && kind.resource == "endpoints")
-        .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
+    match (kind.group, kind.resource) {
+        ("", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
+        }
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+".to_owned()),
+        _ => None,
+    }
 }
 
 /// The answer where nothing is served. COMPAT: within groups of our own it is a Status; elsewhere upstream
@@ -185,7 +194,12 @@ async fn verb(server: &Server, call: &Call, target: &Target, body: Incoming) -> 
 /// Kinds that are answered and not stored.
 async fn answered(server: &Server, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, ApiError> {
     let kind = target.row.kind;
+    let components = &server.components;
     match (kind.group, kind.resource) {
+        ("", "componentstatuses") if call.info.verb == "list" => {
+            component::list(components, call, target).await
+        }
+        ("", "componentstatuses") => component::get(components, target).await,
         ("", "bindings") => {
             let pods = kinds::by_resource("", "v1", "pods").ok_or(ApiError::NoSuchPath)?;
             subresource::create_binding(server, call, pods, &target.namespace, body).await
@@ -238,6 +252,17 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
             let documents = server.open_id.as_ref().ok_or(ApiError::NoSuchPath)?;
             Ok(public(open_id::KEYS_MEDIA_TYPE, &documents.keys))
         }
+        "/statusz" | "/flagz" => {
+            let accept = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+            let answer =
+                daemon::zpages::answer(path, accept, "apiserver", &DEBUGGING).ok_or(ApiError::NoSuchPath)?;
+            let (parts, whole) = answer.into_response().into_parts();
+            Ok(Response::from_parts(parts, whole.map_err(|never| match never {}).boxed_unsync()))
+        }
+        "/metrics/slis" => {
+            only_get(call)?;
+            Ok(body::response(200, daemon::metrics::TEXT_FORMAT, body::full(daemon::metrics::slis().text())))
+        }
         "/metrics" => {
             only_get(call)?;
             for collection in server.storage.collections() {
@@ -253,6 +278,12 @@ async fn plain(server: &Arc<Server>, call: &Call) -> Result<Response<Body>, ApiE
         _ => not_found(path),
     }
 }
+
+/// Subresources whose answers are no objects.
+const PASSED_ON: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+/// What is served beside the API, as `/statusz` tells it.
+const DEBUGGING: [&str; 7] = ["/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"];
 
 /// A document that anybody may keep for a while.
 fn public(media_type: &'static str, document: &[u8]) -> Response<Body> {
@@ -274,12 +305,15 @@ fn paths(_server: &Server) -> Vec<String> {
     let mut paths: Vec<String> = [
         "/api",
         "/apis",
+        "/flagz",
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/readyz",
+        "/statusz",
         "/version",
     ]
     .into_iter()

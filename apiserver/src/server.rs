@@ -14,6 +14,7 @@ use crate::authn::Authenticator;
 use crate::authn::service_account::{Issuer, OpenIdDocuments};
 use crate::authz::Authorizer;
 use crate::flow_control::FlowControl;
+use crate::kinds::component::Components;
 use crate::kinds::service::ServiceRanges;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
@@ -55,6 +56,8 @@ pub struct Server {
     /// `--allow-privileged`
     pub allow_privileged: bool,
     pub kubelets: Kubelets,
+    /// What ComponentStatus tells of.
+    pub components: Components,
     pub service_ranges: ServiceRanges,
     /// HOST:PORT that discovery tells clients.
     pub address: String,

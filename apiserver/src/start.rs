@@ -16,6 +16,7 @@ use crate::audit::{Audit, LogOptions};
 use crate::bootstrap::{self, ObjectsError};
 use crate::flags::{AuditFlags, Etcd, Flags, Generic};
 use crate::flow_control::{self, FlowControl};
+use crate::kinds::component::Components;
 use crate::kinds::service::{self, ServiceRanges};
 use crate::listener;
 use crate::metrics::Metrics;
@@ -42,7 +43,8 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         Some(path) => Some(Encryption::load(path, &flags.etcd.etcd_prefix)?),
         None => None,
     };
-    let kv = Arc::new(Kv::connect(&store(&flags.etcd)?)?.encrypting(encryption));
+    let store = store(&flags.etcd)?;
+    let kv = Arc::new(Kv::connect(&store)?.encrypting(encryption));
     let tls = serving_tls(&flags)?;
     let address = (flags.serving.bind_address, flags.serving.secure_port);
     let listener = daemon::serve::bind(address.into()).await?;
@@ -91,6 +93,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         event_ttl: flags.etcd.event_ttl.0,
         allow_privileged: flags.misc.allow_privileged,
         kubelets: Kubelets::new(&flags.misc, &background)?,
+        components: Components::new(&store)?,
         service_ranges: ServiceRanges {
             ips: flags.misc.service_cluster_ip_range.parse().context("--service-cluster-ip-range")?,
             ports: flags.misc.service_node_port_range.parse().context("--service-node-port-range")?,
@@ -119,7 +122,8 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     }
     // Shut down with the requests: its last act needs the store only.
     let leaving = shutdown.child();
-    let own = service::Own { ip: own_ip(&flags), port: flags.serving.secure_port };
+    let advertises = flags.misc.endpoint_reconciler_type != "none";
+    let own = service::Own { ip: own_ip(&flags), port: flags.serving.secure_port, advertises };
     tokio::spawn(definitions.run());
     tokio::spawn(crate::policies::status::run(server.clone(), background.clone()));
     tokio::spawn(service::repair(server.clone(), background.clone()));

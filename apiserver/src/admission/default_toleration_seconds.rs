@@ -8,6 +8,7 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 /// Seconds for the two states of a failed node.
+#[derive(Debug, Clone, Copy)]
 pub struct DefaultTolerationSeconds {
     pub not_ready: i64,
     pub unreachable: i64,

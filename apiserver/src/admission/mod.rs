@@ -34,6 +34,7 @@ mod tests;
 pub mod webhook;
 
 pub use chain::Chain;
+pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use resource_quota::NAME as RESOURCE_QUOTA;
 pub use table::chosen;
 

@@ -1,10 +1,10 @@
 //! All plugins of upstream, in upstream's order, and the flags that choose among them.
 
 use super::{
-    Plugin, always, certificate_approval, certificate_signing, certificate_subject_restriction, claim_resize,
-    default_class, default_toleration_seconds, limit_ranger, namespace_lifecycle, node_restriction,
-    pod_security, policy, priority, resource_quota, runtime_class, service_account, storage_protection,
-    taint_nodes_by_condition, webhook,
+    DefaultTolerationSeconds, Plugin, always, certificate_approval, certificate_signing,
+    certificate_subject_restriction, claim_resize, default_class, limit_ranger, namespace_lifecycle,
+    node_restriction, pod_security, policy, priority, resource_quota, runtime_class, service_account,
+    storage_protection, taint_nodes_by_condition, webhook,
 };
 
 /// What this server knows of a plugin.
@@ -15,8 +15,10 @@ enum Row {
     Idle,
     /// It would act, and is not there yet: turning it on is refused.
     Unsupported,
+    /// DefaultTolerationSeconds, which flags say more about.
+    Tolerations,
 }
-use Row::{Here, Idle, Unsupported};
+use Row::{Here, Idle, Tolerations, Unsupported};
 
 const ON: bool = true;
 const OFF: bool = false;
@@ -37,11 +39,7 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ("PodSecurity", ON, Here(|| Box::new(pod_security::PodSecurity))),
     ("PodNodeSelector", OFF, Unsupported),
     ("Priority", ON, Here(|| Box::new(priority::Priority))),
-    (
-        "DefaultTolerationSeconds",
-        ON,
-        Here(|| Box::new(default_toleration_seconds::DefaultTolerationSeconds::DEFAULT)),
-    ),
+    ("DefaultTolerationSeconds", ON, Tolerations),
     ("PodTolerationRestriction", OFF, Unsupported),
     ("EventRateLimit", OFF, Unsupported),
     ("ExtendedResourceToleration", OFF, Unsupported),
@@ -95,7 +93,11 @@ pub enum FlagError {
 ///
 /// # Errors
 /// For names that are unknown, in both flags, or not supported yet.
-pub fn chosen(enable: &[String], disable: &[String]) -> Result<Vec<Chosen>, FlagError> {
+pub fn chosen(
+    enable: &[String],
+    disable: &[String],
+    tolerations: DefaultTolerationSeconds,
+) -> Result<Vec<Chosen>, FlagError> {
     for (flag, names) in [("enable-admission-plugins", enable), ("disable-admission-plugins", disable)] {
         if let Some(name) = names.iter().find(|name| !PLUGINS.iter().any(|(known, ..)| known == name)) {
             return Err(FlagError::Unknown { flag, name: name.clone() });
@@ -113,6 +115,7 @@ pub fn chosen(enable: &[String], disable: &[String]) -> Result<Vec<Chosen>, Flag
         }
         match row {
             Here(make) => plugins.push((*name, make())),
+            Tolerations => plugins.push((*name, Box::new(tolerations))),
             Idle => {}
             Unsupported => return Err(FlagError::Unsupported((*name).to_owned())),
         }

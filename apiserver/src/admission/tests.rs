@@ -69,7 +69,7 @@ fn cluster_where(appear: fn(&Views), allowed: &'static str) -> Cluster {
     views.namespaces.put("", "going", NamespaceView { terminating: true, ..NamespaceView::default() });
     views.service_accounts.put("web", "default", ServiceAccountView::default());
     let fresh = Arc::new(Later { views: views.clone(), appear, times: Mutex::default() });
-    let plugins = chosen(&["NodeRestriction".to_owned()], &[]).unwrap();
+    let plugins = chosen(&["NodeRestriction".to_owned()], &[], DefaultTolerationSeconds::DEFAULT).unwrap();
     let authorizer = Arc::new(Signers(allowed));
     let chain = Chain::new(plugins, views.clone(), fresh.clone(), authorizer, System::shared());
     let user = User { name: "carol".into(), ..User::default() };
@@ -529,7 +529,9 @@ async fn no_certificates_for_masters() {
 #[test]
 fn flags_choose_among_known_plugins() {
     let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    let count = |enable: &[&str], disable: &[&str]| chosen(&names(enable), &names(disable)).map(|p| p.len());
+    let count = |enable: &[&str], disable: &[&str]| {
+        chosen(&names(enable), &names(disable), DefaultTolerationSeconds::DEFAULT).map(|p| p.len())
+    };
     let default = count(&[], &[]).unwrap();
     assert_eq!(count(&["NodeRestriction"], &[]), Ok(default + 1));
     assert_eq!(count(&["Priority"], &[]), Ok(default));
@@ -752,7 +754,9 @@ async fn claims_keep_to_bounds_and_grow_where_they_may() {
 
 #[tokio::test]
 async fn storage_is_kept_while_it_is_in_use() {
-    let plugins = chosen(&["StorageObjectInUseProtection".to_owned()], &[]).expect("a plugin");
+    let plugins =
+        chosen(&["StorageObjectInUseProtection".to_owned()], &[], DefaultTolerationSeconds::DEFAULT)
+            .expect("a plugin");
     let Cluster { views, fresh, user, info, .. } = cluster();
     let chain = Chain::new(plugins, views.clone(), fresh.clone(), Arc::new(Signers("")), System::shared());
     let cluster = Cluster { chain, views, fresh, user, info };

@@ -2,7 +2,8 @@
 //! tell is decided by `seen`, which is pure; then the server itself is asked.
 
 use api_types::apiregistration::v1::{APIService, APIServiceCondition, AVAILABLE};
-use api_types::core::v1::{Endpoints, Service};
+use api_types::core::v1::Service;
+use api_types::discovery::v1::EndpointSlice;
 use api_types::meta::v1::ConditionStatus;
 
 /// What is known: status, reason, message.
@@ -13,7 +14,7 @@ pub fn passed() -> Verdict {
 }
 
 /// What keeps the server from being asked.
-pub fn seen(own: &APIService, service: Option<&Service>, endpoints: Option<&Endpoints>) -> Option<Verdict> {
+pub fn seen(own: &APIService, service: Option<&Service>, slices: &[EndpointSlice]) -> Option<Verdict> {
     let reference = own.spec.service.as_ref()?;
     let (namespace, name) = (&reference.namespace, &reference.name);
     let no = |reason, message| Some((ConditionStatus::False, reason, message));
@@ -28,14 +29,14 @@ pub fn seen(own: &APIService, service: Option<&Service>, endpoints: Option<&Endp
         let text = format!("service/{name} in {namespace:?} is not listening on port {wanted}");
         return no("ServicePortError", text);
     };
-    let Some(endpoints) = endpoints else {
+    if slices.is_empty() {
         let text = format!("cannot find endpointslices for service/{name} in {namespace:?}");
         return no("EndpointsNotFound", text);
+    }
+    let has_port = |slice: &EndpointSlice| {
+        slice.ports.iter().any(|own| own.name.as_deref() == Some(port.name.as_str()) && own.port.is_some())
     };
-    let ready = endpoints
-        .subsets
-        .iter()
-        .any(|subset| !subset.addresses.is_empty() && subset.ports.iter().any(|own| own.name == port.name));
+    let ready = slices.iter().any(|slice| slice.endpoints.iter().any(super::is_ready) && has_port(slice));
     if !ready {
         let text = format!(
             "endpointslices for service/{name} in {namespace:?} have no addresses with port name {:?}",
@@ -73,7 +74,8 @@ pub fn told(
 mod tests {
     use super::*;
     use api_types::apiregistration::v1::ServiceReference;
-    use api_types::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, ServicePort};
+    use api_types::core::v1::ServicePort;
+    use api_types::discovery::v1::{Endpoint, EndpointPort};
 
     #[test]
     fn what_the_objects_tell() {
@@ -82,21 +84,23 @@ mod tests {
         own.spec.service = Some(Box::new(reference));
         let mut service = Service::default();
         service.spec.type_ = "ClusterIP".into();
-        let reason = |service: Option<&Service>, endpoints: Option<&Endpoints>| {
-            seen(&own, service, endpoints).map(|(_, reason, _)| reason)
+        let reason = |service: Option<&Service>, slices: &[EndpointSlice]| {
+            seen(&own, service, slices).map(|(_, reason, _)| reason)
         };
-        assert_eq!(reason(None, None), Some("ServiceNotFound"));
-        assert_eq!(reason(Some(&service), None), Some("ServicePortError"));
+        assert_eq!(reason(None, &[]), Some("ServiceNotFound"));
+        assert_eq!(reason(Some(&service), &[]), Some("ServicePortError"));
         service.spec.ports = vec![ServicePort { name: "https".into(), port: 443, ..Default::default() }];
-        assert_eq!(reason(Some(&service), None), Some("EndpointsNotFound"));
-        let mut endpoints = Endpoints::default();
-        assert_eq!(reason(Some(&service), Some(&endpoints)), Some("MissingEndpoints"));
-        endpoints.subsets = vec![EndpointSubset {
-            addresses: vec![EndpointAddress { ip: "10.0.0.1".into(), ..Default::default() }],
-            ports: vec![EndpointPort { name: "https".into(), port: 8443, ..Default::default() }],
-            ..Default::default()
-        }];
-        assert_eq!(reason(Some(&service), Some(&endpoints)), None);
+        assert_eq!(reason(Some(&service), &[]), Some("EndpointsNotFound"));
+        let mut slice = EndpointSlice::default();
+        assert_eq!(reason(Some(&service), &[slice.clone()]), Some("MissingEndpoints"));
+        let mut endpoint = Endpoint { addresses: vec!["10.0.0.1".into()], ..Default::default() };
+        endpoint.conditions.ready = Some(false);
+        slice.endpoints = vec![endpoint];
+        slice.ports =
+            vec![EndpointPort { name: Some("https".into()), port: Some(8443), ..Default::default() }];
+        assert_eq!(reason(Some(&service), &[slice.clone()]), Some("MissingEndpoints"));
+        slice.endpoints[0].conditions.ready = None;
+        assert_eq!(reason(Some(&service), &[slice]), None);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use api_types::apiextensions::v1::CustomResourceDefinition;
 use api_types::apiregistration::v1::APIService;
-use api_types::core::v1::{Endpoints, Service};
+use api_types::core::v1::Service;
+use api_types::discovery::v1::EndpointSlice;
 use api_types::meta::v1::ConditionStatus;
 use daemon::shutdown::Shutdown;
 use http_body_util::BodyExt;
 
 use super::available::{self, Verdict};
-use super::{Aggregator, Remote, Told, authentication, cached, local, proxy};
+use super::{Aggregator, Remote, Told, authentication, cached, local, proxy, slices_of};
 use crate::bootstrap::ObjectsError;
 use crate::objects::Registry;
 use crate::request::User;
@@ -36,7 +37,7 @@ async fn following(server: &Arc<Server>, told: &Told) {
     collection.synced().await;
     definitions.synced().await;
     server.storage.of::<Service>().synced().await;
-    server.storage.of::<Endpoints>().synced().await;
+    server.storage.of::<EndpointSlice>().synced().await;
     server.fresh.filled().await;
     let objects = Registry(server.clone());
     let mut start = true;
@@ -137,8 +138,8 @@ fn remote_of(aggregator: &Aggregator, own: &APIService, old: Option<&Remote>) ->
 async fn ask(server: &Server, own: &APIService, remote: &Remote) -> (Verdict, Option<serde_json::Value>) {
     let storage = &server.storage;
     let service: Option<Service> = cached(storage, &remote.namespace, &remote.service);
-    let endpoints: Option<Endpoints> = cached(storage, &remote.namespace, &remote.service);
-    if let Some(verdict) = available::seen(own, service.as_ref(), endpoints.as_ref()) {
+    let slices = slices_of(storage.of::<EndpointSlice>(), &remote.namespace, &remote.service);
+    if let Some(verdict) = available::seen(own, service.as_ref(), &slices) {
         return (verdict, None);
     }
     let path = format!("/apis/{}/{}", remote.group, remote.version);

@@ -17,12 +17,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api_types::apiregistration::v1::APIService;
-use api_types::core::v1::{Endpoints, Service};
+use api_types::core::v1::Service;
+use api_types::discovery::v1::{Endpoint, EndpointSlice};
 use api_types::kind::Resource;
 use arc_swap::ArcSwap;
 use daemon::tls::{ClientMaterial, ClientTls, Pem, TlsError};
 
-use crate::storage::{Collection, Storage};
+use crate::storage::{Collection, Entry, Storage};
 use crate::stream::Backend;
 
 pub use authentication::Told;
@@ -103,15 +104,15 @@ impl Aggregator {
 #[derive(Clone)]
 pub struct Services {
     services: Arc<Collection>,
-    endpoints: Arc<Collection>,
+    slices: Arc<Collection>,
     to_endpoints: bool,
 }
 
 impl Services {
     /// `to_endpoints` is `--enable-aggregator-routing`: past the cluster IPs.
     pub fn new(storage: &Storage, to_endpoints: bool) -> Self {
-        let (services, endpoints) = (storage.of::<Service>().clone(), storage.of::<Endpoints>().clone());
-        Self { services, endpoints, to_endpoints }
+        let (services, slices) = (storage.of::<Service>().clone(), storage.of::<EndpointSlice>().clone());
+        Self { services, slices, to_endpoints }
     }
 
     /// HOST:PORT behind a Service's port.
@@ -131,19 +132,45 @@ impl Services {
         if !self.to_endpoints && !spec.cluster_ip.is_empty() && spec.cluster_ip != "None" {
             return Ok(at(&spec.cluster_ip, port));
         }
-        let endpoints: Option<Endpoints> = self.endpoints.get(&key).and_then(|entry| entry.typed().ok());
-        let endpoints = endpoints.ok_or_else(|| format!("endpoints {name:?} not found"))?;
-        let mut places = Vec::new();
-        for subset in &endpoints.subsets {
-            for port in subset.ports.iter().filter(|port| port.name == wanted.name) {
-                places.extend(subset.addresses.iter().map(|address| at(&address.ip, port.port)));
-            }
-        }
+        let slices = slices_of(&self.slices, namespace, name);
+        let family = spec.ip_families.first().map(api_types::core::v1::IPFamily::as_str);
+        let mut places = places(&slices, &wanted.name, family);
         if places.is_empty() {
             return Err(format!("no endpoints available for service {name:?}"));
         }
         Ok(places.swap_remove(fastrand::usize(..places.len())))
     }
+}
+
+/// The slices of a Service, as the cache has them.
+fn slices_of(slices: &Collection, namespace: &str, name: &str) -> Vec<EndpointSlice> {
+    let (snapshot, _) = slices.snapshot();
+    let of_service = |entry: &&Arc<Entry>| entry.label("kubernetes.io/service-name") == Some(name);
+    let prefix = format!("{namespace}/");
+    let found = snapshot.range(&prefix, "").filter(of_service);
+    found.filter_map(|entry| entry.typed().ok()).collect()
+}
+
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.ready.unwrap_or(true)
+}
+
+/// Where a port of a Service is to be had, by its name: at ready endpoints, those of the Service's first family where
+/// there are any.
+fn places(slices: &[EndpointSlice], port: &str, family: Option<&str>) -> Vec<String> {
+    let of = |wanted: &dyn Fn(&EndpointSlice) -> bool| -> Vec<String> {
+        let mut places = Vec::new();
+        for slice in slices.iter().filter(|slice| wanted(slice)) {
+            let named = slice.ports.iter().filter(|own| own.name.as_deref() == Some(port));
+            for number in named.filter_map(|own| own.port) {
+                let ready = slice.endpoints.iter().filter(|endpoint| is_ready(endpoint));
+                places.extend(ready.filter_map(|own| own.addresses.first()).map(|ip| at(ip, number)));
+            }
+        }
+        places
+    };
+    let preferred = of(&|slice| family.is_none_or(|family| slice.address_type.as_str() == family));
+    if preferred.is_empty() { of(&|_| true) } else { preferred }
 }
 
 fn at(ip: &str, port: i32) -> String {
@@ -154,4 +181,32 @@ fn at(ip: &str, port: i32) -> String {
 fn cached<T: Resource>(storage: &Storage, namespace: &str, name: &str) -> Option<T> {
     let collection = storage.of::<T>();
     collection.get(&crate::registry::relative_key(namespace, name))?.typed().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api_types::codec::json;
+
+    fn slice(family: &str, port: i32, addresses: &str) -> EndpointSlice {
+        let text = format!(
+            r#"{{"addressType":"{family}","ports":[{{"name":"https","port":{port}}}],"endpoints":[{addresses}]}}"#
+        );
+        json::from_slice(text.as_bytes()).expect("a slice")
+    }
+
+    #[test]
+    fn ready_endpoints_of_the_first_family_come_first() {
+        let ready = r#"{"addresses":["10.0.0.1"],"conditions":{"ready":true}},{"addresses":["10.0.0.2"]}"#;
+        let four = slice("IPv4", 8443, ready);
+        let gone = slice("IPv4", 8443, r#"{"addresses":["10.0.0.3"],"conditions":{"ready":false}}"#);
+        let six = slice("IPv6", 9443, r#"{"addresses":["fd00::1"]}"#);
+        let check = |slices: &[EndpointSlice], port: &str, expected: &[&str]| {
+            assert_eq!(places(slices, port, Some("IPv4")), expected);
+        };
+        check(&[six.clone(), four.clone()], "https", &["10.0.0.1:8443", "10.0.0.2:8443"]);
+        check(&[gone.clone(), six], "https", &["[fd00::1]:9443"]);
+        check(&[gone], "https", &[]);
+        check(&[four], "http", &[]);
+    }
 }

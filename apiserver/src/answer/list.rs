@@ -129,7 +129,7 @@ impl List {
 
     fn protobuf(self, form: Form) -> Result<Vec<u8>, ApiError> {
         let meta = ListMeta {
-            resource_version: self.revision.to_string(),
+            resource_version: if self.revision > 0 { self.revision.to_string() } else { String::new() },
             continue_: self.next.clone(),
             remaining_item_count: self.remaining,
             ..ListMeta::default()
@@ -167,8 +167,12 @@ impl List {
 
 /// `{"resourceVersion":"7","continue":"…","remainingItemCount":3}`
 pub fn metadata(revision: &str, next: &str, remaining: Option<i64>, out: &mut Writer) {
-    out.raw("{\"resourceVersion\":");
-    out.string(revision);
+    out.raw("{");
+    // Of what is not stored there is no revision.
+    if revision != "0" {
+        out.raw("\"resourceVersion\":");
+        out.string(revision);
+    }
     if !next.is_empty() {
         out.raw(",\"continue\":");
         out.string(next);

@@ -6,6 +6,7 @@
 //! the sender is removed from the headers, so that nothing behind sees it.
 
 mod bearer;
+mod bootstrap_token;
 mod front_proxy;
 pub mod impersonation;
 mod metrics;
@@ -15,6 +16,7 @@ mod tests;
 mod token_cache;
 mod x509;
 
+pub use bootstrap_token::BootstrapTokens;
 pub use front_proxy::FrontProxy;
 pub use token_cache::TokenCache;
 pub use x509::{ConnectionIdentity, X509};
@@ -67,6 +69,28 @@ pub trait TokenAuthenticator: Send + Sync {
     /// # Errors
     /// When it is such a token and is not good.
     async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Option<Identity>, AuthnError>;
+}
+
+/// Several sorts of tokens, tried in order.
+pub struct AnyToken(pub Vec<Arc<dyn TokenAuthenticator>>);
+
+#[async_trait::async_trait]
+impl TokenAuthenticator for AnyToken {
+    async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Option<Identity>, AuthnError> {
+        let mut errors = Vec::new();
+        for one in &self.0 {
+            match one.authenticate(token, audiences).await {
+                Ok(Some(identity)) => return Ok(Some(identity)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        match errors.len() {
+            0 => Ok(None),
+            1 => Err(errors.swap_remove(0)),
+            _ => Err(AuthnError::Several(errors)),
+        }
+    }
 }
 
 /// All ways in which this server recognizes users.

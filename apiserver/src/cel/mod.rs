@@ -51,6 +51,8 @@ pub struct Env {
     has_computed: bool,
     /// Whether objects and patches can be made.
     makes: bool,
+    /// Whether there is `cel.bind`.
+    binds: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +92,13 @@ impl Env {
         self
     }
 
+    /// With `cel.bind(name, value, expression)`.
+    #[must_use]
+    pub fn with_binds(mut self) -> Self {
+        self.binds = true;
+        self
+    }
+
     /// Adds `variables.NAME`, the next of the programs that an `Activation` is given.
     pub fn compute(&mut self, name: &str, ty: Type) {
         self.computed.push((name.to_owned(), ty));
@@ -106,7 +115,7 @@ impl Env {
     pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
         std::thread::scope(|scope| {
             let work = || {
-                let (tree, info) = parse::parse(source)?;
+                let (tree, info) = parse::parse(source, self.binds)?;
                 let (root, used) = check::check(self, source, &tree, &info)?;
                 let cost = cost::estimate(self, &root);
                 let names = used.iter().map(|place| self.variables[*place].name.clone()).collect();

@@ -19,7 +19,15 @@ type Args = Vec<IdedExpr>;
 type Expand = fn(&mut Build<'_, '_>, Loop) -> ComprehensionExpr;
 type Expanded = Result<Option<IdedExpr>, ParseError>;
 
-static ENVIRONMENT: LazyLock<cel::Env> = LazyLock::new(|| {
+static ENVIRONMENT: LazyLock<cel::Env> = LazyLock::new(plain);
+/// With `cel.bind`.
+static BINDING: LazyLock<cel::Env> = LazyLock::new(|| {
+    let mut env = plain();
+    env.add_macro(Macro::receiver("bind", 3, bind)).expect("each macro is added once");
+    env
+});
+
+fn plain() -> cel::Env {
     let mut env = cel::Env::stdlib();
     let two: [(&str, usize, Expand); 10] = [
         ("all", 3, all),
@@ -41,20 +49,21 @@ static ENVIRONMENT: LazyLock<cel::Env> = LazyLock::new(|| {
     }
     env.add_macro(Macro::receiver("sortBy", 2, sort_by)).expect("each macro is added once");
     env
-});
+}
 
 /// Parses an expression.
 ///
 /// # Errors
 /// All mistakes of syntax.
-pub fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), CompileError> {
+pub fn parse(source: &str, binds: bool) -> Result<(IdedExpr, SourceInfo), CompileError> {
     let fail = |issues| CompileError { text: source.to_owned(), issues };
     let count = source.chars().count();
     if count > LONGEST {
         let message = format!("expression code point size exceeds limit: size: {count}, limit {LONGEST}");
         return Err(fail(vec![Issue { line: 1, column: 1, message }]));
     }
-    ENVIRONMENT.parser().enable_optional_syntax(true).parse_with_source_info(source).map_err(|errors| {
+    let environment = if binds { &BINDING } else { &ENVIRONMENT };
+    environment.parser().enable_optional_syntax(true).parse_with_source_info(source).map_err(|errors| {
         let issue = |error: &ParseError| Issue {
             line: error.pos.0.max(1) as usize,
             column: error.pos.1.max(1) as usize,
@@ -225,6 +234,28 @@ fn gather_map(build: &mut Build<'_, '_>, mut own: Loop, insert: Args) -> Compreh
     let step = build.filtered(own.filter.take(), more);
     let result = build.gathered();
     own.into(init, condition, step, result)
+}
+
+/// `cel.bind(name, value, expression)` is a loop of no rounds, which starts with the value and ends with the
+/// expression.
+fn bind(helper: &mut MacroExprHelper<'_>, target: &mut Option<IdedExpr>, args: &mut Args) -> Expanded {
+    if !target.as_ref().is_some_and(|target| matches!(&target.expr, Expr::Ident(name) if name == "cel")) {
+        return Ok(None);
+    }
+    let mut build = Build(helper);
+    let name = build.name(&args[0])?;
+    let (result, value) = (args.pop().unwrap_or_default(), args.pop().unwrap_or_default());
+    let whole = ComprehensionExpr {
+        iter_range: build.list(Vec::new()),
+        iter_var: "#unused".to_owned(),
+        iter_var2: None,
+        accu_var: name.clone(),
+        accu_init: value,
+        loop_cond: build.bool(false),
+        loop_step: build.ident(&name),
+        result,
+    };
+    Ok(Some(build.0.next_expr(Expr::Comprehension(Box::new(whole)))))
 }
 
 /// `l.sortBy(v, key)` sorts by the keys that a map of the list gives.

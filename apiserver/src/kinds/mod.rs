@@ -3,7 +3,9 @@
 
 pub mod autoscaler;
 pub mod certificate;
+pub mod component;
 pub mod definition;
+pub mod device;
 pub mod event;
 pub mod namespace;
 pub mod pod;
@@ -71,6 +73,7 @@ pub fn check(
         privileged::forbid(object, errors);
     }
     webhook::check(object, old, errors);
+    device::check(object, old, errors);
     crate::crd::rules::check_definition(object, old, errors);
     crate::policies::check_definition(object, errors);
     crate::crd::rules::check(object, old, errors)

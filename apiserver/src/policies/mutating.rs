@@ -20,6 +20,7 @@ use crate::admission::Request;
 use crate::authz::Authorizer;
 use crate::cel::admission::{self, Input, Matched, Names};
 use crate::cel::{Activation, OBJECT_BUDGET, Program, Type, Value, made};
+use crate::operations::operate;
 
 /// Policies that change.
 pub struct Mutating;
@@ -198,7 +199,7 @@ fn patched(value: &Value<'_>, object: &Json) -> Result<Option<Json>, String> {
     let patch: json_patch::Patch =
         serde_json::from_value(Json::Array(operations)).map_err(|error| format!("JSON Patch: {error}"))?;
     let mut patched = object.clone();
-    match json_patch::patch(&mut patched, &patch.0) {
+    match patch.0.iter().try_for_each(|operation| operate(&mut patched, operation)) {
         Ok(()) => Ok(Some(patched)),
         Err(error) if matches!(error.kind, PatchErrorKind::TestFailed) => Ok(None),
         Err(error) => Err(format!("JSON Patch: {error}")),

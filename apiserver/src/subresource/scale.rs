@@ -4,22 +4,24 @@ use std::sync::LazyLock;
 
 use api_types::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use api_types::autoscaling::v1::Scale;
-use api_types::codec::json;
 use api_types::core::v1::ReplicationController;
 use api_types::custom::Custom;
 use api_types::field::{Errors, Path};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::{LabelSelector, ObjectMeta};
+use api_types::schema::managed_fields::Count;
 use api_types::selector::Labels;
+use api_types::value::Time;
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
 
 use crate::answer::{Answer, Served};
 use crate::call::{Call, Target};
-use crate::registry::patch::Patch;
-use crate::registry::{Aspect, collection, decode, fresh, manage, patch, update};
+use crate::registry::manage::{self, Manager};
+use crate::registry::update::{self, Change};
+use crate::registry::{Aspect, collection, decode, fresh, patch};
 use crate::server::Server;
-use crate::status::ApiError;
+use crate::status::{ApiError, Qualified};
 
 static SCALE: LazyLock<Row> = LazyLock::new(Row::of::<Scale>);
 
@@ -27,7 +29,7 @@ const ASPECT: Aspect = Aspect {
     subresource: "scale",
     prepare: |row, new, old| (row.prepare_for_update)(new, old),
     validate: |_, _, _, _| {},
-    ignored: &["f:status"],
+    ignored: &[],
     internal: false,
 };
 
@@ -41,7 +43,8 @@ pub async fn answer(
     target: &Target,
     body: Incoming,
 ) -> Result<Answer, ApiError> {
-    let wanted = match call.info.verb.as_str() {
+    let of = Target { row: &SCALE, ..target.clone() };
+    let (wanted, options) = match call.info.verb.as_str() {
         "get" => {
             let entry = fresh(collection(server, target.row)?, target).await?;
             let entry = entry.ok_or_else(|| ApiError::not_found(target.row.kind, &target.name))?;
@@ -49,60 +52,97 @@ pub async fn answer(
         }
         "update" => {
             let object = decode::object(call, &SCALE, &call.read(body).await?, "UpdateOptions")?;
-            Wanted::Whole(Box::new(scale_in(&*object)?))
+            (Wanted::Whole(object), "UpdateOptions")
         }
         "patch" => {
-            let of = Target { row: &SCALE, ..target.clone() };
-            Wanted::Patched(patch::read(call, &of, &call.read(body).await?)?)
+            let work = patch::Work::read(call, &of, ASPECT, &call.read(body).await?)?;
+            (Wanted::Patched(work), "PatchOptions")
         }
         _ => return Err(ApiError::MethodNotAllowed),
     };
-    let dry_run = call.dry_run("UpdateOptions")?;
-    let change = |old: &dyn Object| changed(&wanted, target, old);
-    let entry = update::change(server, call, target, ASPECT, dry_run, &change).await?;
+    let dry_run = call.dry_run(options)?;
+    let manager = Manager { name: call.manager(), now: Time::whole(jiff::Timestamp::now()) };
+    let write = Write { target, wanted, manager };
+    let entry = update::change(server, call, target, ASPECT, dry_run, &write).await?;
     made(&*Served::of(target.row).decode(&entry)?)
-}
-
-enum Wanted {
-    Whole(Box<Scale>),
-    Patched(Patch),
 }
 
 fn made(object: &dyn Object) -> Result<Answer, ApiError> {
     Ok(Answer::made(200, scale_of(object)?))
 }
 
+enum Wanted<'a> {
+    Whole(Box<dyn Object>),
+    Patched(patch::Work<'a>),
+}
+
+/// A write to `scale` on its way to the object beneath.
+struct Write<'a> {
+    target: &'a Target,
+    wanted: Wanted<'a>,
+    manager: Manager,
+}
+
+impl Change for Write<'_> {
+    /// The object as its scale would have it. Who owns the count is settled on the Scale.
+    fn change(&self, old: &dyn Object) -> Result<Box<dyn Object>, ApiError> {
+        let (target, count) = (self.target, count(self.target, old));
+        let mut present = scale_of(old)?;
+        present.metadata.managed_fields = count.in_scale(&old.meta().managed_fields);
+        let mut changed = match &self.wanted {
+            Wanted::Whole(scale) => scale.clone_boxed(),
+            Wanted::Patched(work) => work.change(&present)?,
+        };
+        if !matches!(&self.wanted, Wanted::Patched(work) if work.manages_fields()) {
+            manage::record(&SCALE, Some(&present), &mut *changed, &self.manager, &ASPECT)?;
+        }
+        let scale = scale_in(&*changed)?;
+        if scale.metadata.name != target.name {
+            return Err(ApiError::BadRequest(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                scale.metadata.name, target.name
+            )));
+        }
+        let mut errors = Errors::default();
+        if scale.spec.replicas < 0 {
+            let path = Path::new("spec").child("replicas");
+            errors.invalid(&path, scale.spec.replicas, "must be greater than or equal to 0");
+            return Err(ApiError::invalid(SCALE.kind, &target.name, errors));
+        }
+        let (given, uid) = (&scale.metadata.uid, &old.meta().uid);
+        if !given.is_empty() && given != uid {
+            let kind = target.row.kind;
+            return Err(ApiError::Conflict {
+                of: Qualified::new(kind.group, &format!("{}/scale", kind.resource)),
+                name: target.name.clone(),
+                why: format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"),
+            });
+        }
+        let mut new = old.clone_boxed();
+        set(&mut *new, &scale)?;
+        let meta = new.meta_mut();
+        meta.resource_version.clone_from(&scale.metadata.resource_version);
+        meta.managed_fields = count.in_object(&old.meta().managed_fields, &scale.metadata.managed_fields);
+        Ok(new)
+    }
+
+    fn manages_fields(&self) -> bool {
+        true
+    }
+}
+
 fn scale_in(object: &dyn Object) -> Result<Scale, ApiError> {
     object.as_any().downcast_ref::<Scale>().cloned().ok_or_else(|| ApiError::internal("not a Scale"))
 }
 
-/// The object as its scale would have it.
-fn changed(wanted: &Wanted, target: &Target, old: &dyn Object) -> Result<Box<dyn Object>, ApiError> {
-    let present = scale_of(old)?;
-    let scale = match wanted {
-        Wanted::Whole(scale) => (**scale).clone(),
-        Wanted::Patched(patch) => {
-            let tree = patch.onto((SCALE.schema)(), manage::tree(&present)?)?;
-            json::from_slice(tree.to_string().as_bytes()).map_err(|e| ApiError::BadRequest(e.to_string()))?
-        }
+/// Where the object has its replica count, for those who keep its owners.
+fn count(target: &Target, object: &dyn Object) -> Count {
+    let declared = Custom::of(object).and_then(|custom| custom.definition.scale.as_ref());
+    let path = match declared {
+        Some(paths) => paths.spec.iter().map(|name| format!("f:{name}")).collect(),
+        None => vec!["f:spec".to_owned(), "f:replicas".to_owned()],
     };
-    if scale.metadata.name != target.name {
-        return Err(ApiError::BadRequest(format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            scale.metadata.name, target.name
-        )));
-    }
-    let mut errors = Errors::default();
-    if scale.spec.replicas < 0 {
-        let path = Path::new("spec").child("replicas");
-        errors.invalid(&path, scale.spec.replicas, "must be greater than or equal to 0");
-        return Err(ApiError::invalid(SCALE.kind, &target.name, errors));
-    }
-    let mut new = old.clone_boxed();
-    set(&mut *new, &scale)?;
-    new.meta_mut().resource_version.clone_from(&scale.metadata.resource_version);
-    new.meta_mut().uid.clone_from(&scale.metadata.uid);
-    Ok(new)
+    Count { api_version: target.row.kind.api_version.to_owned(), path }
 }
 
 /// What admission is shown of a write to `scale`: it is asked about the Scale, before and after.

@@ -2,6 +2,7 @@
 
 mod expressions;
 mod harness;
+mod pages;
 mod requests;
 mod webhooks;
 mod workloads;
@@ -133,7 +134,7 @@ async fn garbage_gets_upstreams_status() {
             "{}",
             415,
             "UnsupportedMediaType",
-            "application/apply-patch+yaml",
+            "415: Unsupported Media Type",
         ),
         (
             "GET",

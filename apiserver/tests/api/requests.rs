@@ -241,3 +241,45 @@ async fn custom_kinds_offer_no_strategic_merge() {
     );
     assert_eq!(takes("put"), ["application/json", "application/yaml"]);
 }
+
+#[tokio::test]
+async fn cbor_is_refused_as_where_its_gate_is_off() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let refused =
+        cluster.send_with("POST", MAPS, ("accept", "application/cbor"), r#"{"metadata":{"name":"a"}}"#).await;
+    assert_eq!(
+        told(&refused),
+        (
+            406,
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+             application/vnd.kubernetes.protobuf"
+                .into()
+        )
+    );
+    assert_eq!(cluster.ask("GET", &format!("{MAPS}/a")).await.code, 404, "it was refused before it was made");
+    let chosen = cluster.send_with("GET", MAPS, ("accept", "application/cbor,application/json"), "").await;
+    assert_eq!((chosen.code, &chosen.headers["content-type"]), (200, &"application/json".parse().unwrap()));
+    let watched =
+        cluster.send_with("GET", &format!("{MAPS}?watch=1"), ("accept", "application/cbor-seq"), "").await;
+    assert_eq!(watched.code, 406);
+    let body = cluster.send(As::Admin, "POST", MAPS, "application/cbor", "x").await;
+    assert_eq!(body.code, 415);
+    let patch =
+        cluster.send(As::Admin, "PATCH", &format!("{MAPS}/a"), "application/apply-patch+cbor", "x").await;
+    assert_eq!(told(&patch), (415, "415: Unsupported Media Type".into()));
+}
+
+#[tokio::test]
+async fn json_patches_may_replace_what_is_not_there_and_ask_what_an_object_is() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let made = cluster.post(MAPS, json!({"metadata": {"name": "a"}, "data": {"a": "1"}})).await;
+    assert_eq!(made.code, 201);
+    let path = format!("{MAPS}/a");
+    let patch = json!([{"op": "test", "path": "/kind", "value": "ConfigMap"},
+        {"op": "test", "path": "/apiVersion", "value": "v1"},
+        {"op": "replace", "path": "/data/b", "value": "2"}]);
+    let patched = cluster.patched(&path, JSON_PATCH, &patch).await;
+    assert_eq!((patched.code, &patched.json()["data"]), (200, &json!({"a": "1", "b": "2"})));
+    let wrong = json!([{"op": "test", "path": "/kind", "value": "Secret"}]);
+    assert_eq!(cluster.patched(&path, JSON_PATCH, &wrong).await.code, 422);
+}

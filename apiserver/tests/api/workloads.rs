@@ -201,3 +201,59 @@ async fn a_job_s_pods_stay_by_default() {
     let dying = cluster.get(&format!("{jobs}/pi")).await.json();
     assert_eq!(dying["metadata"]["finalizers"], json!(["orphan"]));
 }
+
+#[tokio::test]
+async fn who_owns_the_count_is_settled_on_the_scale() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let pods =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}});
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": pods});
+    let made = json!({"metadata": {"name": "web"}, "spec": spec});
+    assert_eq!(cluster.post(&format!("{path}?fieldManager=maker"), made).await.code, 201);
+    let apply = async |count: i32, options: &str| {
+        let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"},
+            "spec": {"replicas": count}});
+        let path = format!("{path}/web/scale?fieldManager=applier{options}");
+        cluster.send(As::Admin, "PATCH", &path, "application/apply-patch+yaml", &scale.to_string()).await
+    };
+    // Manager, operation, version, subresource, whether it owns the count, and whether it has a time.
+    let owners = async || -> Vec<String> {
+        let web = cluster.get(&format!("{path}/web")).await.json();
+        let entries = web["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let shown = |entry: &Value| {
+            let text = |name: &str| entry[name].as_str().unwrap_or("-").to_owned();
+            let counts = entry["fieldsV1"]["f:spec"]["f:replicas"].is_object();
+            let timed = entry["time"].is_string();
+            let [manager, operation, version, below] =
+                ["manager", "operation", "apiVersion", "subresource"].map(text);
+            format!("{manager} {operation} {version} {below} {counts} {timed}")
+        };
+        entries.iter().map(shown).collect()
+    };
+    let patch = json!({"spec": {"replicas": 2}});
+    assert_eq!(cluster.merge(&format!("{path}/web/scale?fieldManager=scaler"), patch).await.code, 200);
+    assert_eq!(
+        owners().await,
+        ["scaler Update apps/v1 scale true false", "maker Update apps/v1 - false true"]
+    );
+
+    let refused = apply(3, "").await;
+    let conflict = "Apply failed with 1 conflict: conflict with \"scaler\" with subresource \"scale\" using \
+                    autoscaling/v1: .spec.replicas";
+    assert_eq!((refused.code, message(&refused).as_str()), (409, conflict));
+    let forced = apply(3, "&force=true").await;
+    assert_eq!((forced.code, &forced.json()["spec"]["replicas"]), (200, &json!(3)));
+    let applied = ["applier Apply apps/v1 scale true false", "maker Update apps/v1 - false true"];
+    assert_eq!(owners().await, applied);
+    assert_eq!(apply(4, "").await.json()["spec"]["replicas"], 4);
+    assert_eq!(owners().await, applied);
+
+    let unknown = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"nope": 1}});
+    let scale = format!("{path}/web/scale?fieldManager=applier");
+    let odd =
+        cluster.send(As::Admin, "PATCH", &scale, "application/apply-patch+yaml", &unknown.to_string()).await;
+    assert!(message(&odd).ends_with(".spec.nope: field not declared in schema"), "{}", message(&odd));
+    let other = cluster.merge(&scale, json!({"metadata": {"uid": "x"}})).await;
+    assert!(message(&other).starts_with("Operation cannot be fulfilled on deployments/scale.apps \"web\": "));
+}

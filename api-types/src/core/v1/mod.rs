@@ -1,6 +1,7 @@
 //! Version v1 of the core group.
 
 pub mod binding;
+pub mod component_status;
 pub mod config_map;
 pub mod endpoints;
 pub mod event;
@@ -23,6 +24,7 @@ pub mod well_known;
 
 pub use crate::meta::v1::ConditionStatus;
 pub use binding::*;
+pub use component_status::*;
 pub use config_map::*;
 pub use endpoints::*;
 pub use event::*;

@@ -5,10 +5,12 @@
 //! changed moves to its manager; what an apply no longer names is removed unless another manager
 //! owns it too. Schema tables say which lists are maps or sets and what is atomic.
 
+mod scale;
 mod set;
 mod typed;
 mod walk;
 
+pub use scale::Count;
 pub use set::Set;
 pub use typed::{Mismatch, atomic_parts, listed, mismatches};
 
@@ -143,16 +145,21 @@ fn owners_of(entries: &[ManagedFieldsEntry]) -> Vec<Owner> {
         .collect()
 }
 
+/// Back to entries, with the time of this write where it changed one.
+fn entries_of(mut owners: Vec<Owner>, now: Time) -> Vec<ManagedFieldsEntry> {
+    for owner in owners.iter_mut().filter(|owner| owner.changed) {
+        owner.entry.time = Some(now);
+    }
+    settled(owners)
+}
+
 /// Back to entries: empty ones go, applies come first, each part by time and name.
-fn entries_of(owners: Vec<Owner>, now: Time) -> Vec<ManagedFieldsEntry> {
+fn settled(owners: Vec<Owner>) -> Vec<ManagedFieldsEntry> {
     let mut entries: Vec<ManagedFieldsEntry> = owners
         .into_iter()
         .filter(|owner| !owner.set.is_empty())
         .map(|owner| {
             let mut entry = owner.entry;
-            if owner.changed {
-                entry.time = Some(now);
-            }
             entry.fields_type = "FieldsV1".to_owned();
             entry.fields_v1 = Some(FieldsV1::from(&owner.set.to_json()));
             entry

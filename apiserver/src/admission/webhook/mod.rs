@@ -30,6 +30,7 @@ use super::{Operation, Payload, Plugin, Request};
 use crate::answer::Served;
 use crate::authz::Authorizer;
 use crate::cel::admission::{Input, Matched, activation};
+use crate::operations::operate;
 use crate::status::{ApiError, Qualified};
 use crate::views::{CatchUp, Lister, NamespaceView, Views};
 use crate::webhook::Caller;
@@ -197,7 +198,9 @@ impl Webhooks {
             ))));
         };
         let mut tree = change::tree(*object, seen.row()).map_err(Wrong::Other)?;
-        json_patch::patch(&mut tree, &patch.0).map_err(|error| Wrong::Other(ApiError::internal(error)))?;
+        for operation in &patch.0 {
+            operate(&mut tree, operation).map_err(|error| Wrong::Other(ApiError::internal(error)))?;
+        }
         let changed = change::replace(*object, seen.row(), &tree, Unknown::Dropped).map_err(Wrong::Other)?;
         // A patch may hold what the policy keeps out of the log.
         let record = request.call.and_then(|call| call.record.as_ref());

@@ -33,6 +33,8 @@ const LEASE: i64 = 15;
 pub struct Own {
     pub ip: IpAddr,
     pub port: u16,
+    /// Whether clients are to find this server by the Service; not with `--endpoint-reconciler-type=none`.
+    pub advertises: bool,
 }
 
 /// Why a round failed; the next one tries again.
@@ -55,6 +57,9 @@ pub async fn reconcile(server: Arc<Server>, own: Own, shutdown: Shutdown) {
             break;
         }
     }
+    if !own.advertises {
+        return;
+    }
     let kv = &server.storage.kv;
     let key = kv.key(&format!("masterleases/{}", own.ip));
     let left = async {
@@ -72,7 +77,9 @@ pub async fn reconcile(server: Arc<Server>, own: Own, shutdown: Shutdown) {
 }
 
 async fn round(server: &Arc<Server>, objects: &Registry, own: Own) -> Result<(), Failed> {
-    hold(server, own).await?;
+    if own.advertises {
+        hold(server, own).await?;
+    }
     let namespace = objects.get(Namespace::facts(), "", NAMESPACE).await?;
     if namespace.is_none() {
         return Ok(());
@@ -80,6 +87,9 @@ async fn round(server: &Arc<Server>, objects: &Registry, own: Own) -> Result<(),
     super::ensure_default(server, objects).await?;
     if objects.get(Service::facts(), NAMESPACE, NAME).await?.is_none() {
         ignore_race(objects.create(Box::new(service(server, own))).await)?;
+    }
+    if !own.advertises {
+        return Ok(());
     }
     endpoints(objects, &held(server).await?, own.port).await
 }

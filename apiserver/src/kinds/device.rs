@@ -1,0 +1,163 @@
+//! Expressions in CEL about devices (KEP-4381), as far as writing them goes: selectors of device classes, claims and
+//! claim templates have to compile, give a bool and stay within their cost. Nothing here evaluates them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use api_types::field::{Errors, Path};
+use api_types::kind::Object;
+use api_types::resource::v1::{
+    DeviceClaim, DeviceClass, DeviceSelector, ResourceClaim, ResourceClaimTemplate,
+};
+
+use crate::cel::types::QUANTITY;
+use crate::cel::{Decl, Env, Type};
+
+/// Cost that a selector may have at most.
+const MOST_COST: u64 = 1_000_000;
+/// Longest expression in bytes; longer ones are refused without being looked at.
+const LONGEST: usize = 10 * 1024;
+/// Attributes and capacities of a device.
+const MOST_PARTS: u64 = 32;
+const LONGEST_DRIVER: u64 = 63;
+const LONGEST_ATTRIBUTE: u64 = 64;
+
+/// What selectors see: `device`.
+static ENV: LazyLock<Env> = LazyLock::new(|| {
+    let by_name = |of: Decl| Decl::map(Decl::map(of, Some(MOST_PARTS)), Some(MOST_PARTS));
+    let fields = [
+        ("driver", Decl::sized(Type::String, 2, LONGEST_DRIVER)),
+        ("allowMultipleAllocations", Decl::scalar(Type::Bool, 4)),
+        // By domain, then by name. What an attribute is only its device knows.
+        ("attributes", by_name(Decl::sized(Type::Dyn, 2, LONGEST_ATTRIBUTE))),
+        ("capacity", by_name(Decl::sized(QUANTITY, 2, 0))),
+    ];
+    let fields: BTreeMap<String, Arc<Decl>> =
+        fields.into_iter().map(|(name, decl)| (name.to_owned(), Arc::new(decl))).collect();
+    let device = Arc::new(Decl::object("kubernetes.DRADevice", fields, 2));
+    Env::default().with_decl("device", &device, false).with_binds()
+});
+
+/// Selectors that stand together, and where.
+type Group<'a> = (Path, &'a [DeviceSelector]);
+
+/// Selectors that an update leaves alone are not looked at again.
+pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors) {
+    let known: Vec<&[DeviceSelector]> =
+        old.map(groups).unwrap_or_default().into_iter().map(|(_, selectors)| selectors).collect();
+    for (path, selectors) in groups(object).iter().filter(|(_, selectors)| !known.contains(selectors)) {
+        for (place, selector) in selectors.iter().enumerate() {
+            let expression = selector.cel.as_ref().map_or("", |cel| cel.expression.as_str());
+            // Both are refused by the kind itself.
+            if expression.is_empty() || expression.len() > LONGEST {
+                continue;
+            }
+            look(expression, &path.index(place).child("cel").child("expression"), errors);
+        }
+    }
+}
+
+fn look(expression: &str, path: &Path, errors: &mut Errors) {
+    match ENV.compile(expression) {
+        Err(error) => errors.invalid(path, expression, format!("compilation failed: {error}")),
+        Ok(program) if !matches!(program.ty(), Type::Bool | Type::Dyn) => {
+            let text = format!("must evaluate to bool or the unknown type, not {}", program.ty());
+            errors.invalid(path, expression, text);
+        }
+        Ok(program) if program.estimated_cost() > MOST_COST => {
+            errors.forbidden(path, "too complex, exceeds cost limit");
+        }
+        Ok(_) => {}
+    }
+}
+
+fn groups(object: &dyn Object) -> Vec<Group<'_>> {
+    let (any, spec) = (object.as_any(), Path::new("spec"));
+    if let Some(class) = any.downcast_ref::<DeviceClass>() {
+        return vec![(spec.child("selectors"), &class.spec.selectors)];
+    }
+    if let Some(claim) = any.downcast_ref::<ResourceClaim>() {
+        return of_claim(&claim.spec.devices, &spec.child("devices"));
+    }
+    if let Some(template) = any.downcast_ref::<ResourceClaimTemplate>() {
+        return of_claim(&template.spec.spec.devices, &spec.child("spec").child("devices"));
+    }
+    Vec::new()
+}
+
+fn of_claim<'a>(claim: &'a DeviceClaim, path: &Path) -> Vec<Group<'a>> {
+    let mut found: Vec<Group<'a>> = Vec::new();
+    for (place, request) in claim.requests.iter().enumerate() {
+        let path = path.child("requests").index(place);
+        if let Some(exactly) = &request.exactly {
+            found.push((path.child("exactly").child("selectors"), &exactly.selectors));
+        }
+        for (place, one) in request.first_available.iter().enumerate() {
+            found.push((path.child("firstAvailable").index(place).child("selectors"), &one.selectors));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api_types::resource::v1::CELDeviceSelector;
+
+    fn class(expressions: &[&str]) -> DeviceClass {
+        let selector = |text: &&str| {
+            let cel = CELDeviceSelector { expression: (*text).to_owned() };
+            DeviceSelector { cel: Some(Box::new(cel)) }
+        };
+        let mut class = DeviceClass::default();
+        class.spec.selectors = expressions.iter().map(selector).collect();
+        class
+    }
+
+    fn found(new: &DeviceClass, old: Option<&DeviceClass>) -> Vec<String> {
+        let mut errors = Errors::default();
+        check(new, old.map(|old| old as &dyn Object), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_devices_are_asked() {
+        let good = [
+            r#"device.driver == "dra.example.com""#,
+            r#"device.attributes["dra.example.com"].name"#,
+            r#"device.attributes["dra.example.com"]["name"] == "fish""#,
+            r#"device.attributes["dra.example.com"].version.isGreaterThan(semver("0.0.1"))"#,
+            r#"device.capacity["dra.example.com"].memory.compareTo(quantity("1Mi")) >= 0"#,
+            r#"cel.bind(dra, device.attributes["dra.example.com"], dra.oneBool && dra.anotherBool)"#,
+            "device.allowMultipleAllocations",
+            "true",
+        ];
+        assert_eq!(found(&class(&good), None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_question_is_refused() {
+        let check = |expression: &str, expected: &str| {
+            let found = found(&class(&[expression]), None);
+            assert!(found.len() == 1 && found[0].contains(expected), "{expression}: {found:?}");
+            assert!(found[0].starts_with("spec.selectors[0].cel.expression: "), "{found:?}");
+        };
+        check("noSuchVar", "compilation failed: ERROR: <input>:1:1: undeclared reference to 'noSuchVar'");
+        check("device.", "compilation failed: ERROR: <input>:1:8: Syntax error");
+        check("1", "must evaluate to bool or the unknown type, not int");
+        check("device.noSuchField", "undefined field 'noSuchField'");
+        check("device.driver.exists(x, x)", "cannot be range of a comprehension");
+        let costly = r#"device.attributes["a"].map(s, s).exists(x, device.attributes["a"].map(s, s).exists(y,
+            device.attributes["a"].map(s, s).exists(z, device.attributes["a"].map(s, s).exists(w, w.matches("(x+x+)+y")))))"#;
+        check(costly, "Forbidden: too complex, exceeds cost limit");
+    }
+
+    #[test]
+    fn what_was_there_is_not_looked_at_again() {
+        let (before, mut after) = (class(&["1"]), class(&["1"]));
+        assert_eq!(found(&after, Some(&before)), Vec::<String>::new());
+        after.spec.selectors.reverse();
+        after.spec.selectors.push(DeviceSelector::default());
+        assert_eq!(found(&after, Some(&before)).len(), 1);
+    }
+}
