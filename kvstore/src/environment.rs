@@ -145,7 +145,7 @@ impl Source<'_> {
     }
 }
 
-/// A configuration file as words: its keys are names of flags, but for the two sections about TLS.
+/// A configuration file as words: its keys are names of flags, but for the sections about TLS and sockets.
 fn file_words(path: &str) -> Result<Vec<String>, FlagError> {
     let fields =
         daemon::config_file::mapping(Path::new(path)).map_err(|error| invalid(&error.to_string()))?;
@@ -154,6 +154,7 @@ fn file_words(path: &str) -> Result<Vec<String>, FlagError> {
         let section = match key.as_str() {
             "client-transport-security" => "",
             "peer-transport-security" => "peer-",
+            "socket-options" => "socket-",
             _ => {
                 words.extend(word(&key, &value)?);
                 continue;
@@ -184,6 +185,8 @@ fn file_words(path: &str) -> Result<Vec<String>, FlagError> {
 fn word(key: &str, value: &Value) -> Result<Option<String>, FlagError> {
     let plain = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
+        // YAML 1.1 has it that `off` is false, and so do those who write these files.
+        Value::Bool(on) if etcd_flags::is_on_or_off(key) => Some(if *on { "on" } else { "off" }.to_owned()),
         Value::Bool(_) => Some(value.to_string()),
         Value::Number(number) if etcd_flags::is_time(key) => Some(format!("{number}ns")),
         Value::Number(number) => Some(number.to_string()),
@@ -287,10 +290,50 @@ mod tests {
         assert!(error.contains("--name is given too"), "{error}");
         write("log-outputs: [stderr]\ncors:\nenable-v2: false\ncorrupt-check-time: 0\n");
         assert_eq!(line(&given, &[]).unwrap().0, "kvstore");
+        write("proxy: off\nsocket-options:\n  reuse-port: false\n");
+        assert_eq!(line(&given, &[]).unwrap().0, "kvstore");
+        write("proxy: on\n");
+        assert!(line(&given, &[]).unwrap_err().contains("--proxy=on"));
+        write("socket-options: {reuse-port: true}\n");
+        assert!(line(&given, &[]).unwrap_err().contains("--socket-reuse-port=true"));
         write("log-outputs: [/var/log/etcd.log]\n");
         assert!(line(&given, &[]).unwrap_err().contains("--log-outputs"));
         write("name: {a: b}\n");
         assert!(line(&given, &[]).unwrap_err().contains("name holds no plain value"));
         assert!(line("kvstore --config-file=/no/such", &[]).unwrap_err().contains("/no/such"));
+    }
+
+    /// Every key of the sample that etcd ships, with its values.
+    #[test]
+    fn etcds_sample_is_taken_but_for_its_profiler() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("etcd.conf.yml");
+        let sample = "name: 'default'\ndata-dir:\nwal-dir:\nsnapshot-count: 10000\nheartbeat-interval: 100\n\
+            election-timeout: 1000\nquota-backend-bytes: 0\nlisten-peer-urls: http://localhost:2380\n\
+            listen-client-urls: http://localhost:2379\nmax-snapshots: 5\nmax-wals: 5\ncors:\n\
+            initial-advertise-peer-urls: http://localhost:2380\nadvertise-client-urls: http://localhost:2379\n\
+            discovery:\ndiscovery-fallback: 'proxy'\ndiscovery-proxy:\ndiscovery-srv:\ninitial-cluster:\n\
+            initial-cluster-token: 'etcd-cluster'\ninitial-cluster-state: 'new'\nstrict-reconfig-check: false\n\
+            enable-v2: false\nenable-pprof: false\nproxy: 'off'\nproxy-failure-wait: 5000\n\
+            proxy-refresh-interval: 30000\nproxy-dial-timeout: 1000\nproxy-write-timeout: 5000\n\
+            proxy-read-timeout: 0\nclient-transport-security:\n  cert-file:\n  key-file:\n  \
+            client-cert-auth: false\n  trusted-ca-file:\n  auto-tls: false\npeer-transport-security:\n  \
+            cert-file:\n  key-file:\n  client-cert-auth: false\n  trusted-ca-file:\n  auto-tls: false\n\
+            self-signed-cert-validity: 1\ndebug: false\nlog-level: debug\nlogger: zap\nlog-outputs: [stderr]\n\
+            force-new-cluster: false\nauto-compaction-mode: periodic\nauto-compaction-retention: \"1\"\n\
+            cipher-suites: [\n  TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,\n  TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\n]\n\
+            tls-min-version: 'TLS1.2'\ntls-max-version: 'TLS1.3'\n";
+        let given = format!("kvstore --config-file {}", path.display());
+        std::fs::write(&path, sample).unwrap();
+        let (words, _) = line(&given, &[]).unwrap();
+        let daemon::flags::Parsed::Flags(flags) =
+            daemon::flags::try_parse_from::<Flags, _>(words.split(' ').map(OsString::from)).unwrap()
+        else {
+            panic!("no flags in {words}");
+        };
+        flags.check().unwrap();
+        assert!(!flags.strict_reconfig_check && flags.auto_compaction_retention == "1", "{words}");
+        std::fs::write(&path, sample.replace("enable-pprof: false", "enable-pprof: true")).unwrap();
+        assert!(line(&given, &[]).unwrap_err().contains("--enable-pprof=true"));
     }
 }

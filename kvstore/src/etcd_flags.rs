@@ -110,6 +110,11 @@ pub fn is_time(flag: &str) -> bool {
     own.contains(&flag) || row(flag).is_some_and(|(_, kind, _)| matches!(kind, Time))
 }
 
+/// Flags whose values are the words `on` and `off`, which a configuration file may give without quotes.
+pub fn is_on_or_off(flag: &str) -> bool {
+    flag == "proxy"
+}
+
 pub fn is_known(flag: &str) -> bool {
     row(flag).is_some()
 }
