@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 9] =
-    ["mvcc", "authpb", "header", "kv", "watch", "lease", "cluster", "maintenance", "auth"];
+const FILES: [&str; 11] = [
+    "mvcc", "authpb", "header", "kv", "watch", "lease", "cluster", "maintenance", "auth", "lock", "election",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -37,7 +37,8 @@ impl ClientListeners {
         // No limit: etcd's default is the largest number there is.
         let max_streams = Some(flags.max_concurrent_streams).filter(|streams| *streams != u32::MAX);
         Ok(Self {
-            options: serve::HttpOptions { max_streams, ..Default::default() },
+            // COMPAT: etcdctl up to 3.4 sends its endpoint, scheme and all.
+            options: serve::HttpOptions { max_streams, url_as_authority: true, ..Default::default() },
             http: bind(&urls("listen-client-http-urls", &flags.listen_client_http_urls)?, &clients).await?,
             clients: bind(&urls("listen-client-urls", &flags.listen_client_urls)?, &clients).await?,
             metrics: bind(&urls("listen-metrics-urls", &flags.listen_metrics_urls)?, &metrics).await?,

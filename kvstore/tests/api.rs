@@ -312,3 +312,64 @@ async fn what_is_not_there_says_so() {
     let error = cluster.member_remove(pb::MemberRemoveRequest { id: 1 }).await.unwrap_err();
     check(error, Code::NotFound, "etcdserver: member not found");
 }
+
+/// What a client that knows nothing but reflection learns: the services, and the file that holds one.
+macro_rules! reflects {
+    ($version:ident, $member:expr) => {{
+        use reflection::server_reflection_request::MessageRequest;
+        use reflection::server_reflection_response::MessageResponse;
+        use tonic_reflection::pb::$version as reflection;
+        let asked = [
+            MessageRequest::ListServices(String::new()),
+            MessageRequest::FileContainingSymbol("etcdserverpb.KV".to_owned()),
+            MessageRequest::FileContainingSymbol("grpc.health.v1.Health".to_owned()),
+            MessageRequest::FileContainingSymbol("no.such.Service".to_owned()),
+        ];
+        let requests = asked.map(|request| reflection::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(request),
+        });
+        let mut client = reflection::server_reflection_client::ServerReflectionClient::new($member.channel());
+        let answers = client.server_reflection_info(tokio_stream::iter(requests)).await.unwrap();
+        let mut answers = answers.into_inner();
+        let mut services = Vec::new();
+        let mut files = Vec::new();
+        let mut refused = None;
+        loop {
+            match answers.message().await {
+                Ok(Some(answer)) => match answer.message_response.unwrap() {
+                    MessageResponse::ListServicesResponse(list) => {
+                        services.extend(list.service.into_iter().map(|service| service.name));
+                    }
+                    MessageResponse::FileDescriptorResponse(file) => files.extend(file.file_descriptor_proto),
+                    MessageResponse::ErrorResponse(error) => refused = Some(error.error_code),
+                    other => panic!("{other:?}"),
+                },
+                Ok(None) => break,
+                Err(status) => {
+                    refused = Some(status.code() as i32);
+                    break;
+                }
+            }
+        }
+        for name in ["KV", "Watch", "Lease", "Cluster", "Maintenance", "Auth"] {
+            assert!(services.contains(&format!("etcdserverpb.{name}")), "{name} is not in {services:?}");
+        }
+        assert!(services.contains(&"grpc.health.v1.Health".to_owned()), "{services:?}");
+        let names: Vec<_> = files
+            .iter()
+            .map(|file| <prost_types::FileDescriptorProto as prost::Message>::decode(&file[..]).unwrap())
+            .map(|file| file.package.unwrap())
+            .collect();
+        assert_eq!(names, ["etcdserverpb", "grpc.health.v1"]);
+        assert_eq!(refused, Some(Code::NotFound as i32));
+    }};
+}
+
+#[tokio::test]
+async fn the_services_describe_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let member = start(folder.path(), &[]);
+    reflects!(v1, member);
+    reflects!(v1alpha, member);
+}

@@ -5,6 +5,7 @@
 mod member;
 
 use std::path::Path;
+use std::time::Duration;
 
 use etcd_protocol::authpb::{Permission, permission::Type};
 use etcd_protocol::etcdserverpb as pb;
@@ -309,4 +310,54 @@ async fn the_name_in_a_certificate_is_a_user() {
     // Who shows no certificate is not let in at all.
     let nobody = pki.channel(&member, None);
     KvClient::new(nobody).range(get("a")).await.unwrap_err();
+}
+
+/// Served certificate, key and the authorities of clients change on disk; whoever connects after that meets
+/// the new ones, whoever is connected stays so, and files that do not fit change nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_certificates_and_authorities_are_taken_while_it_runs() {
+    let (old, new) = (Pki::new(), Pki::new());
+    for pki in [&old, &new] {
+        pki.issue("me", "127.0.0.1");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let member = old.start(folder.path());
+    let mut connected = KvClient::new(old.channel(&member, Some("me")));
+    connected.put(put("k", "1")).await.unwrap();
+    KvClient::new(new.channel(&member, Some("me"))).range(get("k")).await.unwrap_err();
+
+    // A key that is not the certificate's: what was there before goes on.
+    let installed = |pki: &Pki, name: &str| {
+        std::fs::copy(pki.path(name), old.path("next")).unwrap();
+        std::fs::rename(old.path("next"), old.path(name)).unwrap();
+    };
+    let before = [old.path("ca.crt"), old.path("me.crt"), old.path("me.key")].map(std::fs::read);
+    let [ca, cert, key] = before.map(Result::unwrap);
+    let still_old = || {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&ca))
+            .identity(Identity::from_pem(&cert, &key));
+        let endpoint = Endpoint::from_shared(format!("https://{}", member.address)).unwrap();
+        KvClient::new(endpoint.tls_config(tls).unwrap().connect_lazy())
+    };
+    installed(&new, "server.key");
+    while !member.log().contains("Keeping the old files") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    still_old().range(get("k")).await.unwrap();
+
+    installed(&new, "server.crt");
+    installed(&new, "ca.crt");
+    while KvClient::new(new.channel(&member, Some("me"))).range(get("k")).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    still_old().range(get("k")).await.unwrap_err();
+    // The old authority's client does not trust the new server, nor is it trusted where it does.
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(std::fs::read(new.path("ca.crt")).unwrap()))
+        .identity(Identity::from_pem(&cert, &key));
+    let endpoint = Endpoint::from_shared(format!("https://{}", member.address)).unwrap();
+    let mut untrusted = KvClient::new(endpoint.tls_config(tls).unwrap().connect_lazy());
+    untrusted.range(get("k")).await.unwrap_err();
+    connected.put(put("k", "2")).await.unwrap();
 }

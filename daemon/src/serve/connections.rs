@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
+use super::authority::BareAuthority;
 use crate::shutdown::Shutdown;
 use crate::tls::ServerTls;
 
@@ -66,6 +67,8 @@ pub struct HttpOptions {
     pub max_headers: Option<u32>,
     /// What one HTTP/2 stream may keep unsent, in bytes; `None`: as the library has it.
     pub send_buffer: Option<usize>,
+    /// Takes requests whose `:authority` is a URL (`authority`).
+    pub url_as_authority: bool,
 }
 
 impl Default for HttpOptions {
@@ -75,6 +78,7 @@ impl Default for HttpOptions {
             max_streams: Some(200),
             max_headers: None,
             send_buffer: None,
+            url_as_authority: false,
         }
     }
 }
@@ -200,6 +204,8 @@ pub async fn connections_each<S, B>(
             let _ = stream.set_nodelay(true);
             let secured = secured(stream, tls.as_deref(), remote, options.patience).await;
             let Some((stream, certificates)) = secured else { return };
+            let stream: Box<dyn Stream> =
+                if options.url_as_authority { Box::new(BareAuthority::new(stream)) } else { stream };
             let retreat = Retreat::default();
             let service = service_of(Accepted { remote, certificates, retreat: retreat.clone() });
             let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();

@@ -3,6 +3,7 @@
 //! whole server of the daemons that have no other: /healthz /livez /readyz for everyone, /metrics and
 //! the rest behind a [`Gate`].
 
+mod authority;
 mod connections;
 mod flags;
 mod gate;

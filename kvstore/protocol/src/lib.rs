@@ -19,5 +19,15 @@ pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
 }
 
+/// Locks that the server waits for.
+pub mod v3lockpb {
+    tonic::include_proto!("v3lockpb");
+}
+
+/// Elections that the server waits for.
+pub mod v3electionpb {
+    tonic::include_proto!("v3electionpb");
+}
+
 /// Descriptors of everything above, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.bin"));

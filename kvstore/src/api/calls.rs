@@ -88,6 +88,9 @@ const TABLE: &[Row] = &[
             "RoleRevokePermission",
         ],
     ),
+    ("v3lockpb.Lock", UNARY, &["Lock", "Unlock"]),
+    ("v3electionpb.Election", UNARY, &["Campaign", "Proclaim", "Leader", "Resign"]),
+    ("v3electionpb.Election", SERVER_STREAM, &["Observe"]),
     ("grpc.health.v1.Health", UNARY, &["Check"]),
     ("grpc.health.v1.Health", SERVER_STREAM, &["Watch"]),
 ];

@@ -33,7 +33,11 @@ pub async fn admit(State(context): State<Context>, request: Request, next: Next)
 fn refusal(context: &Context, request: &Request) -> Option<Error> {
     let path = request.uri().path();
     let standing = context.proposer.standing();
-    if path.starts_with("/etcdserverpb.") && !FOR_LEARNERS.contains(&path) && standing.is_learner() {
+    let ours = ["/etcdserverpb.", "/v3lockpb.", "/v3electionpb."];
+    if ours.iter().any(|package| path.starts_with(package))
+        && !FOR_LEARNERS.contains(&path)
+        && standing.is_learner()
+    {
         return Some(Error::NotSupportedForLearner);
     }
     (requires_leader(request.headers()) && standing.leader().is_none()).then_some(Error::NoLeader)

@@ -111,7 +111,11 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         self.0.admin(&request).await?;
         let wanted = request.into_inner().revision;
         let shared = self.0.shared.clone();
-        let hashed = blocking(move || corruption::hash(&shared, wanted)).await?;
+        let mut hashed = blocking(move || corruption::hash(&shared, wanted)).await?;
+        // COMPAT: etcd's way to say that nothing was compacted yet.
+        if hashed.compact_revision == 0 {
+            hashed.compact_revision = -1;
+        }
         Ok(Response::new(pb::HashKvResponse { header: self.0.header_now(), ..hashed }))
     }
 

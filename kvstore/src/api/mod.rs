@@ -6,12 +6,15 @@ mod caller;
 pub mod calls;
 mod checks;
 mod cluster;
+mod election;
 mod frames;
 pub mod gate;
 mod health;
 pub mod http;
 mod kv;
 mod lease;
+mod line;
+mod lock;
 mod maintenance;
 mod watch;
 
@@ -125,18 +128,24 @@ impl Context {
         let maintenance =
             pb::maintenance_server::MaintenanceServer::new(maintenance::Maintenance(self.clone()));
         let auth = pb::auth_server::AuthServer::new(auth::Auth(self.clone()));
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(etcd_protocol::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("the descriptors were made when this was built");
+        // Under both names: grpcurl and others ask for the newer first, older ones know the older alone.
+        let described = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(etcd_protocol::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let built = "the descriptors were made when this was built";
         Routes::new(kv)
-            .add_service(reflection)
+            .add_service(described().build_v1().expect(built))
+            .add_service(described().build_v1alpha().expect(built))
             .add_service(health::server(self.clone()))
             .add_service(watch)
             .add_service(lease)
             .add_service(cluster)
             .add_service(maintenance)
             .add_service(auth)
+            .add_service(lock::server(self.clone()))
+            .add_service(election::server(self.clone()))
             .into_axum_router()
             .layer(axum::middleware::map_response(frames::too_large))
             .into()
