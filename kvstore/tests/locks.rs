@@ -69,8 +69,6 @@ async fn locks(channel: Channel) {
     let revoke = pb::LeaseRevokeRequest { id: i64::from_str_radix(id, 16).unwrap() };
     LeaseClient::new(channel.clone()).lease_revoke(revoke).await.unwrap();
     third.await.unwrap().unwrap();
-    let refused = lock(channel, "other", 12345).await.unwrap_err();
-    assert_eq!(refused.message(), "etcdserver: requested lease not found");
 }
 
 async fn elections(channel: Channel) {
@@ -131,6 +129,9 @@ async fn kvstore_locks_and_elects() {
     let folder = tempfile::tempdir().unwrap();
     let member = start(folder.path(), &[]);
     locks(member.endless_channel()).await;
+    // etcd 3.4 leaves this one without an answer.
+    let refused = lock(member.channel(), "other", 12345).await.unwrap_err();
+    assert_eq!(refused.message(), "etcdserver: requested lease not found");
     elections(member.endless_channel()).await;
 }
 

@@ -35,6 +35,21 @@ impl Etcd {
         Some(Self::run(data, &[&["--initial-cluster", &cluster], flags].concat(), &peers))
     }
 
+    /// Several that are one cluster: m1, m2 …
+    pub fn start_cluster(folder: &Path, size: usize) -> Option<Vec<Self>> {
+        if !Self::installed() {
+            return None;
+        }
+        let members = (1..=size).map(|n| (format!("m{n}"), format!("http://127.0.0.1:{}", port())));
+        let members: Vec<_> = members.collect();
+        let cluster: Vec<_> = members.iter().map(|(name, peers)| format!("{name}={peers}")).collect();
+        let cluster = cluster.join(",");
+        let start = |(name, peers): &(String, String)| {
+            Self::run(&folder.join(name), &["--name", name, "--initial-cluster", &cluster], peers)
+        };
+        Some(members.iter().map(start).collect())
+    }
+
     /// A member of a new cluster, made by etcdctl from a snapshot.
     pub fn restore(saved: &Path, data: &Path) -> Self {
         let peers = format!("http://127.0.0.1:{}", port());
