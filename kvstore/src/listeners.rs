@@ -54,11 +54,11 @@ impl ClientListeners {
     pub fn serve(self, context: &Context, shutdown: &Shutdown) -> JoinSet<()> {
         let mut serving = JoinSet::new();
         let http = api::http::routes(context.clone());
-        let gate = axum::middleware::from_fn_with_state(context.clone(), api::gate::admit);
-        let grpc = context.routes().into_axum_router().layer(gate);
-        let all = if self.http.is_empty() { grpc.merge(http.clone()) } else { grpc };
+        let beside = self.http.is_empty().then(|| http.clone());
+        let entry = api::entry::Entry::new(context, beside);
         for (listener, tls) in self.clients {
-            let served = serve::connections_with(listener, tls, all.clone(), self.options, shutdown.clone());
+            let served =
+                serve::connections_with(listener, tls, entry.clone(), self.options, shutdown.clone());
             serving.spawn(served);
         }
         for (listener, tls) in self.http.into_iter().chain(self.metrics) {

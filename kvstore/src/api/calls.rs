@@ -163,21 +163,37 @@ pub fn prepare(extensive: bool) {
     LazyLock::force(&METHODS);
 }
 
+/// A unary call under way.
+pub struct Unary(Call);
+
+impl Unary {
+    /// None: nothing that is counted.
+    pub fn begin(path: &str) -> Option<Self> {
+        let method = METHODS.get(path).filter(|method| method.unary)?;
+        method.started.inc();
+        method.received.inc();
+        Some(Self(Call { method, began: Instant::now(), code: CANCELED }))
+    }
+
+    pub fn answered(self, headers: &axum::http::HeaderMap) {
+        let code = code(headers).unwrap_or(0);
+        if code == 0 {
+            self.0.method.sent.inc();
+        }
+        self.0.ended(code);
+    }
+}
+
 /// Counts a call.
 pub async fn counted(request: Request, next: Next) -> Response {
+    if let Some(call) = Unary::begin(request.uri().path()) {
+        let response = next.run(request).await;
+        call.answered(response.headers());
+        return response;
+    }
     let Some(method) = METHODS.get(request.uri().path()) else { return next.run(request).await };
     method.started.inc();
     let call = Call { method, began: Instant::now(), code: CANCELED };
-    if method.unary {
-        method.received.inc();
-        let response = next.run(request).await;
-        let code = code(response.headers()).unwrap_or(0);
-        if code == 0 {
-            method.sent.inc();
-        }
-        call.ended(code);
-        return response;
-    }
     let request = request
         .map(|body| Body::new(Counted { body, messages: Messages::new(&method.received), call: None }));
     let response = next.run(request).await;

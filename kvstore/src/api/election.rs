@@ -101,9 +101,8 @@ impl Election for Elections {
                 failure: Vec::new(),
             })
             .await?;
-        // COMPAT: whoever did not lead is told nothing, and no revision.
-        let header = answer.header.filter(|_| answer.succeeded);
-        Ok(Response::new(ResignResponse { header }))
+        // COMPAT: whoever does not lead any more is told nothing.
+        Ok(Response::new(ResignResponse { header: answer.header }))
     }
 }
 

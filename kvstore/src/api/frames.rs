@@ -9,7 +9,7 @@ use tonic::Code;
 const TONIC: &str = "Error, decoded message length too large: found ";
 
 /// Puts Go's text in the place of tonic's: `grpc: received message larger than max (3 vs. 2)`.
-pub async fn too_large(mut response: Response) -> Response {
+pub fn too_large<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
     let status = headers.get("grpc-status").and_then(|status| status.to_str().ok()).map(str::parse::<i32>);
     if status != Some(Ok(Code::OutOfRange as i32)) {

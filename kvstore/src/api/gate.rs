@@ -1,6 +1,8 @@
 //! What is turned away before it reaches a service: calls that ask for a leader while there is none, and
 //! what a learner does not answer.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
@@ -23,14 +25,15 @@ const FOR_LEARNERS: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
 ];
 
-pub async fn admit(State(context): State<Context>, request: Request, next: Next) -> Response {
+pub async fn admit(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
     match refusal(&context, &request) {
         Some(error) => Status::from(error).into_http(),
         None => calls::counted(request, next).await,
     }
 }
 
-fn refusal(context: &Context, request: &Request) -> Option<Error> {
+/// Why a call is turned away.
+pub fn refusal<B>(context: &Context, request: &axum::http::Request<B>) -> Option<Error> {
     let path = request.uri().path();
     let standing = context.proposer.standing();
     let ours = ["/etcdserverpb.", "/v3lockpb.", "/v3electionpb."];

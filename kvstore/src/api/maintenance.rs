@@ -141,7 +141,8 @@ impl pb::maintenance_server::Maintenance for Maintenance {
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
         self.0.admin(&request).await?;
         leadership::transfer(self.0.proposer.standing(), request.into_inner().target_id).await?;
-        Ok(Response::new(pb::MoveLeaderResponse { header: self.0.header_now() }))
+        // COMPAT: no header.
+        Ok(Response::new(pb::MoveLeaderResponse::default()))
     }
 
     async fn downgrade(

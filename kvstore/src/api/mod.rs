@@ -7,6 +7,7 @@ pub mod calls;
 mod checks;
 mod cluster;
 mod election;
+pub mod entry;
 mod frames;
 pub mod gate;
 mod health;
@@ -21,6 +22,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::response::Response;
 use daemon::shutdown::Shutdown;
 use etcd_protocol::etcdserverpb as pb;
 use tonic::service::Routes;
@@ -118,10 +120,14 @@ impl Context {
         self.proposer.propose_as_leader(revoke, caller, term).await
     }
 
-    /// Every service, ready to be served.
-    pub fn routes(&self) -> Routes {
+    /// The service that nearly all calls are for.
+    fn keys(&self) -> pb::kv_server::KvServer<kv::Kv> {
         let limit = self.max_request_bytes + FRAME_OVERHEAD;
-        let kv = pb::kv_server::KvServer::new(kv::Kv(self.clone())).max_decoding_message_size(limit);
+        pb::kv_server::KvServer::new(kv::Kv(self.clone())).max_decoding_message_size(limit)
+    }
+
+    /// Every other service.
+    fn routes(&self) -> Routes {
         let watch = pb::watch_server::WatchServer::new(watch::Watch(self.clone()));
         let lease = pb::lease_server::LeaseServer::new(lease::Lease(self.clone()));
         let cluster = pb::cluster_server::ClusterServer::new(cluster::Cluster(self.clone()));
@@ -135,11 +141,10 @@ impl Context {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let built = "the descriptors were made when this was built";
-        Routes::new(kv)
+        Routes::new(watch)
             .add_service(described().build_v1().expect(built))
             .add_service(described().build_v1alpha().expect(built))
             .add_service(health::server(self.clone()))
-            .add_service(watch)
             .add_service(lease)
             .add_service(cluster)
             .add_service(maintenance)
@@ -147,7 +152,7 @@ impl Context {
             .add_service(lock::server(self.clone()))
             .add_service(election::server(self.clone()))
             .into_axum_router()
-            .layer(axum::middleware::map_response(frames::too_large))
+            .layer(axum::middleware::map_response(|answer: Response| async { frames::too_large(answer) }))
             .into()
     }
 }
