@@ -15,6 +15,7 @@ use crate::config::KubeletConfiguration;
 use crate::cri::observed::{self, ObservedPod};
 use crate::cri::{CallError, Runtime, changes::Pulse, v1};
 use crate::csi::Csi;
+use crate::device::Devices;
 use crate::events::Recorder;
 use crate::eviction::Pressures;
 use crate::image_gc::Records;
@@ -118,6 +119,8 @@ pub struct Kubelet {
     pub tokens: Arc<Tokens>,
     /// Storage drivers.
     pub csi: Arc<Csi>,
+    /// Devices of plugins.
+    pub devices: Arc<Devices>,
     /// Static pods.
     pub manifests: Manifests,
     /// Their mirrors in the API.
@@ -179,6 +182,7 @@ impl Kubelet {
         self.claims.forget(uid);
         self.csi.in_use.release(uid);
         self.resizes.forget(uid);
+        self.devices.release(uid);
         // What the pod had is free for those that wait for more.
         self.resizes.poke(self);
     }

@@ -11,6 +11,7 @@ mod config;
 mod cri;
 mod csi;
 mod dbus;
+mod device;
 mod dns;
 mod downward;
 mod environment;

@@ -274,6 +274,12 @@ impl Workers {
         self.ready.send_replace(true);
     }
 
+    /// The pod is not over, or may not be: not all pods of the API were seen yet.
+    pub fn may_be_active(&self, uid: &str) -> bool {
+        let stage = self.pods.lock().get(uid).map(|worker| worker.turn.stage);
+        stage.map_or_else(|| !*self.ready.borrow(), |stage| stage <= Stage::Terminating)
+    }
+
     /// Waits for [`Workers::source_ready`].
     pub async fn wait_for_source(&self) {
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;

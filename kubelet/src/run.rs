@@ -17,6 +17,7 @@ use crate::config::KubeletConfiguration;
 use crate::cri::changes::{self, Change, Pulse};
 use crate::cri::{Runtime, v1};
 use crate::csi::{self, Csi};
+use crate::device::{self, Devices};
 use crate::events::Recorder;
 use crate::eviction::Pressures;
 use crate::flags::Flags;
@@ -204,6 +205,7 @@ fn assemble(
         claims: ClaimCache::new(client.clone(), &node_name),
         spaces: Spaces::default(),
         services: Services::new(),
+        devices: Arc::new(Devices::load(&flags.root_dir)),
         csi: Arc::new(Csi::new(client.clone(), &node_name, &flags.root_dir, Arc::clone(&tokens))),
         tokens,
         tree: if driver == cgroup::Driver::Systemd { tree.with_slices() } else { tree },
@@ -271,6 +273,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(space::run(Arc::clone(kubelet)));
     tokio::spawn(csi::expand::run(Arc::clone(kubelet)));
     shutdown::start(kubelet);
+    tokio::spawn(device::plugin::serve(Arc::clone(&kubelet.devices)));
     let node = Arc::clone(kubelet);
     tokio::spawn(async move {
         if node.config.register_node != Some(false) {

@@ -159,6 +159,8 @@ async fn start(runtime: &Runtime, pod: &Pod, dir: &Path, restart_count: i32) -> 
             ..Default::default()
         }],
         devices: Vec::new(),
+        annotations: Default::default(),
+        named_devices: Vec::new(),
         resources: Default::default(),
         seccomp_root: "",
         seccomp_default: false,

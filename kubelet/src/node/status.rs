@@ -167,12 +167,14 @@ pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
         .map(|ip| NodeAddress { type_: NodeAddressType::InternalIP, address: ip.clone() })
         .collect();
     addresses.push(NodeAddress { type_: NodeAddressType::Hostname, address: kubelet.node_name.clone() });
+    let (plugins, free) = kubelet.devices.amounts();
+    let mut capacity = allocatable::capacity(machine, &kubelet.root, kubelet.config.max_pods);
+    capacity.extend(plugins);
+    let mut allocatable = kubelet.allocatable.clone();
+    allocatable.extend(free);
     NodeStatus {
-        capacity: with_extended(
-            allocatable::capacity(machine, &kubelet.root, kubelet.config.max_pods),
-            &old.capacity,
-        ),
-        allocatable: with_extended(kubelet.allocatable.clone(), &old.capacity),
+        capacity: with_extended(capacity, &old.capacity),
+        allocatable: with_extended(allocatable, &old.capacity),
         conditions: conditions(
             &old.conditions,
             &Health {
@@ -235,7 +237,10 @@ pub async fn run(kubelet: Arc<Kubelet>) {
         },
     );
     let mut written: Option<Instant> = None;
-    let shown = || (problems(&kubelet).is_empty(), kubelet.pressures.all(), kubelet.csi.in_use.changes());
+    let shown = || {
+        let changes = (kubelet.csi.in_use.changes(), kubelet.devices.changes());
+        (problems(&kubelet).is_empty(), kubelet.pressures.all(), changes)
+    };
     loop {
         let now = shown();
         match update(&kubelet, written.is_none_or(|at| at.elapsed() >= report)).await {

@@ -184,6 +184,15 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
     {
         return Ok(Outcome::Evict(refusal));
     }
+    if !observed.may_run()
+        && let Err(error) =
+            kubelet.devices.allocate(&turn.pod, |uid| kubelet.workers.may_be_active(uid)).await
+    {
+        let message = format!("Allocate failed due to {error}, which is unexpected");
+        kubelet.recorder.pod(&turn.pod, "Warning", "UnexpectedAdmissionError", &message);
+        let (reason, message) = ("UnexpectedAdmissionError".into(), format!("Pod was rejected: {message}"));
+        return Ok(Outcome::Evict(Eviction { reason, message, disrupts: false }));
+    }
     // From here on the pod is what it was promised to be.
     let (pod, resize_waits) = kubelet.resizes.settle(kubelet, &turn.pod, &observed);
     let pod = &pod;

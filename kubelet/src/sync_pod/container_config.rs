@@ -1,6 +1,8 @@
 //! The configuration of a container for the runtime. Pure: whatever must be read or made on the node
 //! (volumes, sub-paths, the hosts file, the image's user) comes in ready.
 
+use std::collections::BTreeMap;
+
 use api_types::core::v1::{
     AppArmorProfileType, Container, Lifecycle, MountPropagationMode, Pod, ProcMountType, SecurityContext,
     SupplementalGroupsPolicy,
@@ -68,6 +70,10 @@ pub struct Inputs<'a> {
     pub mounts: Vec<ReadyMount>,
     /// Devices.
     pub devices: Vec<v1::Device>,
+    /// Annotations beside the kubelet's own.
+    pub annotations: BTreeMap<String, String>,
+    /// Devices that the runtime knows by name.
+    pub named_devices: Vec<String>,
     /// Limits.
     pub resources: v1::LinuxContainerResources,
     /// Where localhost seccomp profiles are.
@@ -105,7 +111,13 @@ pub fn container_config(
         mounts: inputs.mounts.iter().map(mount).collect(),
         devices: inputs.devices.clone(),
         labels: labels::container_labels(pod, container),
-        annotations: labels::container_annotations(pod, container, inputs.restart_count),
+        annotations: inputs
+            .annotations
+            .clone()
+            .into_iter()
+            .chain(labels::container_annotations(pod, container, inputs.restart_count))
+            .collect(),
+        cdi_devices: inputs.named_devices.iter().map(|name| v1::CdiDevice { name: name.clone() }).collect(),
         log_path: format!("{}/{}.log", container.name, inputs.restart_count),
         stdin: container.stdin,
         stdin_once: container.stdin_once,
@@ -120,7 +132,6 @@ pub fn container_config(
             .into_iter()
             .map(|(key, value)| v1::KeyValue { key, value: value.into_bytes() })
             .collect(),
-        ..Default::default()
     })
 }
 

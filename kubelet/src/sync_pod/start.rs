@@ -13,6 +13,7 @@ use super::plan::KillReason;
 use super::reasons::{self, StartError};
 use super::sandbox_config::log_directory;
 use crate::cri::{CallError, observed, v1};
+use crate::device::plugin::proto;
 use crate::downward::NodeFacts;
 use crate::environment::{self, Objects, expand};
 use crate::kubelet::Kubelet;
@@ -218,12 +219,17 @@ async fn configure(
         pod_ips: common.pod_ips,
         allocatable: Some(&kubelet.allocatable),
     };
-    let environment = environment::variables(pod, container, common.objects, &services, &facts)
+    let mut environment = environment::variables(pod, container, common.objects, &services, &facts)
         .map_err(|error| error.to_string())?;
     let handler = kubelet.runtime_classes.handler(pod).await?;
     let recursive = kubelet.handler_features(&handler).is_some_and(|has| has.recursive_read_only_mounts);
-    let mounts = mounts(kubelet, common, container, &environment, (images, recursive))?;
-    let devices = devices(common.volumes, container)?;
+    let mut mounts = mounts(kubelet, common, container, &environment, (images, recursive))?;
+    let mut devices = devices(common.volumes, container)?;
+    let needs = kubelet.devices.before_start(pod, container).await?;
+    // COMPAT: what plugins say comes first: the spec has the last word.
+    environment.splice(0..0, needs.envs);
+    mounts.splice(0..0, needs.mounts.into_iter().map(plugin_mount));
+    devices.splice(0..0, needs.devices.into_iter().map(plugin_device));
     let logs = Path::new(&log_directory(&kubelet.config.pod_logs_dir, pod)).join(&container.name);
     std::fs::create_dir_all(&logs).map_err(|error| {
         format!("create container log directory for container {} failed: {error}", container.name)
@@ -245,6 +251,8 @@ async fn configure(
         environment,
         mounts,
         devices,
+        annotations: needs.annotations,
+        named_devices: needs.named,
         resources: resources::container_resources(
             pod,
             container,
@@ -320,6 +328,23 @@ fn mounts(
     hosts_mount(kubelet, common, container, &pod_dir, &mut ready)?;
     termination_mount(container, &pod_dir, &mut ready)?;
     Ok(ready)
+}
+
+fn plugin_mount(mount: proto::Mount) -> ReadyMount {
+    ReadyMount {
+        container_path: mount.container_path,
+        host_path: mount.host_path,
+        read_only: mount.read_only,
+        ..Default::default()
+    }
+}
+
+fn plugin_device(device: proto::DeviceSpec) -> v1::Device {
+    v1::Device {
+        container_path: device.container_path,
+        host_path: device.host_path,
+        permissions: device.permissions,
+    }
 }
 
 /// The devices of volumes.

@@ -1,0 +1,413 @@
+//! Devices that plugins offer (KEP-3573): they register at a socket, list their devices, and say what a
+//! container needs to use those it is given.
+//!
+//! [`plan`] chooses devices, [`plugin`] speaks with plugins, [`checkpoint`] is the file in which it is kept
+//! who has what. A container's devices are chosen when its pod is admitted and are its own until the pod
+//! has ended. Devices are not aligned with CPUs or memory: there is no topology manager.
+
+pub mod checkpoint;
+pub mod plan;
+pub mod plugin;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api_types::Quantity;
+use api_types::core::v1::{Container, Pod, ResourceList};
+use api_types::value::Format;
+use parking_lot::Mutex;
+use prost::Message;
+use tokio::time::Instant;
+
+use crate::sync_pod::plan::is_sidecar;
+use checkpoint::{Data, Entry};
+use plan::{Choice, Ids, View};
+use plugin::{Plugin, proto};
+use proto::ContainerAllocateResponse;
+
+/// The folder below the kubelet's root.
+pub const FOLDER: &str = "device-plugins";
+const FILE: &str = "kubelet_internal_checkpoint";
+/// COMPAT: so long a plugin may be away before its devices are none.
+const GRACE: Duration = Duration::from_secs(300);
+/// COMPAT: where devices without a NUMA node stand.
+const NOWHERE: i64 = -1;
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Device {
+    healthy: bool,
+    nodes: Vec<i64>,
+}
+
+/// What is known of a resource.
+struct Resource {
+    devices: BTreeMap<String, Device>,
+    plugin: Option<Plugin>,
+    /// Since when no plugin is there.
+    away: Option<Instant>,
+}
+
+impl Resource {
+    fn healthy(&self) -> Ids {
+        self.devices.iter().filter(|(_, device)| device.healthy).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    resources: BTreeMap<String, Resource>,
+    entries: Vec<Entry>,
+    changes: u64,
+}
+
+impl State {
+    fn of(&self, uid: &str, container: &str, resource: &str) -> Option<Ids> {
+        let found = self.entries.iter().find(|entry| {
+            entry.uid == uid && entry.container_name == container && entry.resource_name == resource
+        })?;
+        Some(ids(found))
+    }
+
+    fn used(&self, resource: &str) -> Ids {
+        self.entries.iter().filter(|entry| entry.resource_name == resource).flat_map(ids).collect()
+    }
+}
+
+fn ids(entry: &Entry) -> Ids {
+    entry.devices.iter().flatten().flat_map(|(_, ids)| ids.iter().cloned()).collect()
+}
+
+/// What a container needs to use its devices.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// Variables.
+    pub envs: BTreeMap<String, String>,
+    /// Annotations for the runtime.
+    pub annotations: BTreeMap<String, String>,
+    /// Paths of the node.
+    pub mounts: Vec<proto::Mount>,
+    /// Device files.
+    pub devices: Vec<proto::DeviceSpec>,
+    /// Devices that the runtime knows by name.
+    pub named: Vec<String>,
+}
+
+/// Merges answers; what came first stands.
+fn needs<'a>(answers: impl IntoIterator<Item = &'a [u8]>) -> Needs {
+    let mut all = Needs::default();
+    for answer in answers {
+        let Ok(one) = ContainerAllocateResponse::decode(answer) else { continue };
+        for (key, value) in one.envs {
+            all.envs.entry(key).or_insert(value);
+        }
+        for (key, value) in one.annotations {
+            all.annotations.entry(key).or_insert(value);
+        }
+        for mount in one.mounts {
+            if all.mounts.iter().all(|known| known.container_path != mount.container_path) {
+                all.mounts.push(mount);
+            }
+        }
+        for device in one.devices {
+            if all.devices.iter().all(|known| known.container_path != device.container_path) {
+                all.devices.push(device);
+            }
+        }
+        for device in one.cdi_devices {
+            if !all.named.contains(&device.name) {
+                all.named.push(device.name);
+            }
+        }
+    }
+    all
+}
+
+/// The devices of all plugins on this node.
+pub struct Devices {
+    dir: PathBuf,
+    state: Mutex<State>,
+    /// Pods are given devices one after the other.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Devices {
+    /// Reads who has what.
+    pub fn load(root: &Path) -> Self {
+        let dir = root.join(FOLDER);
+        let mut state = State::default();
+        let path = dir.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => match checkpoint::decode(&bytes) {
+                Some(data) => {
+                    state.entries = data.pod_device_entries.unwrap_or_default();
+                    for name in data.registered_devices.unwrap_or_default().into_keys() {
+                        // None of them until the plugin is back.
+                        let away = Some(Instant::now());
+                        let resource = Resource { devices: BTreeMap::new(), plugin: None, away };
+                        state.resources.insert(name, resource);
+                    }
+                }
+                None => {
+                    tracing::error!(path = %path.display(), "the file of devices is damaged: who has which is not known")
+                }
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "cannot read who has which devices")
+            }
+        }
+        Self { dir, state: Mutex::new(state), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// The folder of plugins' sockets.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Grows whenever the node has other devices.
+    pub fn changes(&self) -> u64 {
+        self.state.lock().changes
+    }
+
+    /// What the node has, and what of it works.
+    pub fn amounts(&self) -> (ResourceList, ResourceList) {
+        let (mut capacity, mut allocatable) = (ResourceList::new(), ResourceList::new());
+        for (name, resource) in &self.state.lock().resources {
+            // COMPAT: zero, and not nothing: so one sees that it was there.
+            let gone = resource.away.is_some_and(|since| since.elapsed() > GRACE);
+            let count =
+                |number: usize| Quantity::from_units(if gone { 0 } else { number as i64 }, Format::DecimalSi);
+            capacity.insert(name.clone(), count(resource.devices.len()));
+            allocatable.insert(name.clone(), count(resource.healthy().len()));
+        }
+        (capacity, allocatable)
+    }
+
+    fn connected(&self, name: &str, plugin: Plugin) {
+        let mut state = self.state.lock();
+        let resource = state.resources.entry(name.to_owned()).or_insert_with(|| Resource {
+            devices: BTreeMap::new(),
+            plugin: None,
+            away: None,
+        });
+        resource.plugin = Some(plugin);
+        resource.away = None;
+        state.changes += 1;
+    }
+
+    /// A plugin that is not (any more) the resource's has no say.
+    fn listed(&self, name: &str, plugin: &Plugin, devices: Vec<proto::Device>) {
+        let mut state = self.state.lock();
+        let Some(resource) =
+            state.resources.get_mut(name).filter(|known| known.plugin.as_ref() == Some(plugin))
+        else {
+            return;
+        };
+        let device = |one: proto::Device| {
+            let nodes = one.topology.map(|topology| topology.nodes).unwrap_or_default();
+            let nodes = nodes.into_iter().map(|node| node.id).collect();
+            (one.id, Device { healthy: one.health == "Healthy", nodes })
+        };
+        resource.devices = devices.into_iter().map(device).collect();
+        tracing::info!(
+            resource = name,
+            devices = resource.devices.len(),
+            healthy = resource.healthy().len(),
+            "a device plugin listed its devices"
+        );
+        state.changes += 1;
+        self.save(&state);
+    }
+
+    fn disconnected(&self, name: &str, plugin: &Plugin) {
+        let mut state = self.state.lock();
+        let Some(resource) =
+            state.resources.get_mut(name).filter(|known| known.plugin.as_ref() == Some(plugin))
+        else {
+            return;
+        };
+        resource.plugin = None;
+        resource.away = Some(Instant::now());
+        resource.devices.values_mut().for_each(|device| device.healthy = false);
+        state.changes += 1;
+        self.save(&state);
+    }
+
+    /// Gives a pod's containers what they ask for; `active` says which pods are not over. An error is
+    /// worded as upstream's.
+    pub async fn allocate(&self, pod: &Pod, active: impl Fn(&str) -> bool) -> Result<(), String> {
+        let asked = |container: &Container| container.resources.limits.keys().any(|name| self.knows(name));
+        let spec = &pod.spec;
+        if !spec.init_containers.iter().chain(&spec.containers).any(asked) {
+            return Ok(());
+        }
+        let _turn = self.turn.lock().await;
+        self.retain(&active);
+        let uid = &pod.metadata.uid;
+        let mut reusable: BTreeMap<String, Ids> = BTreeMap::new();
+        for (container, init) in spec
+            .init_containers
+            .iter()
+            .map(|container| (container, true))
+            .chain(spec.containers.iter().map(|container| (container, false)))
+        {
+            for (name, amount) in &container.resources.limits {
+                if !self.knows(name) {
+                    continue;
+                }
+                let free = reusable.entry(name.clone()).or_default();
+                let required = usize::try_from(amount.value()).unwrap_or_default();
+                self.allocate_one(uid, &container.name, name, required, free).await?;
+                let has = self.state.lock().of(uid, &container.name, name).unwrap_or_default();
+                // An init container has ended when the next one starts; a sidecar has not.
+                if init && !is_sidecar(container) {
+                    free.extend(has);
+                } else {
+                    free.retain(|id| !has.contains(id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn allocate_one(
+        &self,
+        uid: &str,
+        container: &str,
+        name: &str,
+        required: usize,
+        reusable: &Ids,
+    ) -> Result<(), String> {
+        let (choice, plugin) = {
+            let state = self.state.lock();
+            let resource = state.resources.get(name);
+            let had = state.of(uid, container, name);
+            let healthy = resource.map(Resource::healthy);
+            let view = View {
+                resource: name,
+                container: (uid, container),
+                required,
+                had: had.as_ref(),
+                healthy: healthy.as_ref(),
+                used: &state.used(name),
+                reusable,
+            };
+            (plan::choose(&view)?, resource.and_then(|resource| resource.plugin.clone()))
+        };
+        if choice == Choice::Nothing {
+            return Ok(());
+        }
+        let plugin = plugin.ok_or_else(|| format!("unknown Device Plugin {name}"))?;
+        let chosen = match choice {
+            Choice::Nothing => return Ok(()),
+            Choice::Take(chosen) => chosen,
+            Choice::Ask { taken, available, missing } => {
+                let from = available.union(&taken).cloned().collect();
+                let preferred = plugin.preferred(from, &taken, required).await?;
+                plan::complete(taken, &available, missing, &preferred)
+            }
+        };
+        let answer = plugin.allocate(&chosen).await?;
+        let mut state = self.state.lock();
+        let mut by_node = checkpoint::ByNode::new();
+        for id in chosen {
+            let nodes = state.resources.get(name).and_then(|resource| resource.devices.get(&id));
+            let nodes = nodes.map(|device| device.nodes.clone()).unwrap_or_default();
+            for node in if nodes.is_empty() { vec![NOWHERE] } else { nodes } {
+                by_node.entry(node).or_default().push(id.clone());
+            }
+        }
+        state.entries.push(Entry {
+            uid: uid.to_owned(),
+            container_name: container.to_owned(),
+            resource_name: name.to_owned(),
+            devices: Some(by_node),
+            answer: answer.encode_to_vec(),
+        });
+        self.save(&state);
+        Ok(())
+    }
+
+    /// Tells plugins that want to know that a container is about to start, and says what it needs.
+    pub async fn before_start(&self, pod: &Pod, container: &Container) -> Result<Needs, String> {
+        let uid = &pod.metadata.uid;
+        for name in container.resources.limits.keys() {
+            let (plugin, has) = {
+                let state = self.state.lock();
+                let plugin = state.resources.get(name).and_then(|resource| resource.plugin.clone());
+                (plugin, state.of(uid, &container.name, name))
+            };
+            if let (Some(plugin), Some(has)) = (plugin, has) {
+                plugin.before_start(&has).await?;
+            }
+        }
+        let state = self.state.lock();
+        let mut own: Vec<&Entry> = state
+            .entries
+            .iter()
+            .filter(|entry| entry.uid == *uid && entry.container_name == container.name)
+            .collect();
+        own.sort_by_key(|entry| &entry.resource_name);
+        Ok(needs(own.into_iter().map(|entry| entry.answer.as_slice())))
+    }
+
+    /// A pod is over: others may have its devices.
+    pub fn release(&self, uid: &str) {
+        self.retain(|other| other != uid);
+    }
+
+    fn retain(&self, keep: impl Fn(&str) -> bool) {
+        let mut state = self.state.lock();
+        let before = state.entries.len();
+        state.entries.retain(|entry| keep(&entry.uid));
+        if state.entries.len() != before {
+            self.save(&state);
+        }
+    }
+
+    /// A plugin has offered it, or a container has it.
+    fn knows(&self, name: &str) -> bool {
+        let state = self.state.lock();
+        state.resources.contains_key(name) || state.entries.iter().any(|entry| entry.resource_name == name)
+    }
+
+    fn save(&self, state: &State) {
+        let gone = |resource: &Resource| resource.away.is_some_and(|since| since.elapsed() > GRACE);
+        let registered: BTreeMap<String, Vec<String>> = state
+            .resources
+            .iter()
+            .filter(|(_, resource)| !gone(resource))
+            .map(|(name, resource)| (name.clone(), resource.healthy().into_iter().collect()))
+            .collect();
+        // COMPAT: nothing given out is null.
+        let entries = (!state.entries.is_empty()).then(|| state.entries.clone());
+        let data = Data { pod_device_entries: entries, registered_devices: Some(registered) };
+        let path = self.dir.join(FILE);
+        let beside = self.dir.join(format!(".{FILE}"));
+        let written = std::fs::create_dir_all(&self.dir)
+            .and_then(|()| std::fs::write(&beside, checkpoint::encode(data)))
+            .and_then(|()| std::fs::File::open(&beside)?.sync_data())
+            .and_then(|()| std::fs::rename(&beside, &path));
+        if let Err(error) = written {
+            tracing::error!(%error, path = %path.display(), "cannot write who has which devices");
+        }
+    }
+
+    /// Removes the sockets of plugins that the kubelet before this one knew: they register again when
+    /// they see the kubelet's own socket made anew.
+    fn tidy(&self) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.dir)?;
+        let kept: BTreeSet<PathBuf> = [self.dir.join(FILE)].into();
+        for path in crate::volume::actual::entries(&self.dir)? {
+            if !kept.contains(&path) && !path.is_dir() {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! Speaking with device plugins (v1beta1): the kubelet's socket at which they register, and theirs.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use daemon::metrics::{self, IntCounterVec};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+
+use super::Devices;
+use super::plan::Ids;
+use crate::cri::CallError;
+use crate::csi::driver::channel;
+use proto::device_plugin_client::DevicePluginClient;
+use proto::registration_server::{Registration, RegistrationServer};
+use proto::{
+    AllocateRequest, ContainerAllocateRequest, ContainerAllocateResponse,
+    ContainerPreferredAllocationRequest, DevicePluginOptions, Empty, PreStartContainerRequest,
+    PreferredAllocationRequest, RegisterRequest,
+};
+
+/// Messages generated from `proto/deviceplugin.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, dead_code, reason = "generated")]
+pub mod proto {
+    tonic::include_proto!("v1beta1");
+}
+
+const VERSION: &str = "v1beta1";
+const SOCKET: &str = "kubelet.sock";
+/// How long a plugin may take to say what it is.
+const HELLO: Duration = Duration::from_secs(10);
+/// COMPAT: for what it does before a container starts.
+const BEFORE_START: Duration = Duration::from_secs(30);
+
+static REGISTRATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::global().counter_vec(
+        "kubelet_device_plugin_registration_total",
+        "Cumulative number of device plugin registrations. Broken down by resource name.",
+        &["resource_name"],
+    )
+});
+
+/// A plugin that registered; one that registers again is another.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    number: u64,
+    client: DevicePluginClient<Channel>,
+    options: DevicePluginOptions,
+}
+
+impl PartialEq for Plugin {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+fn list(ids: &Ids) -> Vec<String> {
+    ids.iter().cloned().collect()
+}
+
+impl Plugin {
+    async fn connect(socket: &Path) -> Result<Self, String> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut client = DevicePluginClient::new(channel(&socket.to_string_lossy()));
+        let asked = tokio::time::timeout(HELLO, client.get_device_plugin_options(Empty {})).await;
+        let options = match asked {
+            Ok(Ok(options)) => options.into_inner(),
+            Ok(Err(status)) => {
+                return Err(format!("failed to get device plugin options: {}", CallError::from(status)));
+            }
+            Err(_) => return Err("failed to get device plugin options: context deadline exceeded".into()),
+        };
+        Ok(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), client, options })
+    }
+
+    /// Which of the devices it would rather give; empty where it has no preference.
+    pub async fn preferred(&self, available: Ids, given: &Ids, size: usize) -> Result<Vec<String>, String> {
+        if !self.options.get_preferred_allocation_available {
+            return Ok(Vec::new());
+        }
+        let request = ContainerPreferredAllocationRequest {
+            available_device_i_ds: list(&available),
+            must_include_device_i_ds: list(given),
+            allocation_size: i32::try_from(size).unwrap_or(i32::MAX),
+        };
+        let request = PreferredAllocationRequest { container_requests: vec![request] };
+        let answer = self.client.clone().get_preferred_allocation(request).await.map_err(|status| {
+            let error = CallError::from(status);
+            format!("device plugin GetPreferredAllocation rpc failed with err: {error}")
+        })?;
+        let first = answer.into_inner().container_responses.into_iter().next();
+        Ok(first.map(|one| one.device_i_ds).unwrap_or_default())
+    }
+
+    /// Gives devices to a container.
+    pub async fn allocate(&self, ids: &Ids) -> Result<ContainerAllocateResponse, String> {
+        let request = ContainerAllocateRequest { devices_ids: list(ids) };
+        let request = AllocateRequest { container_requests: vec![request] };
+        let answer = self.client.clone().allocate(request).await;
+        let answer = answer.map_err(|status| CallError::from(status).to_string())?;
+        let first = answer.into_inner().container_responses.into_iter().next();
+        first.ok_or_else(|| "no containers return in allocation response".into())
+    }
+
+    /// A container with these devices is about to start.
+    pub async fn before_start(&self, ids: &Ids) -> Result<(), String> {
+        if !self.options.pre_start_required {
+            return Ok(());
+        }
+        let mut client = self.client.clone();
+        let call = client.pre_start_container(PreStartContainerRequest { devices_ids: list(ids) });
+        let failed = |error: String| format!("device plugin PreStartContainer rpc failed with err: {error}");
+        match tokio::time::timeout(BEFORE_START, call).await {
+            Ok(answer) => answer.map(drop).map_err(|status| failed(CallError::from(status).to_string())),
+            Err(_) => Err(failed("context deadline exceeded".into())),
+        }
+    }
+}
+
+/// The kubelet's side.
+struct Desk(Arc<Devices>);
+
+/// `vendor/thing`, and no name of Kubernetes' own.
+fn is_extended(name: &str) -> bool {
+    let own = name.contains("kubernetes.io/") || name.starts_with("requests.");
+    !own && name.split_once('/').is_some_and(|(vendor, thing)| !vendor.is_empty() && !thing.is_empty())
+}
+
+/// Why a registration is refused, in upstream's words.
+fn check(request: &RegisterRequest) -> Result<(), String> {
+    if request.version != VERSION {
+        return Err(format!(
+            "requested API version {:?} is not supported by kubelet. Supported version is [{VERSION:?}]",
+            request.version
+        ));
+    }
+    if !is_extended(&request.resource_name) {
+        return Err(format!("the ResourceName {:?} is invalid", request.resource_name));
+    }
+    Ok(())
+}
+
+#[tonic::async_trait]
+impl Registration for Desk {
+    async fn register(&self, call: Request<RegisterRequest>) -> Result<Response<Empty>, Status> {
+        let request = call.into_inner();
+        let name = request.resource_name.clone();
+        REGISTRATIONS.with_label_values(&[&name]).inc();
+        let refuse = |error: String| {
+            tracing::warn!(resource = name, error, "cannot register a device plugin");
+            Status::unknown(error)
+        };
+        check(&request).map_err(refuse)?;
+        // A name in the folder, and no way out of it.
+        let endpoint = Path::new(&request.endpoint).file_name().unwrap_or_default();
+        let plugin = Plugin::connect(&self.0.dir().join(endpoint)).await.map_err(refuse)?;
+        tracing::info!(resource = name, endpoint = request.endpoint, "registered a device plugin");
+        self.0.connected(&name, plugin.clone());
+        tokio::spawn(follow(Arc::clone(&self.0), name.clone(), plugin));
+        Ok(Response::new(Empty {}))
+    }
+}
+
+/// Listens to what the plugin says of its devices until it ends.
+async fn follow(devices: Arc<Devices>, name: String, plugin: Plugin) {
+    let result = async {
+        let mut stream = plugin.client.clone().list_and_watch(Empty {}).await?.into_inner();
+        while let Some(listed) = stream.message().await? {
+            devices.listed(&name, &plugin, listed.devices);
+        }
+        Ok::<(), Status>(())
+    };
+    let ended = result.await;
+    tracing::info!(
+        resource = name,
+        error = ended.err().map(|status| status.to_string()),
+        "a device plugin went away"
+    );
+    devices.disconnected(&name, &plugin);
+}
+
+/// Serves registrations; never ends while that works.
+pub async fn serve(devices: Arc<Devices>) {
+    let served = async {
+        devices.tidy()?;
+        let listener = tokio::net::UnixListener::bind(devices.dir().join(SOCKET))?;
+        let server = Server::builder().add_service(RegistrationServer::new(Desk(Arc::clone(&devices))));
+        server.serve_with_incoming(UnixListenerStream::new(listener)).await.map_err(std::io::Error::other)
+    };
+    if let Err(error) = served.await {
+        tracing::error!(%error, dir = %devices.dir().display(), "device plugins cannot register");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registrations_that_cannot_be() {
+        let request = |version: &str, name: &str| RegisterRequest {
+            version: version.into(),
+            resource_name: name.into(),
+            ..Default::default()
+        };
+        assert_eq!(check(&request("v1beta1", "example.com/gpu")), Ok(()));
+        let error = check(&request("v1alpha", "example.com/gpu")).unwrap_err();
+        assert_eq!(
+            error,
+            "requested API version \"v1alpha\" is not supported by kubelet. Supported version is [\"v1beta1\"]"
+        );
+        for name in ["cpu", "kubernetes.io/x", "requests.example.com/x", "/x", "x/"] {
+            let error = check(&request("v1beta1", name)).unwrap_err();
+            assert_eq!(error, format!("the ResourceName {name:?} is invalid"));
+        }
+    }
+}
