@@ -80,7 +80,7 @@ impl Proposer {
         Self {
             reads: Reads::start(standing.clone(), shared.clone(), timeout),
             leases: Leases { standing: standing.clone(), shared: shared.clone(), timeout },
-            members: Members { standing: standing.clone(), shared: shared.clone(), rules },
+            members: Members::new(standing.clone(), shared.clone(), rules),
             standing,
             shared,
             fatal,

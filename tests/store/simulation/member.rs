@@ -133,7 +133,7 @@ impl Member {
         let standing = Standing { raft: raft.clone(), peers, election: ELECTION };
         let rules =
             Rules { strict: fastrand::u8(..) < 200, max_learners: 2, timeout: Duration::from_secs(2) };
-        let members = Members { standing, shared: shared.clone(), rules };
+        let members = Members::new(standing, shared.clone(), rules);
         let settling = members.clone();
         self.tasks.push(tokio::spawn(async move {
             // It ends with raft.

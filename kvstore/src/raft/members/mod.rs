@@ -4,6 +4,9 @@
 //! A member that is added as a voter joins without a vote and gets it once it has caught up: until then
 //! the quorum is the old one, so that adding a member never stops a cluster. `member list` shows it as
 //! the voter that it is going to be. A change that a leader left half done is finished by the next.
+//!
+//! A leader that has been removed makes no change any more, though openraft lets it lead for another while:
+//! its successor does (decision 10).
 
 mod plan;
 
@@ -15,7 +18,8 @@ use std::time::Duration;
 use etcd_protocol::etcdserverpb as pb;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
-use openraft::{BasicNode, ChangeMembers, Instant as _};
+use openraft::{BasicNode, ChangeMembers, Instant as _, ServerState};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -23,7 +27,7 @@ use super::command::{Kind, Proposal};
 use super::peers::Lane;
 use super::standing::Standing;
 use super::wire::{Change, ChangeReply, ChangeRequest, Nothing};
-use super::{Shared, TypeConfig, runtime};
+use super::{Shared, StoredMembership, TypeConfig, runtime};
 use crate::data_dir;
 use crate::error::Error;
 use crate::flags::urls;
@@ -47,9 +51,15 @@ pub struct Members {
     pub standing: Standing,
     pub shared: Arc<Shared>,
     pub rules: Rules,
+    /// Held by whoever makes a change, or finishes one.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Members {
+    pub fn new(standing: Standing, shared: Arc<Shared>, rules: Rules) -> Self {
+        Self { standing, shared, rules, turn: Arc::default() }
+    }
+
     /// All members, as the applied log has them.
     pub fn list(&self) -> Vec<pb::Member> {
         let machine = self.shared.machine.lock();
@@ -104,6 +114,11 @@ impl Members {
     pub async fn change_here(&self, change: Change) -> Result<ChangeReply, Status> {
         let this = self.clone();
         let work = tokio::spawn(async move {
+            let turn = tokio::time::timeout(this.rules.timeout, this.turn.lock()).await;
+            let _turn = turn.map_err(|_| Error::Timeout)?;
+            if this.is_leaving() {
+                return Err(Error::NotLeader);
+            }
             let member = match change {
                 Change::Add(request) => Some(this.add(request).await?),
                 Change::Remove(request) => this.remove(request.id).await.map(|()| None)?,
@@ -191,11 +206,47 @@ impl Members {
         (matched.map(|id| id.index), metrics.last_log_index.unwrap_or(0))
     }
 
+    /// The last configuration that is known here: answers may come before openraft's metrics show it.
+    fn newest(&self) -> StoredMembership {
+        let seen = self.standing.metrics().membership_config;
+        let applied = self.shared.machine.lock().membership.clone();
+        if applied.log_id() > seen.log_id() { applied } else { (*seen).clone() }
+    }
+
+    /// Whether this member has no vote in the configuration that is, or is to come.
+    fn is_leaving(&self) -> bool {
+        let newest = self.newest();
+        let last = newest.membership().get_joint_config().last();
+        last.is_none_or(|voters| !voters.contains(&self.standing.id()))
+    }
+
+    /// Ends a joint configuration. The last step of a change, also where it leaves this member out.
+    async fn finish(&self, joint: &super::Membership) {
+        let _turn = self.turn.lock().await;
+        // Whoever had the turn before may have done it.
+        if self.newest().membership() == joint && self.standing.is_leader() {
+            tracing::info!("finishing a change of the members that another leader began");
+            let change = ChangeMembers::AddVoterIds(BTreeSet::new());
+            let asked = self.standing.raft.change_membership(change, false);
+            // Tried again as long as it is not done.
+            tokio::time::timeout(self.rules.timeout, asked).await.ok();
+        }
+    }
+
+    /// Gives a new member its vote.
+    async fn enfranchise(&self, id: u64) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        self.reconfigure(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+    }
+
     /// Changes the configuration; waits while another change is being made. A leader that loses its place
     /// meanwhile may never be told how it ended.
     async fn reconfigure(&self, change: ChangeMembers<u64, BasicNode>) -> Result<(), Error> {
         let deadline = Instant::now() + self.rules.timeout;
         loop {
+            if self.is_leaving() {
+                return Err(Error::NotLeader);
+            }
             let asked = self.standing.raft.change_membership(change.clone(), false);
             match tokio::time::timeout_at(deadline, asked).await {
                 Err(_) => return Err(Error::Timeout),
@@ -222,28 +273,34 @@ impl Members {
     /// does nothing while another leads.
     pub async fn settle(self) -> anyhow::Result<()> {
         let mut standing = self.standing.raft.server_metrics();
+        let mut applied = self.shared.applied.subscribe();
         loop {
-            if !self.standing.is_leader() {
+            // From here on, whatever changes is looked at: what follows goes by these two alone.
+            let now = standing.borrow_and_update().clone();
+            let applied_to = *applied.borrow_and_update();
+            if now.state != ServerState::Leader {
                 if standing.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
                 continue;
             }
-            let membership = standing.borrow_watched().membership_config.membership().clone();
+            let membership = now.membership_config.membership().clone();
             if membership.get_joint_config().len() > 1 {
                 // By whoever began it, as a rule; after a change of leaders by us.
                 tokio::time::sleep(self.standing.election).await;
-                let still = self.standing.metrics().membership_config.membership().clone() == membership;
-                if still && self.standing.is_leader() {
-                    tracing::info!("finishing a change of the members that another leader began");
-                    self.reconfigure(ChangeMembers::AddVoterIds(BTreeSet::new())).await.ok();
-                }
+                self.finish(&membership).await;
                 continue;
             }
             let waiting = self.waiting(&membership);
             if waiting.is_empty() {
-                if standing.changed().await.is_err() {
-                    std::future::pending::<()>().await;
+                // Who is to vote is told by the log, and a new leader may not have applied it that far.
+                let behind = applied_to < *now.membership_config.log_id();
+                tokio::select! {
+                    changed = standing.changed() => if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    },
+                    // The sender is ours: it does not go.
+                    Ok(()) = applied.changed(), if behind => {}
                 }
                 continue;
             }
@@ -256,7 +313,7 @@ impl Members {
                 plan::caught_up(matched, last)
             });
             match ready {
-                Some(id) => match self.reconfigure(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await {
+                Some(id) => match self.enfranchise(id).await {
                     Ok(()) => tracing::info!(member = format!("{id:x}"), "a new member has its vote"),
                     Err(error) => {
                         tracing::warn!(%error, member = format!("{id:x}"), "could not give a vote");
