@@ -7,6 +7,7 @@
 //! state:               ……………… ]               never reaches beyond both the log's end and the snapshot
 //! ```
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::raft::codec::AppliedRecord;
 use crate::raft::log::LogStore;
 use crate::raft::{LogId, Shared};
 use crate::snapshot::{SnapshotFolder, SnapshotHeader};
-use crate::state::{self, StateStore};
+use crate::state::{self, StateError, StateStore, schema};
 
 /// Where things are, for messages.
 pub struct Places<'a> {
@@ -41,6 +42,14 @@ pub fn recover(
             state::reset(state.as_ref())?;
             load()?
         }
+    };
+    let shared = if shared.machine.lock().applied.is_none() && holds_something(state.as_ref())? {
+        // What is left of one that was being emptied or replaced: the log must not be applied on top.
+        tracing::warn!("the state does not say how far it reaches: rebuilding it from snapshot and log");
+        state::reset(state.as_ref())?;
+        load()?
+    } else {
+        shared
     };
     shared.follow(log.durable());
     let applied = shared.machine.lock().applied;
@@ -69,4 +78,13 @@ pub fn recover(
 
 fn applied_by(header: &SnapshotHeader) -> Option<LogId> {
     header.applied.as_ref().and_then(AppliedRecord::last)
+}
+
+fn holds_something(state: &dyn StateStore) -> Result<bool, StateError> {
+    let mut found = false;
+    state.scan(schema::ALL.0, schema::ALL.1, &mut |_, _| {
+        found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }

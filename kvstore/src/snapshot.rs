@@ -238,13 +238,14 @@ impl SnapshotFolder {
         self.path.join(format!("{:016x}.sent.new", fastrand::u64(..)))
     }
 
-    /// Makes a finished file the current snapshot and removes older ones.
+    /// Keeps a finished file and removes older ones. It is the current snapshot unless a later one came in
+    /// while it was written: that one stays, since the log may begin after it.
     pub fn adopt(&self, finished: &Path, index: u64) -> Result<SnapshotFile, SnapshotError> {
         let path = self.path_for(index);
         let io = |source| SnapshotError::Io { step: "adopt", path: path.clone(), source };
         std::fs::rename(finished, &path).map_err(io)?;
         File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(io)?;
-        for older in self.indexes()?.into_iter().filter(|other| *other != index) {
+        for older in self.indexes()?.into_iter().filter(|other| *other < index) {
             std::fs::remove_file(self.path_for(older)).map_err(io)?;
         }
         Ok(SnapshotFile { path })

@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{AsyncRuntime as _, EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use prost::Message;
 use tokio::sync::{Notify, watch};
 
@@ -70,6 +70,9 @@ pub struct Shared {
     /// Snapshots being written; they need every record that was there when they began.
     holds: AtomicUsize,
     released: Notify,
+    /// Held for writing while the whole state is replaced: a snapshot that is being written would hold some
+    /// of both.
+    replacing: RwLock<()>,
     compacted: Notify,
     /// Entries and bytes of commands applied since the last snapshot.
     since_snapshot: Mutex<(u64, u64)>,
@@ -112,6 +115,7 @@ impl Shared {
             live_bytes: AtomicU64::new(0),
             holds: AtomicUsize::new(0),
             released: Notify::new(),
+            replacing: RwLock::default(),
             compacted: Notify::new(),
             since_snapshot: Mutex::new((0, 0)),
             snapshot_count,
@@ -311,9 +315,10 @@ impl Shared {
     /// Takes down everything but the records, and holds on to these.
     #[allow(clippy::type_complexity, reason = "named once, taken apart at its one call")]
     fn begin_snapshot(&self) -> Result<(SnapshotHeader, Vec<(Vec<u8>, bytes::Bytes)>, Hold<'_>), StateError> {
+        let stays = self.replacing.read();
         let machine = self.machine.lock();
         self.holds.fetch_add(1, Ordering::AcqRel);
-        let hold = Hold(self);
+        let hold = Hold { shared: self, _stays: stays };
         let mut pairs = Vec::new();
         let state = self.reader.state();
         for (from, to) in [(schema::ALL.0, schema::RECORDS.0), (schema::RECORDS.1, schema::ALL.1)] {
@@ -354,6 +359,7 @@ impl Shared {
     /// Replaces the state by a snapshot's, which has been examined. How far the log is applied is written
     /// last: after a crash in between, the state counts for nothing and is made anew.
     fn install(&self, path: &std::path::Path) -> Result<(), SnapshotWriteError> {
+        let _replacing = self.replacing.write();
         let state = self.reader.state();
         crate::state::reset(state.as_ref())?;
         let mut reader = SnapshotReader::open(path)?;
@@ -392,13 +398,16 @@ pub enum SnapshotWriteError {
     Snapshot(#[from] SnapshotError),
 }
 
-/// Keeps the sweep waiting while a snapshot is being written.
-struct Hold<'a>(&'a Shared);
+/// Keeps the sweep, and whoever would replace the state, waiting while a snapshot is being written.
+struct Hold<'a> {
+    shared: &'a Shared,
+    _stays: RwLockReadGuard<'a, ()>,
+}
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        self.0.holds.fetch_sub(1, Ordering::AcqRel);
-        self.0.released.notify_one();
+        self.shared.holds.fetch_sub(1, Ordering::AcqRel);
+        self.shared.released.notify_one();
     }
 }
 

@@ -47,6 +47,17 @@ impl MemoryState {
     }
 }
 
+impl Inner {
+    fn spend_write(&mut self) -> Result<(), StateError> {
+        match &mut self.writes_left {
+            Some(0) => return Err(StateError::Write(io::Error::other("told to fail").into())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+}
+
 fn change(pairs: &mut Pairs, batch: &[(Vec<u8>, Option<Bytes>)]) {
     for (key, value) in batch {
         match value {
@@ -59,13 +70,7 @@ fn change(pairs: &mut Pairs, batch: &[(Vec<u8>, Option<Bytes>)]) {
 impl StateStore for MemoryState {
     fn write(&self, batch: Batch) -> Result<(), StateError> {
         let mut inner = self.inner.write();
-        match &mut inner.writes_left {
-            Some(0) => {
-                return Err(StateError::Write(io::Error::other("told to fail").into()));
-            }
-            Some(left) => *left -= 1,
-            None => {}
-        }
+        inner.spend_write()?;
         change(&mut inner.pairs, &batch.writes);
         inner.since.push(batch.writes);
         Ok(())
@@ -88,7 +93,11 @@ impl StateStore for MemoryState {
     }
 
     fn clear(&self) -> Result<(), StateError> {
-        *self.inner.write() = Inner::default();
+        let mut inner = self.inner.write();
+        inner.spend_write()?;
+        let pairs = std::mem::take(&mut inner.pairs);
+        // One by one, as sled does it: a crash may come in between.
+        inner.since.extend(pairs.into_keys().map(|key| vec![(key, None)]));
         Ok(())
     }
 
