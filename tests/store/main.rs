@@ -108,3 +108,28 @@ async fn guarantees_hold_in_a_cluster_of_five() -> Result<()> {
     anyhow::ensure!(report.revisions > 50 && faults > 1, "hardly anything was done: {report:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guarantees_hold_under_all_faults_in_turn() -> Result<()> {
+    let Some(wires) = Wires::laid(3)? else { return Ok(()) };
+    // They fill up as well: they are of 1 GiB.
+    let disks: Option<Vec<Mounted>> = (0..3).map(|_| Mounted::stalling()).collect::<Result<_>>()?;
+    let Some(disks) = disks else { return Ok(()) };
+    let mut campaign = Campaign::new(vec![
+        Fault::Kill,
+        Fault::KillMachine,
+        Fault::Restart,
+        Fault::Pause,
+        Fault::Part,
+        Fault::FillDisk,
+        Fault::StallDisk,
+        Fault::SkewClock,
+        Fault::Replace,
+    ]);
+    campaign.wires = Some(wires);
+    campaign.disks = disks;
+    let report = campaign.run().await?;
+    let faults: usize = report.faults.values().sum();
+    anyhow::ensure!(report.revisions > 50 && faults > 1, "hardly anything was done: {report:?}");
+    Ok(())
+}

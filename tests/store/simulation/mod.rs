@@ -2,8 +2,7 @@
 //! snapshots and openraft, one to six members in one thread and virtual time, on disks and a network
 //! that are as bad as they may be (`disk`, `network`). A run follows from its seed.
 //!
-//! With `STORE_CHANGES=1` the members change meanwhile in half of the runs (`operator`). That finds what is not
-//! explained yet: seeds 30, 38 and 10947 fail with it, and it is not on by itself until they are.
+//! In half of the runs the members change meanwhile (`operator`); `STORE_CHANGES=0` keeps them as they are.
 //!
 //! Real in it: snapshots are files, and what was finished counts as synced. Not in it: gRPC, TLS, sled,
 //! the clock that ends leases. Those are for the processes of `campaign`.
@@ -16,29 +15,61 @@ mod network;
 mod operator;
 mod world;
 
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use world::Count;
 
-/// Runs a seed in a thread of its own.
-fn simulate(seed: u64) -> Result<Count> {
+thread_local! {
+    /// What a task of this thread's run panicked of: openraft's, whose end looks like that of a process.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn listen_for_panics() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANIC.replace(Some(panic.to_string()));
+            tell(panic);
+        }));
+    });
+}
+
+/// Runs something in a thread, a time and a folder of its own; all dice follow from the seed. No panic is
+/// overlooked, whoever catches it.
+fn in_simulation<T: Send + 'static, F: Future<Output = Result<T>>>(
+    seed: u64,
+    run: impl FnOnce(PathBuf) -> F + Send + 'static,
+) -> Result<T> {
     let work = move || {
         kvstore::raft::runtime::simulate(seed);
         let memory = std::path::Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-        runtime.block_on(world::run(seed, folder.path()))
+        let result = runtime.block_on(run(folder.path().to_owned()));
+        match PANIC.take() {
+            Some(panic) => Err(anyhow!("{panic}")),
+            None => result,
+        }
     };
+    listen_for_panics();
     let ended = std::thread::Builder::new().name(format!("seed {seed}")).spawn(work)?.join();
-    ended
-        .map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            anyhow!("panicked: {}", text.unwrap_or_default())
-        })
-        .flatten()
+    let told = ended.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        anyhow!("panicked: {}", text.unwrap_or_default())
+    });
+    told.flatten()
+}
+
+/// One run with everything that dice can do.
+fn simulate(seed: u64, changes: bool) -> Result<Count> {
+    in_simulation(seed, async move |folder| world::run(seed, changes, &folder).await)
         .with_context(|| format!("STORE_SEED={seed} STORE_SIMULATIONS=1 fails"))
 }
 
@@ -47,8 +78,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Whether members change in half of the runs.
-pub fn changes() -> bool {
-    number("STORE_CHANGES") == Some(1)
+fn changes() -> bool {
+    number("STORE_CHANGES") != Some(0)
 }
 
 /// One seed, to be looked at: it tells what it does.
@@ -74,7 +105,7 @@ fn guarantees_hold_in_simulated_runs() -> Result<()> {
             if !more(seed) {
                 return Ok((runs, sum));
             }
-            let count = simulate(seed)?;
+            let count = simulate(seed, changes())?;
             runs += 1;
             sum.operations += count.operations;
             sum.unknown += count.unknown;
@@ -105,7 +136,8 @@ fn guarantees_hold_in_simulated_runs() -> Result<()> {
 #[test]
 fn a_seed_tells_the_whole_run() -> Result<()> {
     for seed in [3, 4, 5, 6] {
-        assert_eq!(simulate(seed)?.fingerprint, simulate(seed)?.fingerprint, "seed {seed}");
+        let run = || simulate(seed, true).map(|count| count.fingerprint);
+        assert_eq!(run()?, run()?, "seed {seed}");
     }
     Ok(())
 }
@@ -117,7 +149,12 @@ fn seeds_that_once_failed_pass() -> Result<()> {
     // behind it were written with a gap before them. 2737: after the very first append had failed, the vote
     // was saved; the next start took the cluster for one that has begun, and knew no members.
     for seed in [1012, 2026, 2632, 2737] {
-        simulate(seed)?;
+        simulate(seed, false)?;
+    }
+    // 10947: who leads anew had not applied yet that a member waits for its vote, and never looked again.
+    // 38: openraft panicked, in debug builds, of a change that a leader made after it had been removed.
+    for seed in [38, 10947] {
+        simulate(seed, true)?;
     }
     Ok(())
 }

@@ -195,7 +195,7 @@ async fn follow(
 }
 
 /// Tells the cluster the names of those that have started, as each does for itself.
-fn introduce(list: &[pb::Member], leader: &Running) {
+pub fn introduce(list: &[pb::Member], leader: &Running) {
     for listed in list.iter().filter(|listed| listed.name.is_empty()) {
         let told = pb::Member {
             name: format!("m{:x}", listed.id),

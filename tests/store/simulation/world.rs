@@ -241,8 +241,8 @@ async fn follow(
     }
 }
 
-/// One run, from nothing but its seed.
-pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
+/// One run, from nothing but its seed; in half of the runs the members change, if they may.
+pub async fn run(seed: u64, changes: bool, folder: &std::path::Path) -> Result<Count> {
     let mut rng = Rng::with_seed(seed);
     let size = [1, 1, 3, 3, 5][rng.usize(..5)];
     let ids: Vec<u64> = (1..=size).collect();
@@ -250,7 +250,7 @@ pub async fn run(seed: u64, folder: &std::path::Path) -> Result<Count> {
     network.heal();
     let founding = |id: &u64| Member::founding(*id, &ids, folder, rng.u64(..));
     let mut members: Vec<Member> = ids.iter().map(founding).collect();
-    let mut operator = (rng.bool() && crate::simulation::changes()).then(Operator::default);
+    let mut operator = (rng.bool() && changes).then(Operator::default);
     let requests = crate::campaign::watches();
     let world = Arc::new(World {
         began: Instant::now(),
@@ -449,35 +449,41 @@ async fn settle(world: &World) -> Result<i64> {
 
 /// In the end all members hold the same, and it is what the model holds; and they agree on who they are.
 async fn agreement(members: &[Member], model: &crate::model::Model) -> Result<()> {
-    let members: Vec<&Member> = members.iter().filter(|member| !member.retired).collect();
-    let mut listed = None;
-    for member in members {
-        let running = member.running.as_ref().context("everything was started")?;
-        let reader = &running.shared.reader;
-        for _ in 0..500 {
-            let list = running.members.list();
-            let agreed = listed.get_or_insert_with(|| list.clone());
-            if reader.view().revision >= model.revision && list == *agreed {
-                break;
-            }
-            sleep(Duration::from_millis(20)).await;
+    let present = members.iter().filter(|member| !member.retired);
+    let present: Vec<(u64, &Running)> = present
+        .map(|member| Ok((member.id, member.running.as_ref().context("everything was started")?)))
+        .collect::<Result<_>>()?;
+    let lists = || present.iter().map(|(_, running)| running.members.list()).collect::<Vec<_>>();
+    // Entries that name members may still be on their way, to each of them at another time.
+    for _ in 0..500 {
+        let lists = lists();
+        let alike = lists.iter().all(|list| *list == lists[0]);
+        let there = |(_, running): &(u64, &Running)| running.shared.reader.view().revision >= model.revision;
+        if alike && present.iter().all(there) {
+            break;
         }
+        sleep(Duration::from_millis(20)).await;
+    }
+    for (id, running) in &present {
+        let reader = &running.shared.reader;
         let view = reader.view();
         let all = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
         let found = mvcc::range(&view.index, view.revision, view.compacted, reader, &all)?.kvs;
         let expected: Vec<_> = model.keys().values().cloned().collect();
         ensure!(
             (view.revision, &found) == (model.revision, &expected),
-            "member {} holds {found:?} at {}, not {expected:?} at {}",
-            member.id,
+            "member {id} holds {found:?} at {}, not {expected:?} at {}",
             view.revision,
             model.revision,
         );
-        let list = running.members.list();
+    }
+    let lists = lists();
+    for ((id, _), list) in present.iter().zip(&lists) {
         ensure!(
-            listed.as_ref() == Some(&list),
-            "for member {} the members are {list:?}, for another {listed:?}",
-            member.id
+            *list == lists[0],
+            "for member {id} the members are {list:?}, for member {} {:?}",
+            present[0].0,
+            lists[0]
         );
     }
     Ok(())
