@@ -9,6 +9,7 @@
 //!
 //! `STORE_SIMULATIONS` sets how many seeds are run, from `STORE_SEED` (or 1) on.
 
+mod changes;
 mod disk;
 mod member;
 mod network;
