@@ -129,6 +129,26 @@ fn what_does_not_change_may_stay() {
 }
 
 #[test]
+fn only_items_of_maps_are_known_again() {
+    let text = json!({"type": "string", "maxLength": 1});
+    let item = json!({"type": "object", "properties": {"k": {"type": "string"}, "v": text}});
+    let row = row(
+        "KeptItems",
+        json!({"type": "object", "properties": {
+            "atomic": {"type": "array", "items": text},
+            "set": {"type": "array", "items": text, "x-kubernetes-list-type": "set"},
+            "map": {"type": "array", "items": item, "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["k"]}}}),
+    );
+    let old = json!({"atomic": ["long"], "set": ["long"], "map": [{"k": "a", "v": "long"}]});
+    assert!(refused(row, old.clone(), Some(old.clone())).is_empty());
+    let new = json!({"atomic": ["long", "x"], "set": ["long", "x"],
+        "map": [{"k": "b", "v": "x"}, {"k": "a", "v": "long"}]});
+    let longer = "Too long: may not be more than 1 bytes";
+    assert_eq!(refused(row, new, Some(old)), [format!("atomic[0]: {longer}"), format!("set[0]: {longer}")]);
+}
+
+#[test]
 fn the_status_has_a_path_of_its_own() {
     let schema = json!({"type": "object", "properties": {
         "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},

@@ -189,11 +189,10 @@ fn list(schema: &Structural, items: &[Json], old: Option<&Json>, path: &Path, er
     for (place, item) in items.iter().enumerate() {
         let path = path.index(place);
         if let Some(schema_of_item) = &schema.items {
-            // Items of maps and sets are told apart by their keys, others by their place.
-            let old = match schema.list_type.as_str() {
-                "map" | "set" => before.iter().find(|old| key(old) == key(item)),
-                _ => before.get(place),
-            };
+            // Only a map's items are the same ones as before: those of sets and atomic lists are all checked
+            // once the list has changed (KEP-4008).
+            let of_map = schema.list_type == "map";
+            let old = of_map.then(|| before.iter().find(|old| key(old) == key(item))).flatten();
             value(schema_of_item, item, old, &path, errors);
         }
         if matches!(schema.list_type.as_str(), "map" | "set")
