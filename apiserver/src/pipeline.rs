@@ -53,7 +53,6 @@ pub async fn handle(
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = path::request_info(request.method(), request.uri().path(), &query);
     let content_type = negotiate::content_type(request.headers());
-    let head = request.method() == Method::HEAD;
     let dry_run = query.get("dryRun").is_some();
     let arrival = Arrival {
         // How errors are written; a header that accepts nothing of ours is told so further down.
@@ -82,9 +81,6 @@ pub async fn handle(
     }
     if let Ok(id) = HeaderValue::from_str(&arrival.audit_id) {
         response.headers_mut().insert(AUDIT_ID, id);
-    }
-    if head {
-        *response.body_mut() = body::empty();
     }
     match arrival.record.get() {
         Some(record) => recorded(record, arrival.lasts, response),

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use futures::TryFutureExt as _;
+use http::{Method, Request, Response, header};
+use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -207,7 +209,7 @@ pub async fn connections_each<S, B>(
             let stream: Box<dyn Stream> =
                 if options.url_as_authority { Box::new(BareAuthority::new(stream)) } else { stream };
             let retreat = Retreat::default();
-            let service = service_of(Accepted { remote, certificates, retreat: retreat.clone() });
+            let service = Head(service_of(Accepted { remote, certificates, retreat: retreat.clone() }));
             let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             let mut connection = std::pin::pin!(connection);
             let mut leaving = false;
@@ -263,6 +265,36 @@ async fn secured(
         .peer_certificates()
         .map(|chain| PeerCertificates(chain.iter().map(|c| c.clone().into_owned()).collect()));
     Some((Box::new(stream), certificates))
+}
+
+/// Answers HEAD without the body that GET has, of whatever is served: HTTP/2 clients take the body for a broken
+/// stream.
+struct Head<S>(S);
+
+type MaybeBody<B> = Either<B, Empty<<B as Body>::Data>>;
+
+impl<S, B> Service<Request<Incoming>> for Head<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    B: Body,
+{
+    type Response = Response<MaybeBody<B>>;
+    type Error = S::Error;
+    type Future = futures::future::MapOk<S::Future, fn(Response<B>) -> Self::Response>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let whole: fn(Response<B>) -> Self::Response = |response| response.map(Either::Left);
+        let answer = if request.method() == Method::HEAD { head_only } else { whole };
+        self.0.call(request).map_ok(answer)
+    }
+}
+
+fn head_only<B: Body>(response: Response<B>) -> Response<MaybeBody<B>> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, Either::Right(Empty::new()))
 }
 
 /// Adds to each request what its connection knows.

@@ -74,6 +74,14 @@ async fn health_is_open_and_metrics_ask_the_gate() {
     assert!(get("/metrics", Some("yes")).await.1.contains("kubernetes_build_info"));
     assert_eq!(get("/configz", Some("yes")).await.1, "{}");
     assert_eq!(get("/nothing", Some("yes")).await.0, StatusCode::NOT_FOUND);
+    let mut head = request("/configz", Some("yes"));
+    *head.method_mut() = http::Method::HEAD;
+    let response = sender.send_request(head).await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["content-length"]),
+        (StatusCode::OK, &"2".parse().unwrap())
+    );
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 0);
 
     // Returns because the idle connection is closed and the listener too.
     shutdown.trigger();
