@@ -12,6 +12,7 @@ use crate::core::v1::{
     ResourceQuotaSpec, ScopedResourceSelectorRequirement, Service, ServiceType,
 };
 use crate::kind::{Kind, Object};
+use crate::resource::v1::{DeviceAllocationMode, ResourceClaim};
 use crate::value::{Format, Quantity};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,10 @@ const OF_SERVICES: [&str; 4] = ["count/services", "services", "services.nodeport
 const OF_CLAIMS: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
 /// `CLASS.storageclass.storage.k8s.io/requests.storage`
 const BY_CLASS: &str = ".storageclass.storage.k8s.io/";
+/// `CLASS.deviceclass.resource.k8s.io/devices`
+const OF_DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
+/// Devices that a request for all of them may get at most (`AllocationResultsMaxSize`).
+const MOST_DEVICES: i64 = 32;
 /// Kinds that had a plain name before `count/` came.
 const PLAIN: [&str; 4] = ["configmaps", "resourcequotas", "replicationcontrollers", "secrets"];
 
@@ -65,6 +70,7 @@ pub fn is_tracked(kind: &Kind, name: &str) -> bool {
             let (of_class, rest) = name.split_once(BY_CLASS).map_or((false, name), |(_, rest)| (true, rest));
             OF_CLAIMS.contains(&rest) || (!of_class && name == "count/persistentvolumeclaims")
         }
+        ("resource.k8s.io", "resourceclaims") => name == count_name(kind) || name.ends_with(OF_DEVICES),
         ("", plain) if PLAIN.contains(&plain) => name == plain || name == count_name(kind),
         _ => name == count_name(kind),
     }
@@ -89,6 +95,8 @@ pub fn usage(object: &dyn Object, now: Timestamp) -> ResourceList {
         used.extend(of_service(service));
     } else if let Some(claim) = any.downcast_ref::<PersistentVolumeClaim>() {
         used.extend(of_claim(claim));
+    } else if let Some(claim) = any.downcast_ref::<ResourceClaim>() {
+        used.extend(of_devices(claim));
     } else if kind.group.is_empty() && PLAIN.contains(&kind.resource) {
         used.insert(kind.resource.to_owned(), number(1));
     }
@@ -163,6 +171,35 @@ fn of_claim(claim: &PersistentVolumeClaim) -> ResourceList {
         }
     }
     used
+}
+
+/// The devices that a claim may get, by their class: of alternatives the worst.
+fn of_devices(claim: &ResourceClaim) -> ResourceList {
+    let most = |mode: &DeviceAllocationMode, count: i64| match mode {
+        DeviceAllocationMode::ExactCount => count,
+        DeviceAllocationMode::All => MOST_DEVICES,
+        _ => 0,
+    };
+    let mut devices: BTreeMap<String, i64> = BTreeMap::new();
+    for request in &claim.spec.devices.requests {
+        let mut worst: BTreeMap<&str, i64> = BTreeMap::new();
+        let alternatives = request.first_available.iter();
+        let mut asked: Vec<(&str, i64)> = alternatives
+            .map(|one| (one.device_class_name.as_str(), most(&one.allocation_mode, one.count)))
+            .collect();
+        if let Some(one) = request.exactly.as_deref().filter(|_| asked.is_empty()) {
+            asked.push((&one.device_class_name, most(&one.allocation_mode, one.count)));
+        }
+        for (class, count) in asked {
+            let so_far = worst.entry(class).or_default();
+            *so_far = count.max(*so_far);
+        }
+        for (class, count) in worst {
+            *devices.entry(format!("{class}{OF_DEVICES}")).or_default() += count;
+        }
+    }
+    let amount = |count| Quantity::from_units(count, Format::DecimalSi);
+    devices.into_iter().map(|(name, count)| (name, amount(count))).collect()
 }
 
 /// Whether an object is in all scopes of a quota.
@@ -269,6 +306,7 @@ impl Change<'_> {
             (("", "pods"), "resize", Some(_)) => true,
             (("", "services" | "persistentvolumeclaims"), "", _) => true,
             (("", "persistentvolumeclaims"), "status", Some(_)) => true,
+            (("resource.k8s.io", "resourceclaims"), "", _) => true,
             (_, "", None) => true,
             _ => false,
         }
@@ -394,6 +432,28 @@ mod tests {
         old: Option<&dyn Object>,
     ) -> Result<Option<ResourceList>, String> {
         Change { old, new, subresource: "", now: Timestamp::UNIX_EPOCH }.charge(quota)
+    }
+
+    #[test]
+    fn claims_take_the_devices_that_they_may_get() {
+        let claim: ResourceClaim = crate::codec::json::from_slice(
+            br#"{"spec":{"devices":{"requests":[
+                {"name":"a","exactly":{"deviceClassName":"gold","allocationMode":"ExactCount","count":3}},
+                {"name":"b","exactly":{"deviceClassName":"gold","allocationMode":"All"}},
+                {"name":"c","firstAvailable":[
+                    {"name":"x","deviceClassName":"tin","allocationMode":"ExactCount","count":1},
+                    {"name":"y","deviceClassName":"tin","allocationMode":"ExactCount","count":4}]}]}}}"#,
+        )
+        .expect("a claim");
+        let used = usage(&claim, Timestamp::UNIX_EPOCH);
+        let expected = [
+            ("count/resourceclaims.resource.k8s.io", "1"),
+            ("gold.deviceclass.resource.k8s.io/devices", "35"),
+            ("tin.deviceclass.resource.k8s.io/devices", "4"),
+        ];
+        assert_eq!(used, list(&expected));
+        assert!(expected.iter().all(|(name, _)| is_tracked(claim.kind(), name)));
+        assert!(!is_tracked(claim.kind(), "count/pods"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod cached;
 mod controllers;
 mod flags;
 mod identity;
+mod presence;
 mod revisions;
 mod service_pods;
 mod table;
@@ -29,6 +30,7 @@ use tokio::task::JoinSet;
 
 use flags::Flags;
 use identity::Identities;
+use presence::Presence;
 use table::{Row, Start};
 
 #[global_allocator]
@@ -148,6 +150,7 @@ impl Work {
     async fn control(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let caches = Caches::new(self.root.clone(), shutdown.clone());
         let tasks = Arc::new(Mutex::new(JoinSet::new()));
+        let presence = Presence::default();
         let identities = Identities {
             root: self.root.clone(),
             config: self.config.clone(),
@@ -163,6 +166,7 @@ impl Work {
                 flags: self.flags.clone(),
                 client,
                 caches: caches.clone(),
+                presence: presence.clone(),
                 recorder,
                 clock: self.clock.clone(),
                 shutdown: shutdown.clone(),

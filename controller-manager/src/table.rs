@@ -48,6 +48,7 @@ use crate::controllers::volume::ephemeral::EphemeralVolumes;
 use crate::controllers::volume::expand::Expander;
 use crate::controllers::volume::protection::{ClaimProtection, VolumeProtection};
 use crate::flags::Flags;
+use crate::presence::Presence;
 
 /// A controller.
 pub struct Row {
@@ -91,6 +92,7 @@ pub struct Start {
     /// Acts as the controller's own account.
     pub client: Client,
     pub caches: Caches,
+    pub presence: Presence,
     pub recorder: Recorder,
     pub clock: SharedClock,
     pub shutdown: Shutdown,
@@ -290,7 +292,8 @@ pub const ROWS: &[Row] = &[
         account: "resourcequota-controller",
         start: |s| {
             let period = s.flags.resource_quota_sync_period.0;
-            s.run(ResourceQuotas { period }, s.flags.concurrent_resource_quota_syncs)
+            let presence = s.presence.clone();
+            s.run(ResourceQuotas { period, presence }, s.flags.concurrent_resource_quota_syncs)
         },
     },
     Row {

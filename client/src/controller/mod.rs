@@ -100,6 +100,11 @@ impl Wake {
         Self { install: Box::new(install) }
     }
 
+    /// What is no store wakes keys: `subscribe` is called once, and adds to the queue as it hears.
+    pub fn by(subscribe: impl Fn(&Caches, &Queue<Key>) + Send + Sync + 'static) -> Self {
+        Self { install: Box::new(subscribe) }
+    }
+
     /// Changes of `P` wake the object's own key.
     pub fn itself<P: Projection>() -> Self {
         Self::on::<P>(|change, _, keys| keys.push(change.key.clone()))

@@ -29,7 +29,7 @@ use monitor::Monitors;
 pub fn start(start: &Start) {
     let queue: Queue<Task> = Queue::new("garbage_collector_attempt_to_delete", start.clock.clone());
     let graph = Arc::new(Mutex::new(Graph::default()));
-    let monitors = Monitors::new(start.client.clone(), graph.clone(), queue.clone(), start.clock.clone());
+    let monitors = Monitors::new(start, graph.clone(), queue.clone());
     let examiner = Arc::new(Examiner::new(start.client.clone(), graph, monitors.kinds(), queue.clone()));
     let mut tasks = start.tasks.lock();
     let timer = queue.clone();

@@ -17,6 +17,8 @@ use tokio::sync::watch;
 
 use super::examine::group_kind;
 use super::graph::{Graph, Node, Task};
+use crate::presence::Presence;
+use crate::table::Start;
 
 /// How often discovery is asked.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -42,6 +44,7 @@ impl Kinds {
 
 pub(super) struct Monitors {
     client: Client,
+    presence: Presence,
     graph: Arc<Mutex<Graph>>,
     queue: Queue<Task>,
     clock: SharedClock,
@@ -51,12 +54,13 @@ pub(super) struct Monitors {
 }
 
 impl Monitors {
-    pub fn new(client: Client, graph: Arc<Mutex<Graph>>, queue: Queue<Task>, clock: SharedClock) -> Self {
+    pub fn new(start: &Start, graph: Arc<Mutex<Graph>>, queue: Queue<Task>) -> Self {
         Self {
-            client,
+            client: start.client.clone(),
+            presence: start.presence.clone(),
             graph,
             queue,
-            clock,
+            clock: start.clock.clone(),
             kinds: Kinds::default(),
             synced: watch::Sender::new(false),
             running: BTreeMap::new(),
@@ -134,7 +138,11 @@ impl Monitors {
     fn start(&mut self, resource: Arc<ResourceRef>, shutdown: &Shutdown) {
         let store = Arc::new(Store::<Node>::with_indexes(&[]));
         let (graph, queue, about) = (self.graph.clone(), self.queue.clone(), resource.clone());
+        let (presence, told) = (self.presence.clone(), resource.clone());
         store.subscribe(move |change: &Change<'_, Node>| {
+            if change.old.is_none() || change.new.is_none() {
+                presence.tell(&told, &change.key.namespace);
+            }
             let mut graph = graph.lock();
             let tasks = match change.new {
                 Some(node) => graph.put(change.uid, node.clone()),

@@ -24,6 +24,8 @@ use crate::cached::{
 pub struct ResourceQuotas {
     /// Between sums that nothing asked for.
     pub period: Duration,
+    /// Tells of kinds that no cache holds.
+    pub presence: crate::presence::Presence,
 }
 
 impl Controller for ResourceQuotas {
@@ -59,6 +61,7 @@ impl Controller for ResourceQuotas {
             presence::<CronJobObject>(),
             presence::<Presence<ConfigMap>>(),
             presence::<Presence<Secret>>(),
+            self.any_kind(),
         ]
     }
 
@@ -81,6 +84,23 @@ impl Controller for ResourceQuotas {
             plan.act(action);
         }
         hands.all(plan).await.failures.into_iter().next().map_or(Ok(Some(self.period)), Err)
+    }
+}
+
+impl ResourceQuotas {
+    /// Objects of any kind that come or go wake the quotas that count them.
+    fn any_kind(&self) -> Wake {
+        let presence = self.presence.clone();
+        Wake::by(move |caches, queue| {
+            let (caches, queue) = (caches.clone(), queue.clone());
+            presence.subscribe(move |resource, namespace| {
+                for (key, quota) in caches.store::<QuotaObject>().in_namespace(namespace) {
+                    if sum::counts(&quota.spec, resource) {
+                        queue.add(key);
+                    }
+                }
+            });
+        })
     }
 }
 

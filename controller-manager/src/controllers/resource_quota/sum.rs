@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use api_types::core::v1::{PersistentVolumeClaim, Pod, ResourceList, ResourceQuota, Service};
+use api_types::core::v1::{
+    PersistentVolumeClaim, Pod, ResourceList, ResourceQuota, ResourceQuotaSpec, Service,
+};
 use api_types::kind::{Kind, Resource};
 use api_types::kinds;
 use api_types::meta::v1::ListOptions;
 use api_types::quota;
+use api_types::resource::v1::ResourceClaim;
 use api_types::value::{Format, Quantity};
 use client::controller::{Action, Hands};
 use client::{Error, ResourceRef};
@@ -27,6 +30,9 @@ pub(super) async fn used(quota: &ResourceQuota, hands: &Hands) -> Result<Resourc
             ("", "services") => typed::<Service>(quota, &of, now, hands, &mut used).await?,
             ("", "persistentvolumeclaims") => {
                 typed::<PersistentVolumeClaim>(quota, &of, now, hands, &mut used).await?;
+            }
+            ("resource.k8s.io", "resourceclaims") => {
+                typed::<ResourceClaim>(quota, &of, now, hands, &mut used).await?;
             }
             _ => {
                 let count = count(ResourceRef::from(kind), namespace, quota, hands).await?;
@@ -62,6 +68,16 @@ fn counted(quota: &ResourceQuota) -> impl Iterator<Item = &'static Kind> + '_ {
 /// The names of a quota's resources that objects of a kind use.
 fn names(quota: &ResourceQuota, kind: &Kind) -> Vec<String> {
     quota.spec.hard.keys().filter(|name| quota::is_tracked(kind, name)).cloned().collect()
+}
+
+/// Whether a quota counts objects of a resource.
+pub(super) fn counts(spec: &ResourceQuotaSpec, resource: &ResourceRef) -> bool {
+    let is_row = |kind: &Kind| kind.group == resource.group && kind.resource == resource.resource;
+    let row = kinds::all().iter().find(|row| is_row(row.kind));
+    spec.hard.keys().any(|name| match row {
+        Some(row) => quota::is_tracked(row.kind, name),
+        None => *name == format!("count/{}", resource.qualified()),
+    })
 }
 
 /// Counts of kinds that are not built in: `count/widgets.example.com`.
@@ -146,6 +162,32 @@ mod tests {
 
     fn amount(count: i64) -> Quantity {
         Quantity::from_units(count, Format::DecimalSi)
+    }
+
+    #[test]
+    fn objects_of_any_kind_wake_the_quotas_that_count_them() {
+        let quota = quota(&["count/widgets.example.com", "gold.deviceclass.resource.k8s.io/devices", "pods"]);
+        let resource = |group: &str, resource: &str| {
+            kinds::by_resource(group, "v1", resource).map_or_else(
+                || ResourceRef {
+                    group: group.to_owned().into(),
+                    version: "v1".into(),
+                    resource: resource.to_owned().into(),
+                    kind: "".into(),
+                    namespaced: true,
+                },
+                |row| ResourceRef::from(row.kind),
+            )
+        };
+        for (group, name, wakes) in [
+            ("example.com", "widgets", true),
+            ("example.com", "gadgets", false),
+            ("resource.k8s.io", "resourceclaims", true),
+            ("", "pods", true),
+            ("", "secrets", false),
+        ] {
+            assert_eq!(counts(&quota.spec, &resource(group, name)), wakes, "{name}");
+        }
     }
 
     #[test]
