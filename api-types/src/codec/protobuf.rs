@@ -302,9 +302,17 @@ pub fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
 }
 
 fn finish_envelope(mut out: Writer, end: usize, api_version: &str, kind: &str) -> Vec<u8> {
-    // COMPAT: upstream writes the two last fields even though they are empty. They follow the
-    // message, so the whole is written from its end: empty 4, empty 3, raw 2, typeMeta 1.
     let length = out.mark() - end;
+    out.prepend(&envelope_head(api_version, kind, length));
+    let mut bytes = out.into_vec();
+    bytes.extend_from_slice(&ENVELOPE_TAIL);
+    bytes
+}
+
+/// What stands in an envelope before a message of `length` bytes, for messages that are written piece by piece;
+/// [`ENVELOPE_TAIL`] follows them.
+pub fn envelope_head(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+    let mut out = Writer::with_capacity(128);
     out.varint(length as u64);
     out.tag(2, 2);
     let meta = out.mark();
@@ -312,9 +320,34 @@ fn finish_envelope(mut out: Writer, end: usize, api_version: &str, kind: &str) -
     out.bytes_field(1, api_version.as_bytes());
     out.close_message(1, meta);
     out.prepend(MAGIC);
-    let mut bytes = out.into_vec();
-    bytes.extend_from_slice(&[0x1A, 0, 0x22, 0]);
-    bytes
+    out.into_vec()
+}
+
+/// COMPAT: upstream writes the two last fields, 3 and 4, even though they are empty.
+pub const ENVELOPE_TAIL: [u8; 4] = [0x1A, 0, 0x22, 0];
+
+/// Appends a field of bytes or of a message that is written already.
+pub fn append_field(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    append_varint(u64::from(number) << 3 | 2, out);
+    append_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// How many bytes [`append_field`] appends for so many.
+pub fn field_length(number: u32, bytes: usize) -> usize {
+    varint_length(u64::from(number) << 3) + varint_length(bytes as u64) + bytes
+}
+
+fn append_varint(mut n: u64, out: &mut Vec<u8>) {
+    while n >= 0x80 {
+        out.push((n & 0x7F) as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn varint_length(n: u64) -> usize {
+    (64 - (n | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// The parts of an envelope.

@@ -69,7 +69,26 @@ impl Served {
     /// # Errors
     /// As `decode`.
     pub fn protobuf(self, entry: &Entry) -> Result<Bytes, ApiError> {
+        if let Some(message) = entry.kept_message().filter(|_| self.passes(entry)) {
+            let kind = self.row.kind;
+            return Ok(protobuf::envelope(kind.api_version, kind.kind, message).into());
+        }
         Ok(protobuf::to_envelope(&*self.decode(entry)?).into())
+    }
+
+    /// An item of a protobuf list: the message alone, the same bytes each time. Whole objects in the version
+    /// that is stored are kept for the next list.
+    ///
+    /// # Errors
+    /// As `decode`.
+    pub fn item(self, entry: &Entry, form: Form) -> Result<Bytes, ApiError> {
+        if form != Form::Whole {
+            return metadata_message(entry);
+        }
+        if self.passes(entry) {
+            return entry.message(self.row).map_err(ApiError::internal);
+        }
+        Ok(protobuf::to_vec(self.decode(entry)?.as_dyn_struct()).into())
     }
 }
 
@@ -124,9 +143,13 @@ pub fn metadata(served: Served, entry: &Entry, out: &mut Vec<u8>) {
 }
 
 fn metadata_protobuf(entry: &Entry) -> Result<Bytes, ApiError> {
-    let object: PartialObjectMetadata = json::from_slice(&entry.bytes).map_err(ApiError::internal)?;
-    let raw = protobuf::to_vec(&object);
+    let raw = metadata_message(entry)?;
     Ok(protobuf::envelope("meta.k8s.io/v1", "PartialObjectMetadata", &raw).into())
+}
+
+fn metadata_message(entry: &Entry) -> Result<Bytes, ApiError> {
+    let object: PartialObjectMetadata = json::from_slice(&entry.bytes).map_err(ApiError::internal)?;
+    Ok(protobuf::to_vec(&object).into())
 }
 
 /// The first `"name":{…}` of a text, as it stands.

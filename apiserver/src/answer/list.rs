@@ -1,16 +1,14 @@
 //! Lists, written as a stream out of a snapshot: memory is bounded by the socket, not by the result.
 //!
 //! Items are slices of the stored bytes, of built-in kinds without kind and apiVersion. Nothing is parsed for JSON;
-//! tables and other versions decode one object at a time. Protobuf and YAML need the whole
-//! list's length or tree and are built at once.
+//! tables and other versions decode one object at a time. YAML needs the whole list's tree and is built at
+//! once. Protobuf is `protobuf_list`'s.
 
 use std::io::Write as _;
 use std::sync::Arc;
 
 use api_types::codec::json::Writer;
-use api_types::codec::protobuf;
 use api_types::kind::Row;
-use api_types::meta::v1::ListMeta;
 use api_types::selector;
 use bytes::Bytes;
 use flate2::Compression;
@@ -19,7 +17,7 @@ use futures::Stream;
 use http::{HeaderValue, Response, header};
 
 use super::form::{self, Served};
-use super::{pretty, table, to_yaml};
+use super::{pretty, protobuf_list, table, to_yaml};
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::status::ApiError;
@@ -28,7 +26,7 @@ use crate::storage::entry;
 use crate::storage::snapshot::Snapshot;
 
 /// Bytes of a chunk of the stream.
-const CHUNK: usize = 32 * 1024;
+pub(super) const CHUNK: usize = 32 * 1024;
 /// Answers of this size and more are compressed for clients that accept it, as upstream's are.
 pub const GZIP_FROM: usize = 128 * 1024;
 
@@ -89,8 +87,7 @@ impl List {
     pub fn into_response(self, accepted: Accepted, gzip: bool) -> Result<Response<Body>, ApiError> {
         let media_type = accepted.encoding.media_type();
         if accepted.encoding == Encoding::Protobuf {
-            let bytes = self.protobuf(accepted.form)?;
-            return super::finish(200, bytes.into(), accepted, gzip);
+            return protobuf_list::Items::new(self, accepted.form)?.into_response(gzip);
         }
         let stored_prefix = entry::prefix(self.served.stored).len();
         let mut items = Items::new(self, accepted.form, stored_prefix);
@@ -110,59 +107,54 @@ impl List {
                 None => return Ok(body::response(200, media_type, body::full(first))),
             }
         }
-        let rest = std::iter::from_fn(move || match items.chunk() {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                tracing::error!(?error, "List broke off at an object that cannot be shown");
-                None
-            }
-        });
-        let chunks = std::iter::once(Bytes::from(first)).chain(rest);
-        if gzip {
-            let mut response = body::response(200, media_type, body::stream(gzipped(chunks)));
-            mark_gzipped(&mut response);
-            return Ok(response);
-        }
-        let chunks = futures::stream::iter(chunks.map(Ok::<_, BoxError>));
-        Ok(body::response(200, media_type, body::stream(chunks)))
+        let rest = std::iter::from_fn(move || unbroken(items.chunk()));
+        Ok(streamed(media_type, std::iter::once(Bytes::from(first)).chain(rest), gzip))
     }
 
-    fn protobuf(self, form: Form) -> Result<Vec<u8>, ApiError> {
-        let meta = ListMeta {
-            resource_version: if self.revision > 0 { self.revision.to_string() } else { String::new() },
-            continue_: self.next.clone(),
-            remaining_item_count: self.remaining,
-            ..ListMeta::default()
-        };
-        let mut out = protobuf::Writer::with_capacity(4096);
-        let served = self.served;
-        let mut chosen: Vec<Arc<Entry>> = Vec::new();
+    /// The entries that it shows.
+    pub(super) fn chosen(self) -> Vec<Arc<Entry>> {
         match self.source {
-            Source::Page(page) => chosen = page,
+            Source::Page(page) => page,
             Source::Snapshot { snapshot, prefix } => {
-                chosen.extend(snapshot.range(&prefix, "").filter(|e| self.filter.matches(e)).cloned());
+                snapshot.range(&prefix, "").filter(|e| self.filter.matches(e)).cloned().collect()
             }
         }
-        // Back to front, as the writer wants it.
-        for entry in chosen.iter().rev() {
-            let envelope = match form {
-                Form::Whole => served.protobuf(entry)?,
-                _ => form::object(
-                    served,
-                    entry,
-                    Accepted { encoding: Encoding::Protobuf, form, pretty: false },
-                )?,
-            };
-            let raw = protobuf::open_envelope(&envelope).map_err(ApiError::internal)?.raw;
-            out.bytes_field(2, raw);
-        }
-        protobuf::write_message(&meta, 1, &mut out);
-        let (api_version, kind) = match form {
-            Form::Whole => (served.row.kind.api_version, format!("{}List", served.row.kind.kind)),
-            _ => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
-        };
-        Ok(protobuf::envelope(api_version, &kind, &out.into_vec()))
     }
+}
+
+/// The next chunk; an answer that has begun can only end early.
+pub(super) fn unbroken(chunk: Result<Option<Bytes>, ApiError>) -> Option<Bytes> {
+    chunk.unwrap_or_else(|error| {
+        tracing::error!(?error, "List broke off at an object that cannot be shown");
+        None
+    })
+}
+
+/// An answer of chunks as they are made. An empty one lets others have their turn before the next.
+pub(super) fn streamed(
+    media_type: &'static str,
+    chunks: impl Iterator<Item = Bytes> + Send + 'static,
+    gzip: bool,
+) -> Response<Body> {
+    if gzip {
+        let mut response = body::response(200, media_type, body::stream(in_turns(gzipped(chunks))));
+        mark_gzipped(&mut response);
+        return response;
+    }
+    body::response(200, media_type, body::stream(in_turns(chunks.map(Ok))))
+}
+
+fn in_turns(
+    chunks: impl Iterator<Item = Result<Bytes, BoxError>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
+    futures::stream::unfold(chunks, async |mut chunks| {
+        loop {
+            match chunks.next()? {
+                Ok(chunk) if chunk.is_empty() => tokio::task::yield_now().await,
+                chunk => return Some((chunk, chunks)),
+            }
+        }
+    })
 }
 
 /// `{"resourceVersion":"7","continue":"…","remainingItemCount":3}`
@@ -310,15 +302,16 @@ impl Items {
 }
 
 /// Compresses chunks as they come.
-pub fn gzipped(
+fn gzipped(
     chunks: impl Iterator<Item = Bytes> + Send + 'static,
-) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
+) -> impl Iterator<Item = Result<Bytes, BoxError>> + Send + 'static {
     let mut encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
     let mut chunks = chunks;
-    futures::stream::iter(std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         let writer = encoder.as_mut()?;
         while writer.get_ref().len() < CHUNK {
             match chunks.next() {
+                Some(chunk) if chunk.is_empty() => return Some(Ok(chunk)),
                 Some(chunk) => {
                     if let Err(error) = writer.write_all(&chunk) {
                         return Some(Err(error.into()));
@@ -331,10 +324,10 @@ pub fn gzipped(
             }
         }
         Some(Ok(Bytes::from(std::mem::take(writer.get_mut()))))
-    }))
+    })
 }
 
-pub fn mark_gzipped(response: &mut Response<Body>) {
+fn mark_gzipped(response: &mut Response<Body>) {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -343,8 +336,10 @@ pub fn mark_gzipped(response: &mut Response<Body>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api_types::codec::protobuf;
     use api_types::core::v1::ConfigMap;
     use api_types::kinds;
+    use api_types::meta::v1::PartialObjectMetadata;
     use http_body_util::BodyExt;
     use serde_json::Value;
 
@@ -428,5 +423,31 @@ mod tests {
         let read: api_types::meta::v1::List<ConfigMap> = protobuf::from_slice(envelope.raw).expect("a list");
         assert_eq!(read.metadata.resource_version, "99");
         assert_eq!(read.items[2].metadata.name, "c00002");
+    }
+
+    #[tokio::test]
+    async fn long_protobuf_lists_are_the_same_each_time_and_compressed() {
+        let accepted = Accepted { encoding: Encoding::Protobuf, ..Accepted::default() };
+        let list = list(3000, "");
+        let first = written(list.clone(), accepted, false).await;
+        assert_eq!(first, written(list.clone(), accepted, false).await);
+        let envelope = protobuf::open_envelope(&first).expect("an envelope");
+        let read: api_types::meta::v1::List<ConfigMap> = protobuf::from_slice(envelope.raw).expect("a list");
+        assert_eq!(read.items.len(), 3000);
+        assert_eq!(read.items[2999].metadata.resource_version, "3000");
+        assert_eq!(first, protobuf::envelope("v1", "ConfigMapList", envelope.raw));
+
+        let packed = written(list.clone(), accepted, true).await;
+        let mut unpacked = Vec::new();
+        std::io::copy(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).expect("gzip");
+        assert!(packed.len() < first.len() / 4 && unpacked == first);
+
+        let metadata = Accepted { form: Form::Metadata, ..accepted };
+        let bytes = written(list, metadata, false).await;
+        let envelope = protobuf::open_envelope(&bytes).expect("an envelope");
+        assert_eq!(envelope.kind, "PartialObjectMetadataList");
+        let read: api_types::meta::v1::List<PartialObjectMetadata> =
+            protobuf::from_slice(envelope.raw).expect("a list");
+        assert_eq!(read.items[2999].metadata.name, "c02999");
     }
 }

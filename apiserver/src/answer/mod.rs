@@ -7,6 +7,7 @@
 
 mod form;
 mod list;
+mod protobuf_list;
 mod table;
 mod watch;
 
@@ -16,7 +17,7 @@ use api_types::codec::{json, protobuf, yaml};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::Status;
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::{self, Body};
 use crate::negotiate::{Accepted, Encoding};
@@ -110,9 +111,8 @@ fn finish(code: u16, bytes: Bytes, accepted: Accepted, gzip: bool) -> Result<Res
 
 /// A response compressed as a whole.
 pub fn gzip_response(code: u16, media_type: &'static str, bytes: Bytes) -> Response<Body> {
-    let chunks = list::gzipped(std::iter::once(bytes));
-    let mut response = body::response(code, media_type, body::stream(chunks));
-    list::mark_gzipped(&mut response);
+    let mut response = list::streamed(media_type, std::iter::once(bytes), true);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or_default();
     response
 }
 

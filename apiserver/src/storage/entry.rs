@@ -5,7 +5,7 @@
 //! bytes here, after the uid as Go's field order has it:
 //! `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a",…,"uid":"…"[,"resourceVersion":"7"],…`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api_types::codec::{json, protobuf};
 use api_types::kind::{Object, Row};
@@ -25,7 +25,12 @@ pub struct Entry {
     pub labels: Box<[(Box<str>, Box<str>)]>,
     /// The kind's selectable fields beyond name and namespace.
     pub fields: Box<[(&'static str, Box<str>)]>,
+    message: Message,
 }
+
+/// The object as a protobuf message, once a list has asked for it.
+#[derive(Debug, Default)]
+pub struct Message(OnceLock<Bytes>);
 
 /// Why a stored value cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +76,7 @@ impl Entry {
                 json::to_vec(&*object).into()
             }
         };
-        Ok(Self { key, revision, bytes, labels, fields })
+        Ok(Self { key, revision, bytes, labels, fields, message: Message::default() })
     }
 
     fn from_protobuf(row: &Row, key: Arc<str>, value: &[u8], revision: i64) -> Result<Self, Unreadable> {
@@ -96,7 +101,26 @@ impl Entry {
             bytes: json::to_vec(object).into(),
             labels: labels(object.meta()),
             fields: fields(row, object),
+            message: Message::default(),
         }
+    }
+
+    /// The object as a protobuf message, without an envelope. It is kept: lists are read again and again, and
+    /// what changes is another entry.
+    ///
+    /// # Errors
+    /// Never for bytes that `read` made of the row's kind.
+    pub fn message(&self, row: &Row) -> Result<Bytes, json::Error> {
+        if let Some(message) = self.kept_message() {
+            return Ok(message.clone());
+        }
+        let message = protobuf::to_vec(self.decode(row)?.as_dyn_struct()).into();
+        Ok(self.message.0.get_or_init(|| message).clone())
+    }
+
+    /// The same where it is there already.
+    pub fn kept_message(&self) -> Option<&Bytes> {
+        self.message.0.get()
     }
 
     pub fn namespace(&self) -> &str {

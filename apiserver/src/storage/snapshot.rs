@@ -56,13 +56,8 @@ mod tests {
     use super::*;
 
     pub fn entry(key: &str, revision: i64) -> Arc<Entry> {
-        Arc::new(Entry {
-            key: key.into(),
-            revision,
-            bytes: bytes::Bytes::new(),
-            labels: Box::default(),
-            fields: Box::default(),
-        })
+        let row = api_types::kinds::by_resource("", "v1", "configmaps").expect("configmaps");
+        Arc::new(Entry::of(row, key.into(), &*(row.new)(), revision))
     }
 
     #[test]
