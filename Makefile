@@ -128,6 +128,12 @@ fuzz: toolchain ## Fuzz what reads clients' bytes, each decoder for FUZZ_SECONDS
 bench-store: toolchain ## Measure kvstore beside etcd (BENCH_FLAGS="--small 100000" …; --help says more)
 	$(CARGO) bench --locked --package kvstore --bench store -- $(BENCH_FLAGS)
 
+.PHONY: bench-api
+bench-api: toolchain ## Measure kube-apiserver, beside another: BENCH_FLAGS="--server upstream=PATH" …; --help says more
+	$(CARGO) build --locked --release --package apiserver --package kvstore
+	$(CARGO) bench --locked --package ferrokube-tests --bench api -- --store $(TARGET_DIR)/release/kvstore \
+		--server ours=$(TARGET_DIR)/release/kube-apiserver $(BENCH_FLAGS)
+
 .PHONY: verify
 verify: toolchain ## Check format, lints, dependencies and structure; writes nothing
 	$(CARGO) fmt --all --check

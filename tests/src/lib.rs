@@ -6,6 +6,7 @@
 
 mod cluster;
 mod kubectl;
+pub mod process;
 mod proxy;
 
 pub use cluster::{BUSYBOX, Cluster, Namespace};
