@@ -3,7 +3,17 @@
 use std::path::PathBuf;
 
 const FILES: [&str; 11] = [
-    "mvcc", "authpb", "header", "kv", "watch", "lease", "cluster", "maintenance", "auth", "lock", "election",
+    "mvcc",
+    "authpb",
+    "header",
+    "kv",
+    "watch",
+    "lease",
+    "cluster",
+    "maintenance",
+    "auth",
+    "lock",
+    "election",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
