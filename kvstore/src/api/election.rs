@@ -164,7 +164,7 @@ async fn observe(
                 if event.r#type() == EventType::Delete {
                     break 'leads;
                 }
-                let answer = LeaderResponse { header: header.clone(), kv: event.kv };
+                let answer = LeaderResponse { header, kv: event.kv };
                 leaders.send(Ok(answer)).await.map_err(|_| ended())?;
             }
         }
