@@ -297,7 +297,7 @@ mod tests {
                 .unwrap();
             bits += &format!("{code:0length$b}");
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         bits.as_bytes()
@@ -371,7 +371,7 @@ mod tests {
         check(&[proper.clone(), url.clone()], &[proper, url]).await;
         let odd = [frame(1, 4, &[0x83, 0x41, 0x7f]), frame(1, 4, &[]), frame(1, 4 | PADDED, &[])];
         for odd in odd {
-            check(&[odd.clone()], &[odd]).await;
+            check(std::slice::from_ref(&odd), std::slice::from_ref(&odd)).await;
         }
         for text in [&b"GET /health HTTP/1.1\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX", b"P"] {
             for piece in [1, 100] {

@@ -44,7 +44,18 @@ pub struct View {
 pub trait Records {
     /// The record of a revision; `None` once compaction has removed it.
     fn record(&self, revision: Revision) -> Result<Option<KeyValue>, Error>;
+
+    /// The records of several revisions, each in the place of its revision.
+    fn records(&self, revisions: &[Revision]) -> Result<Vec<Option<KeyValue>>, Error> {
+        revisions.iter().map(|revision| self.record(*revision)).collect()
+    }
 }
+
+/// Records of others that are passed by on the way from one to the next; a search costs about as much.
+const PASSED_BY: usize = 8;
+/// Records that a walk must find to be worth its beginning, and that are searched for one by one after one
+/// that was not.
+const WORTH: usize = 16;
 
 /// The latest view and the records behind it: all that reading needs.
 pub struct Reader {
@@ -76,9 +87,83 @@ impl Records for Reader {
         if let Some(kv) = self.events.record(revision) {
             return Ok(Some(kv));
         }
+        self.stored(revision)
+    }
+
+    /// What was written together stands together, and keys that are neighbours often were: so the state is
+    /// walked along in the order of revisions for as long as little else stands in between.
+    fn records(&self, revisions: &[Revision]) -> Result<Vec<Option<KeyValue>>, Error> {
+        let mut found = Vec::with_capacity(revisions.len());
+        let mut wanted = Vec::new();
+        for (n, revision) in revisions.iter().enumerate() {
+            let recent = self.events.record(*revision);
+            if recent.is_none() {
+                wanted.push((*revision, n));
+            }
+            found.push(recent);
+        }
+        wanted.sort_unstable();
+        let mut left = &wanted[..];
+        while !left.is_empty() {
+            let mut done = 0;
+            if left.len() >= WORTH {
+                done = self.walk(left, &mut found)?;
+            }
+            if done < WORTH {
+                let next = left.len().min(done + WORTH);
+                for (revision, n) in &left[done..next] {
+                    found[*n] = self.stored(*revision)?;
+                }
+                done = next;
+            }
+            left = &left[done..];
+        }
+        Ok(found)
+    }
+}
+
+impl Reader {
+    fn stored(&self, revision: Revision) -> Result<Option<KeyValue>, Error> {
         match self.state.get(&schema::record(revision))? {
             Some(bytes) => Ok(Some(decode_record(revision, bytes)?)),
             None => Ok(None),
+        }
+    }
+
+    /// Reads on from the first of the wanted records (ascending; each with its place) until it has passed by
+    /// too many others. Returns how many of the wanted were found, or are known not to be there.
+    fn walk(&self, wanted: &[(Revision, usize)], found: &mut [Option<KeyValue>]) -> Result<usize, Error> {
+        let (Some((first, _)), Some((last, _))) = (wanted.first(), wanted.last()) else { return Ok(0) };
+        let end = schema::record(Revision::new(last.main, last.sub + 1));
+        let (mut done, mut passed_by, mut failed) = (0, 0, None);
+        let mut far = false;
+        self.state.scan(&schema::record(*first), &end, &mut |key, bytes| {
+            let Some(revision) = schema::record_revision(key) else {
+                failed = Some(StateError::Broken(key.to_vec()));
+                return ControlFlow::Break(());
+            };
+            done += wanted[done..].iter().take_while(|(wanted, _)| *wanted < revision).count();
+            match wanted.get(done) {
+                Some((wanted, place)) if *wanted == revision => {
+                    match decode_record(revision, bytes) {
+                        Ok(kv) => found[*place] = Some(kv),
+                        Err(error) => {
+                            failed = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    (done, passed_by) = (done + 1, 0);
+                }
+                _ => passed_by += 1,
+            }
+            far = passed_by > PASSED_BY;
+            if far { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        match failed {
+            Some(error) => Err(error.into()),
+            // It came to the end: what it has not met is not there.
+            None if !far => Ok(wanted.len()),
+            None => Ok(done),
         }
     }
 }

@@ -6,7 +6,7 @@ use etcd_protocol::etcdserverpb::range_request::{SortOrder, SortTarget};
 use etcd_protocol::etcdserverpb::{RangeRequest, RangeResponse};
 use etcd_protocol::mvccpb::KeyValue;
 
-use super::{KeyIndex, KeyRange, Records, Version};
+use super::{KeyIndex, KeyRange, Records, Revision, Version};
 use crate::error::Error;
 
 /// What is wrong with a request before anything is read.
@@ -58,18 +58,19 @@ pub fn range(
     let sort = Sort::of(request);
     let mut answer = RangeResponse::default();
     if let Sort::Index = sort {
-        let mut seen = 0;
+        let (mut seen, mut found) = (0, Vec::new());
         for (_, version) in in_force.by_ref() {
             seen += 1;
             if !within_bounds(version, request) {
                 continue;
             }
-            if limit.is_some_and(|limit| answer.kvs.len() == limit) {
+            if limit.is_some_and(|limit| found.len() == limit) {
                 answer.more = true;
                 break;
             }
-            answer.kvs.push(read(records, version, request)?);
+            found.push(version.revision);
         }
+        answer.kvs = read(records, &found, request)?;
         answer.count = (seen + in_force.count()) as i64;
         return Ok(answer);
     }
@@ -84,10 +85,8 @@ pub fn range(
     }
     answer.count = count;
     if let Sort::By(SortTarget::Value, order) = sort {
-        let mut kvs = Vec::with_capacity(found.len());
-        for (_, version) in &found {
-            kvs.push(record(records, version)?);
-        }
+        let whole = RangeRequest { keys_only: false, ..Default::default() };
+        let mut kvs = read(records, &revisions(&found), &whole)?;
         kvs.sort_by(|a, b| directed(a.value.cmp(&b.value), order));
         answer.more = cut(&mut kvs, limit);
         if request.keys_only {
@@ -100,10 +99,12 @@ pub fn range(
         found.sort_by(|a, b| directed(compare(target, a, b), order));
     }
     answer.more = cut(&mut found, limit);
-    for (_, version) in &found {
-        answer.kvs.push(read(records, version, request)?);
-    }
+    answer.kvs = read(records, &revisions(&found), request)?;
     Ok(answer)
+}
+
+fn revisions(found: &[(&[u8], Version)]) -> Vec<Revision> {
+    found.iter().map(|(_, version)| version.revision).collect()
 }
 
 /// How an answer is ordered.
@@ -154,14 +155,18 @@ fn cut<T>(found: &mut Vec<T>, limit: Option<usize>) -> bool {
     }
 }
 
-fn read(records: &dyn Records, version: &Version, request: &RangeRequest) -> Result<KeyValue, Error> {
-    let mut kv = record(records, version)?;
-    if request.keys_only {
-        kv.value.clear();
+fn read(
+    records: &dyn Records,
+    revisions: &[Revision],
+    request: &RangeRequest,
+) -> Result<Vec<KeyValue>, Error> {
+    let mut kvs = Vec::with_capacity(revisions.len());
+    for kv in records.records(revisions)? {
+        let mut kv = kv.ok_or(Error::Compacted)?;
+        if request.keys_only {
+            kv.value.clear();
+        }
+        kvs.push(kv);
     }
-    Ok(kv)
-}
-
-fn record(records: &dyn Records, version: &Version) -> Result<KeyValue, Error> {
-    records.record(version.revision)?.ok_or(Error::Compacted)
+    Ok(kvs)
 }

@@ -326,3 +326,50 @@ proptest! {
         }
     }
 }
+
+/// A walk along the state finds what a search for each finds: close together, far apart, with some gone,
+/// with some in memory only.
+#[test]
+fn many_records_are_what_each_of_them_is() {
+    let kv = |revision: Revision| KeyValue {
+        key: bytes("k"),
+        mod_revision: revision.main,
+        value: format!("{revision:?}").into(),
+        version: 1,
+        ..Default::default()
+    };
+    let revisions: Vec<Revision> = (2..1500)
+        .flat_map(|main| (0..1 + main as u32 % 3).map(move |sub| Revision::new(main, sub)))
+        .collect();
+    let state = Arc::new(crate::state::MemoryState::default());
+    let events = Arc::new(EventLog::new(1400));
+    let mut batch = Batch::default();
+    for revision in &revisions {
+        // Nothing is gone at first, then every third, then nearly all.
+        let gone = match revision.main {
+            ..300 => false,
+            300..800 => revision.main % 3 == 0,
+            main => main % 40 != 0,
+        };
+        if revision.main > 1400 {
+            if revision.sub == 0 {
+                events.append(revision.main, vec![Change { revision: *revision, kv: kv(*revision) }]);
+            }
+        } else if !gone {
+            batch.put(schema::record(*revision), kv(*revision).encode_to_vec());
+        }
+    }
+    state.write(batch).unwrap();
+    let reader = Reader::new(state, events, View::default());
+    for step in [1, 2, 5, 9, 10, 30, 500] {
+        for reversed in [false, true] {
+            let mut wanted: Vec<Revision> = revisions.iter().copied().step_by(step).collect();
+            if reversed {
+                wanted.reverse();
+            }
+            let each: Vec<_> = wanted.iter().map(|revision| reader.record(*revision).unwrap()).collect();
+            assert!(reader.records(&wanted).unwrap() == each, "every {step}");
+            assert!(step > 30 || each.iter().flatten().count() > 20);
+        }
+    }
+}
