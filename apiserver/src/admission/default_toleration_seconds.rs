@@ -14,6 +14,7 @@ pub struct DefaultTolerationSeconds {
     pub unreachable: i64,
 }
 
+#[cfg(test)]
 impl DefaultTolerationSeconds {
     pub const DEFAULT: Self = Self { not_ready: 300, unreachable: 300 };
 }

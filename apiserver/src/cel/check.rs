@@ -187,7 +187,7 @@ impl Checker<'_> {
             _ => (of, false),
         };
         let ty = match &of {
-            Type::Dyn | Type::Param(_) => Type::Dyn,
+            Type::Dyn | Type::Any | Type::Param(_) => Type::Dyn,
             Type::Map(_, value) => (**value).clone(),
             other if *other == types::AUTHORIZER && field == "requestResource" => types::RESOURCE_CHECK,
             Type::Object(object) if made::named(&object.name).is_some() && self.env.makes => {
@@ -379,7 +379,7 @@ impl Checker<'_> {
         }
         match self.resolve(&ty) {
             Type::Optional(inner) => (*inner).clone(),
-            Type::Dyn => Type::Dyn,
+            Type::Dyn | Type::Any => Type::Dyn,
             other => {
                 self.issue(id, format!("expected type 'optional_type({other})' but found '{other}'"));
                 Type::Dyn
@@ -473,7 +473,7 @@ impl Checker<'_> {
                 None => self.bind(*place, to),
                 Some(bound) => self.assignable(to, &bound),
             },
-            (Type::Dyn, _) | (_, Type::Dyn) => true,
+            (Type::Dyn | Type::Any, _) | (_, Type::Dyn | Type::Any) => true,
             (
                 Type::Object(_) | Type::Duration | Type::Timestamp | Type::Opaque(_) | Type::Optional(_),
                 Type::Null,

@@ -1,9 +1,11 @@
-//! Expressions in CEL about devices (KEP-4381), as far as writing them goes: selectors of device classes, claims and
-//! claim templates have to compile, give a bool and stay within their cost. Nothing here evaluates them.
+//! What writing device classes, claims and claim templates needs beyond their strategies (KEP-4381): selectors in CEL
+//! have to compile, give a bool and stay within their cost, and devices that others use may be asked for in namespaces
+//! with a label only (KEP-5018). Nothing here evaluates an expression.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use api_types::core::v1::Namespace;
 use api_types::field::{Errors, Path};
 use api_types::kind::Object;
 use api_types::resource::v1::{
@@ -12,6 +14,7 @@ use api_types::resource::v1::{
 
 use crate::cel::types::QUANTITY;
 use crate::cel::{Decl, Env, Type};
+use crate::server::Server;
 
 /// Cost that a selector may have at most.
 const MOST_COST: u64 = 1_000_000;
@@ -21,6 +24,9 @@ const LONGEST: usize = 10 * 1024;
 const MOST_PARTS: u64 = 32;
 const LONGEST_DRIVER: u64 = 63;
 const LONGEST_ATTRIBUTE: u64 = 64;
+/// On namespaces in which devices may be asked for that others use.
+const ADMIN_LABEL: &str = "resource.kubernetes.io/admin-access";
+const ADMIN_ACCESS: &str = "admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
 
 /// What selectors see: `device`.
 static ENV: LazyLock<Env> = LazyLock::new(|| {
@@ -29,7 +35,7 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
         ("driver", Decl::sized(Type::String, 2, LONGEST_DRIVER)),
         ("allowMultipleAllocations", Decl::scalar(Type::Bool, 4)),
         // By domain, then by name. What an attribute is only its device knows.
-        ("attributes", by_name(Decl::sized(Type::Dyn, 2, LONGEST_ATTRIBUTE))),
+        ("attributes", by_name(Decl::sized(Type::Any, 2, LONGEST_ATTRIBUTE))),
         ("capacity", by_name(Decl::sized(QUANTITY, 2, 0))),
     ];
     let fields: BTreeMap<String, Arc<Decl>> =
@@ -42,14 +48,48 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
 type Group<'a> = (Path, &'a [DeviceSelector]);
 
 /// Selectors that an update leaves alone are not looked at again.
-pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors) {
+pub fn check(server: &Server, object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors) {
+    if let Some(path) = admin_access(object, old)
+        && !is_for_admins(server, &object.meta().namespace)
+    {
+        errors.forbidden(&path, ADMIN_ACCESS);
+    }
+    selectors(object, old, errors);
+}
+
+/// COMPAT: where devices are first asked for, or given, that others use; the path of a template's request is that of
+/// a claim's, and `exactly` is left out.
+fn admin_access(object: &dyn Object, old: Option<&dyn Object>) -> Option<Path> {
+    let (any, requests) = (object.as_any(), Path::new("spec").child("devices").child("requests"));
+    let asked = |claim: &DeviceClaim| {
+        let place = claim.admin_access()?;
+        Some(requests.index(place).child("adminAccess"))
+    };
+    if let Some(template) = any.downcast_ref::<ResourceClaimTemplate>() {
+        return if old.is_none() { asked(&template.spec.spec.devices) } else { None };
+    }
+    let claim = any.downcast_ref::<ResourceClaim>()?;
+    let Some(old) = old else { return asked(&claim.spec.devices) };
+    let before = old.as_any().downcast_ref::<ResourceClaim>().and_then(ResourceClaim::admin_access_given);
+    let place = claim.admin_access_given().filter(|_| before.is_none())?;
+    let results = Path::new("status").child("allocation").child("devices").child("results");
+    Some(results.index(place).child("adminAccess"))
+}
+
+fn is_for_admins(server: &Server, namespace: &str) -> bool {
+    let found: Option<Namespace> =
+        server.storage.of::<Namespace>().get(namespace).and_then(|entry| entry.typed().ok());
+    found.is_some_and(|own| own.metadata.labels.get(ADMIN_LABEL).is_some_and(|value| value == "true"))
+}
+
+fn selectors(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors) {
     let known: Vec<&[DeviceSelector]> =
         old.map(groups).unwrap_or_default().into_iter().map(|(_, selectors)| selectors).collect();
     for (path, selectors) in groups(object).iter().filter(|(_, selectors)| !known.contains(selectors)) {
         for (place, selector) in selectors.iter().enumerate() {
             let expression = selector.cel.as_ref().map_or("", |cel| cel.expression.as_str());
-            // Both are refused by the kind itself.
-            if expression.is_empty() || expression.len() > LONGEST {
+            // The kind itself refuses both.
+            if selector.cel.is_none() || expression.len() > LONGEST {
                 continue;
             }
             look(expression, &path.index(place).child("cel").child("expression"), errors);
@@ -60,8 +100,9 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
 fn look(expression: &str, path: &Path, errors: &mut Errors) {
     match ENV.compile(expression) {
         Err(error) => errors.invalid(path, expression, format!("compilation failed: {error}")),
-        Ok(program) if !matches!(program.ty(), Type::Bool | Type::Dyn) => {
-            let text = format!("must evaluate to bool or the unknown type, not {}", program.ty());
+        Ok(program) if !matches!(program.ty(), Type::Bool | Type::Any) => {
+            let ty = program.ty().to_string().replace("any", "google.protobuf.Any");
+            let text = format!("must evaluate to bool or the unknown type, not {ty}");
             errors.invalid(path, expression, text);
         }
         Ok(program) if program.estimated_cost() > MOST_COST => {
@@ -116,7 +157,7 @@ mod tests {
 
     fn found(new: &DeviceClass, old: Option<&DeviceClass>) -> Vec<String> {
         let mut errors = Errors::default();
-        check(new, old.map(|old| old as &dyn Object), &mut errors);
+        selectors(new, old.map(|old| old as &dyn Object), &mut errors);
         errors.0.iter().map(ToString::to_string).collect()
     }
 
@@ -147,6 +188,11 @@ mod tests {
         check("1", "must evaluate to bool or the unknown type, not int");
         check("device.noSuchField", "undefined field 'noSuchField'");
         check("device.driver.exists(x, x)", "cannot be range of a comprehension");
+        let attribute = r#"device.attributes["a"].x.exists(y, y)"#;
+        check(attribute, "expression of type 'any' cannot be range of a comprehension");
+        check("device.attributes", "not map(string, map(string, google.protobuf.Any))");
+        check("dyn(1)", "must evaluate to bool or the unknown type, not dyn");
+        check("", "Syntax error: mismatched input '<EOF>'");
         let costly = r#"device.attributes["a"].map(s, s).exists(x, device.attributes["a"].map(s, s).exists(y,
             device.attributes["a"].map(s, s).exists(z, device.attributes["a"].map(s, s).exists(w, w.matches("(x+x+)+y")))))"#;
         check(costly, "Forbidden: too complex, exceeds cost limit");

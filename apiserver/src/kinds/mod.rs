@@ -73,7 +73,7 @@ pub fn check(
         privileged::forbid(object, errors);
     }
     webhook::check(object, old, errors);
-    device::check(object, old, errors);
+    device::check(server, object, old, errors);
     crate::crd::rules::check_definition(object, old, errors);
     crate::policies::check_definition(object, errors);
     crate::crd::rules::check(object, old, errors)

@@ -2,7 +2,7 @@
 //! allowed to get every object of their kind, who binds one, to read what the binding names. No flag turns
 //! this off; upstream has it in the storage of these kinds.
 
-use api_types::admissionregistration::v1::ParamKind;
+use api_types::admissionregistration::v1::{AnyBinding, AnyPolicy, ParamKind};
 use api_types::field::{Errors, Path};
 use api_types::kind::Object;
 
@@ -117,8 +117,8 @@ fn check<S: Sort>(
     let spec = Path::new("spec");
     if let Some(policy) = new.as_any().downcast_ref::<S::Policy>() {
         let before = old.and_then(|old| old.as_any().downcast_ref::<S::Policy>());
-        let Some(kind) = S::policy(policy).param_kind else { return };
-        if before.is_some_and(|before| S::policy(before).param_kind == Some(kind)) {
+        let Some(kind) = policy.head().param_kind else { return };
+        if before.is_some_and(|before| before.head().param_kind == Some(kind)) {
             return;
         }
         if !reader.may("get", &Scope::of(kind), "*", "*") {
@@ -135,10 +135,10 @@ fn check<S: Sort>(
     }
     if let Some(binding) = new.as_any().downcast_ref::<S::Binding>() {
         let before = old.and_then(|old| old.as_any().downcast_ref::<S::Binding>());
-        let bound = S::binding(binding);
+        let bound = binding.head();
         let Some(reference) = bound.param_ref else { return };
         let same = |before: &S::Binding| {
-            let before = S::binding(before);
+            let before = before.head();
             before.param_ref == Some(reference) && before.policy == bound.policy
         };
         if before.is_some_and(same) {
@@ -168,5 +168,5 @@ fn scope_of_policy<S: Sort>(storage: &Storage, name: &str) -> Scope {
     let unknown = || Scope::all(Some(format!("unable to get policy {name}")));
     let Some(entry) = storage.of::<S::Policy>().get(name) else { return unknown() };
     let Ok(policy) = entry.typed::<S::Policy>() else { return unknown() };
-    S::policy(&policy).param_kind.map_or_else(|| Scope::all(None), Scope::of)
+    policy.head().param_kind.map_or_else(|| Scope::all(None), Scope::of)
 }

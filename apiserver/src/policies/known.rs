@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api_types::admissionregistration::v1::{MatchResources, ParamKind, ParamRef};
+use api_types::admissionregistration::v1::{AnyBinding, AnyPolicy};
 use api_types::kind::Resource;
 use parking_lot::Mutex;
 
@@ -12,29 +12,12 @@ use crate::storage::snapshot::Snapshot;
 
 /// A sort of policies.
 pub trait Sort: Send + Sync + 'static {
-    type Policy: Resource;
-    type Binding: Resource;
+    type Policy: Resource + AnyPolicy;
+    type Binding: Resource + AnyBinding;
     /// A policy with its expressions compiled.
     type Compiled: Send + Sync;
 
     fn compile(policy: &Self::Policy) -> Self::Compiled;
-    fn policy(policy: &Self::Policy) -> About<'_>;
-    fn binding(binding: &Self::Binding) -> Bound<'_>;
-}
-
-/// What a policy says beside its expressions.
-pub struct About<'a> {
-    pub constraints: Option<&'a MatchResources>,
-    pub param_kind: Option<&'a ParamKind>,
-    /// Whether requests fail where it cannot be asked.
-    pub fails: bool,
-}
-
-/// What a binding says.
-pub struct Bound<'a> {
-    pub policy: &'a str,
-    pub resources: Option<&'a MatchResources>,
-    pub param_ref: Option<&'a ParamRef>,
 }
 
 /// A policy that bindings put into effect.
@@ -113,7 +96,7 @@ fn read<S: Sort>(policies: Snapshot, bindings: Snapshot, before: &Known<S>) -> K
     for entry in policies.iter() {
         let name = entry.name();
         let bindings: Vec<S::Binding> =
-            read.iter().filter(|binding| S::binding(binding).policy == name).cloned().collect();
+            read.iter().filter(|binding| binding.head().policy == name).cloned().collect();
         if bindings.is_empty() {
             continue;
         }

@@ -14,7 +14,7 @@ use json_patch::PatchErrorKind;
 use serde_json::{Value as Json, json};
 
 use super::head::{Complaint, Head, compile, complaints};
-use super::known::{About, Bound, Sort};
+use super::known::Sort;
 use super::validating::OUT_OF_BUDGET;
 use crate::admission::Request;
 use crate::authz::Authorizer;
@@ -32,24 +32,6 @@ impl Sort for Mutating {
 
     fn compile(policy: &MutatingAdmissionPolicy) -> Compiled {
         build(policy, &mut |_, _, _, _, _| {})
-    }
-
-    fn policy(policy: &MutatingAdmissionPolicy) -> About<'_> {
-        let spec = &policy.spec;
-        About {
-            constraints: spec.match_constraints.as_deref(),
-            param_kind: spec.param_kind.as_deref(),
-            fails: spec.failure_policy != Some(FailurePolicyType::Ignore),
-        }
-    }
-
-    fn binding(binding: &MutatingAdmissionPolicyBinding) -> Bound<'_> {
-        let spec = &binding.spec;
-        Bound {
-            policy: &spec.policy_name,
-            resources: spec.match_resources.as_deref(),
-            param_ref: spec.param_ref.as_deref(),
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A request as policies look at it: whose bindings are about it, in which version they see it, and with which
 //! parameters.
 
+use api_types::admissionregistration::v1::{AnyBinding, AnyPolicy};
 use api_types::core::v1::Namespace;
 use api_types::kind::{Object, Row};
 use api_types::kinds;
@@ -40,7 +41,7 @@ pub struct Misconfigured<'k> {
 impl<S: Sort> Invocation<'_, S> {
     /// Whether the request fails where the policy cannot be asked.
     pub fn fails(&self) -> bool {
-        S::policy(&self.ready.policy).fails
+        self.ready.policy.head().fails()
     }
 }
 
@@ -86,7 +87,7 @@ impl Subject {
                     continue;
                 }
             };
-            let about = S::policy(&ready.policy);
+            let about = ready.policy.head();
             let chosen = match about.constraints.map(|own| matching::choose(own, &asked)) {
                 None | Some(Ok(None)) => continue,
                 Some(Ok(Some(seen))) => params::kind(about.param_kind).map(|kind| (seen, kind)),
@@ -95,12 +96,12 @@ impl Subject {
             let (seen, kind) = match chosen {
                 Ok(chosen) => chosen,
                 Err(why) => {
-                    all.extend(about.fails.then(|| Err(wrong(None, why))));
+                    all.extend(about.fails().then(|| Err(wrong(None, why))));
                     continue;
                 }
             };
             for binding in &hook.bindings {
-                let bound = S::binding(binding);
+                let bound = binding.head();
                 let params = match bound.resources.map(|own| matching::choose(own, &asked)) {
                     Some(Ok(None)) => continue,
                     Some(Err(why)) => Err(why),
@@ -113,7 +114,9 @@ impl Subject {
                     Ok(params) => {
                         all.push(Ok(Invocation { hook, ready: ready.clone(), binding, seen, params }));
                     }
-                    Err(why) if about.fails => all.push(Err(wrong(Some(binding.meta().name.as_str()), why))),
+                    Err(why) if about.fails() => {
+                        all.push(Err(wrong(Some(binding.meta().name.as_str()), why)))
+                    }
                     Err(_) => {}
                 }
             }

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::decide::{Annotation, Finding, Outcome, Verdict};
 use super::head::{Complaint, Head, compile, complaints};
-use super::known::{About, Bound, Sort};
+use super::known::Sort;
 use crate::admission::Request;
 use crate::authz::Authorizer;
 use crate::cel::admission::{self, Input, Matched, Names};
@@ -30,24 +30,6 @@ impl Sort for Validating {
 
     fn compile(policy: &ValidatingAdmissionPolicy) -> Compiled {
         build(policy, &mut |_, _, _, _, _| {})
-    }
-
-    fn policy(policy: &ValidatingAdmissionPolicy) -> About<'_> {
-        let spec = &policy.spec;
-        About {
-            constraints: spec.match_constraints.as_deref(),
-            param_kind: spec.param_kind.as_deref(),
-            fails: spec.failure_policy != Some(FailurePolicyType::Ignore),
-        }
-    }
-
-    fn binding(binding: &ValidatingAdmissionPolicyBinding) -> Bound<'_> {
-        let spec = &binding.spec;
-        Bound {
-            policy: &spec.policy_name,
-            resources: spec.match_resources.as_deref(),
-            param_ref: spec.param_ref.as_deref(),
-        }
     }
 }
 

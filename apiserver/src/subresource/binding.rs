@@ -111,7 +111,15 @@ fn validate(binding: &Binding) -> Result<(), ApiError> {
         errors.required(&path.child("name"), "");
     }
     // COMPAT: upstream hands these out as a plain error, which becomes a 500.
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::internal(errors)) }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::Said(Box::new(Status {
+        status: "Failure".into(),
+        message: errors.to_string(),
+        code: 500,
+        ..Status::default()
+    })))
 }
 
 fn assign(pod: &mut Pod, binding: &Binding) -> Result<(), String> {

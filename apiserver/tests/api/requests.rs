@@ -283,3 +283,28 @@ async fn json_patches_may_replace_what_is_not_there_and_ask_what_an_object_is() 
     let wrong = json!([{"op": "test", "path": "/kind", "value": "Secret"}]);
     assert_eq!(cluster.patched(&path, JSON_PATCH, &wrong).await.code, 422);
 }
+
+#[tokio::test]
+async fn devices_that_others_use_are_for_labelled_namespaces() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let labels = json!({"resource.kubernetes.io/admin-access": "true"});
+    let namespace = json!({"metadata": {"name": "watched", "labels": labels}});
+    assert_eq!(cluster.post("/api/v1/namespaces", namespace).await.code, 201);
+    let claims = |namespace: &str| format!("/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims");
+    let exactly = json!({"deviceClassName": "gpus", "adminAccess": true});
+    let claim = json!({"metadata": {"name": "a"}, "spec": {"devices": {"requests": [{"name": "r", "exactly": exactly}]}}});
+    let refused = cluster.post(&claims("default"), claim.clone()).await;
+    assert_eq!(
+        told(&refused),
+        (
+            422,
+            "ResourceClaim.resource.k8s.io \"a\" is invalid: spec.devices.requests[0].adminAccess: Forbidden: admin \
+             access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing \
+             namespace"
+                .into()
+        )
+    );
+    // The namespace is on its way to the cache.
+    while cluster.get("/api/v1/namespaces/watched?resourceVersion=0").await.code != 200 {}
+    assert_eq!(cluster.post(&claims("watched"), claim).await.code, 201);
+}

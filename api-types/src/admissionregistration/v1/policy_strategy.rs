@@ -2,9 +2,10 @@
 //! expressions, which the server compiles.
 
 use super::{
-    FailurePolicyType, MatchCondition, MatchPolicyType, MatchResources, MutatingAdmissionPolicy,
-    MutatingAdmissionPolicyBinding, Mutation, NamedRuleWithOperations, ParamKind, ParamRef, PatchType,
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, Validation, ValidationAction, Variable,
+    AnyBinding, AnyPolicy, BindingHead, FailurePolicyType, MatchCondition, MatchPolicyType, MatchResources,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, Mutation, NamedRuleWithOperations, ParamKind,
+    ParamRef, PatchType, PolicyHead, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, Validation,
+    ValidationAction,
 };
 use crate::field::{Errors, Path};
 use crate::kind::{Column, Strategy, set_generation};
@@ -93,15 +94,7 @@ fn is_identifier(name: &str) -> bool {
 }
 
 /// What both sorts have.
-struct Common<'a> {
-    failure_policy: Option<&'a FailurePolicyType>,
-    param_kind: Option<&'a ParamKind>,
-    constraints: Option<&'a MatchResources>,
-    conditions: &'a [MatchCondition],
-    variables: &'a [Variable],
-}
-
-fn common(own: &Common<'_>, errors: &mut Errors) {
+fn common(own: PolicyHead<'_>, errors: &mut Errors) {
     let path = Path::new("spec");
     match own.failure_policy {
         None => errors.required(&path.child("failurePolicy"), ""),
@@ -157,14 +150,7 @@ fn common(own: &Common<'_>, errors: &mut Errors) {
 fn policy(own: &ValidatingAdmissionPolicy, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = &own.spec;
-    let both = Common {
-        failure_policy: spec.failure_policy.as_ref(),
-        param_kind: spec.param_kind.as_deref(),
-        constraints: spec.match_constraints.as_deref(),
-        conditions: &spec.match_conditions,
-        variables: &spec.variables,
-    };
-    common(&both, errors);
+    common(own.head(), errors);
     if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
         let text = "validations or auditAnnotations must contain at least one item";
         errors.required(&path.child("validations"), text);
@@ -203,14 +189,7 @@ fn changeable(resources: Option<&MatchResources>, path: &Path, errors: &mut Erro
 fn mutating(own: &MutatingAdmissionPolicy, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = &own.spec;
-    let both = Common {
-        failure_policy: spec.failure_policy.as_ref(),
-        param_kind: spec.param_kind.as_deref(),
-        constraints: spec.match_constraints.as_deref(),
-        conditions: &spec.match_conditions,
-        variables: &spec.variables,
-    };
-    common(&both, errors);
+    common(own.head(), errors);
     changeable(spec.match_constraints.as_deref(), &path.child("matchConstraints"), errors);
     if spec.mutations.is_empty() {
         errors.required(&path.child("mutations"), "mutations must contain at least one item");
@@ -370,12 +349,8 @@ impl ParamRef {
 }
 
 /// What bindings of both sorts have.
-fn bound(
-    policy: &str,
-    reference: Option<&ParamRef>,
-    resources: Option<&MatchResources>,
-    errors: &mut Errors,
-) {
+fn bound(own: BindingHead<'_>, errors: &mut Errors) {
+    let BindingHead { policy, resources, param_ref: reference } = own;
     let path = Path::new("spec");
     if policy.is_empty() {
         errors.required(&path.child("policyName"), "");
@@ -392,15 +367,14 @@ fn bound(
 
 fn mutating_binding(own: &MutatingAdmissionPolicyBinding, errors: &mut Errors) {
     let spec = &own.spec;
-    let resources = spec.match_resources.as_deref();
-    bound(&spec.policy_name, spec.param_ref.as_deref(), resources, errors);
-    changeable(resources, &Path::new("spec").child("matchResources"), errors);
+    bound(own.head(), errors);
+    changeable(spec.match_resources.as_deref(), &Path::new("spec").child("matchResources"), errors);
 }
 
 fn binding(own: &ValidatingAdmissionPolicyBinding, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = &own.spec;
-    bound(&spec.policy_name, spec.param_ref.as_deref(), spec.match_resources.as_deref(), errors);
+    bound(own.head(), errors);
     let actions = path.child("validationActions");
     if spec.validation_actions.is_empty() {
         errors.required(&actions, "at least one validation action is required");

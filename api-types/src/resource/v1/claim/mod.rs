@@ -61,21 +61,19 @@ resource!(
 /// Most users of a claim.
 const MAX_USERS: usize = 256;
 
-/// Says that devices in use may be asked for; upstream asks for it on the namespace.
-const ADMIN_ACCESS: &str = "admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
-
 impl ResourceClaimSpec {
     pub(super) fn validate(&self, path: &Path, errors: &mut Errors) {
-        let devices = path.child("devices");
-        // Nothing here reads the namespace's label: it is as if no namespace had it.
-        if let Some(path) = self.devices.admin_access(&devices) {
-            errors.forbidden(&path, ADMIN_ACCESS);
-        }
-        self.devices.validate(&devices, errors);
+        self.devices.validate(&path.child("devices"), errors);
     }
 }
 
 impl ResourceClaim {
+    /// Whether devices were given that others use: place of the first such result.
+    pub fn admin_access_given(&self) -> Option<usize> {
+        let allocation = self.status.allocation.as_ref()?;
+        allocation.devices.results.iter().position(|result| result.admin_access == Some(true))
+    }
+
     fn state(&self) -> String {
         let mut states = Vec::new();
         let going = self.metadata.deletion_timestamp.is_some();
@@ -139,14 +137,7 @@ impl ResourceClaim {
                 immutable(&status.allocation, &before.allocation, &path.child("allocation"), errors);
             }
             (Some(allocation), None) => {
-                let results = &allocation.devices.results;
-                let admin = results.iter().position(|result| result.admin_access == Some(true));
-                let path = path.child("allocation");
-                if let Some(place) = admin {
-                    let results = path.child("devices").child("results");
-                    errors.forbidden(&results.index(place).child("adminAccess"), ADMIN_ACCESS);
-                }
-                allocation.validate(&self.spec.devices.names(), &path, errors);
+                allocation.validate(&self.spec.devices.names(), &path.child("allocation"), errors);
             }
             (None, _) => {}
         }

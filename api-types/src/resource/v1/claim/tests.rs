@@ -54,18 +54,6 @@ fn what_is_refused() {
 }
 
 #[test]
-fn admin_access_is_not_given() {
-    let mut asking = claim(vec![exactly("gpu", "gpus")]);
-    asking.spec.devices.requests[0].exactly.as_mut().expect("given").admin_access = Some(true);
-    assert_eq!(
-        refused(asking),
-        [
-            "spec.devices.requests[0].exactly.adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace"
-        ]
-    );
-}
-
-#[test]
 fn the_spec_stays() {
     let found = refused_update(claim(vec![exactly("gpu", "a")]), claim(vec![exactly("gpu", "b")]));
     assert_eq!(found.len(), 1);
