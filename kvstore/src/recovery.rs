@@ -7,6 +7,9 @@
 //! state:               ……………… ]               never reaches beyond both the log's end and the snapshot
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;

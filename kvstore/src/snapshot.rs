@@ -311,6 +311,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_written_slowly_does_not_take_the_place_of_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = SnapshotFolder::open(&folder.path().join("snap")).unwrap();
+        for index in [20, 30, 25] {
+            snapshots.adopt(&written(folder.path()), index).unwrap();
+        }
+        let (_, current) = snapshots.current().unwrap().unwrap();
+        assert_eq!(current.path, snapshots.path_for(30));
+        assert!(current.path.exists() && !snapshots.path_for(20).exists());
+    }
+
+    #[test]
     fn any_flipped_or_missing_byte_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());

@@ -152,6 +152,16 @@ fn a_crash_keeps_the_first_batches_and_a_failure_changes_nothing() {
 }
 
 #[test]
+fn a_crash_may_come_while_it_is_emptied() {
+    let store = MemoryState::default();
+    ["a", "b", "c"].into_iter().for_each(|key| put(&store, key.as_bytes(), key));
+    store.clear().unwrap();
+    assert!(pairs(&store, b"", b"\xff").is_empty());
+    let left = pairs(&store.after_crash(|batches| batches - 1), b"", b"\xff");
+    assert_eq!(left, [(b"c".to_vec(), Bytes::from("c"))]);
+}
+
+#[test]
 fn what_is_gathered_shows_in_scans_and_arrives_in_order() {
     let below = Arc::new(MemoryState::default());
     for key in ["a", "b", "c", "d"] {
