@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::slices::{Slices, properties, rounded};
 use super::{SLICE, shares_of_weight, uid_of, weight};
@@ -23,7 +22,7 @@ pub struct Tree {
     v2: bool,
     pids_max: i64,
     /// Who makes slices.
-    slices: Option<Arc<Slices>>,
+    slices: Option<Slices>,
 }
 
 /// A limit that the kernel would not take.
@@ -72,12 +71,12 @@ impl Tree {
 
     /// The same, with slices made by systemd.
     pub fn with_slices(self) -> Self {
-        Self { slices: Some(Arc::default()), ..self }
+        Self { slices: Some(Slices::default()), ..self }
     }
 
     /// Who makes this cgroup, when it is a slice.
     fn slice(&self, cgroup: &str) -> Option<&Slices> {
-        self.slices.as_deref().filter(|_| cgroup.ends_with(SLICE))
+        self.slices.as_ref().filter(|_| cgroup.ends_with(SLICE))
     }
 
     /// Version 2, the unified hierarchy.

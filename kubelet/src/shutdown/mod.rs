@@ -68,21 +68,20 @@ pub fn start(kubelet: &Arc<Kubelet>) {
     show_last(&kubelet.root.join(STATE));
     let (sender, words) = mpsc::unbounded_channel();
     let wanted = plan::requested(&periods);
-    // It waits in the socket, and the runtime would wait for it at the end.
-    std::thread::spawn(move || follow(wanted, &sender));
+    tokio::spawn(follow(wanted, sender));
     tokio::spawn(run(Arc::clone(kubelet), periods, words));
 }
 
-/// What the thread says: whether a shutdown begins, and the lock that holds it.
+/// What is heard: whether a shutdown begins, and the lock that holds it.
 struct Word {
     begins: bool,
     lock: Option<std::os::fd::OwnedFd>,
 }
 
-fn follow(wanted: Duration, words: &mpsc::UnboundedSender<Word>) {
+async fn follow(wanted: Duration, words: mpsc::UnboundedSender<Word>) {
     let mut told = false;
     while !words.is_closed() {
-        let Err(error) = listen(wanted, words) else { return };
+        let Err(error) = listen(wanted, &words).await else { return };
         // Once: a machine without logind stays without it.
         if told {
             tracing::debug!(%error, "cannot follow the machine's shutdown");
@@ -90,18 +89,18 @@ fn follow(wanted: Duration, words: &mpsc::UnboundedSender<Word>) {
             tracing::error!(%error, "Failed to start node shutdown manager");
         }
         told = true;
-        std::thread::sleep(AGAIN);
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn listen(wanted: Duration, words: &mpsc::UnboundedSender<Word>) -> Result<(), LogindError> {
-    let mut logind = Logind::open(wanted)?;
-    let mut lock = Some(logind.lock()?);
+async fn listen(wanted: Duration, words: &mpsc::UnboundedSender<Word>) -> Result<(), LogindError> {
+    let mut logind = Logind::open(wanted).await?;
+    let mut lock = Some(logind.lock().await?);
     tracing::info!(?wanted, "following the machine's shutdown");
     loop {
-        let begins = logind.wait()?;
+        let begins = logind.wait().await?;
         if !begins {
-            lock = Some(logind.lock()?);
+            lock = Some(logind.lock().await?);
         }
         // The lock goes with the word, and is released when the pods have stopped.
         let held = if begins { lock.take() } else { None };
