@@ -25,18 +25,32 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 pub enum Error {
     /// The connection, or the peer's answer.
     #[error("{}", text(.0))]
-    Bus(#[from] zbus::Error),
+    Bus(#[source] Box<zbus::Error>),
     /// Nothing came in time.
     #[error("no answer on D-Bus in time")]
     Timeout,
 }
 
+impl From<zbus::Error> for Error {
+    fn from(error: zbus::Error) -> Self {
+        Self::Bus(Box::new(error))
+    }
+}
+
 impl Error {
+    /// The connection went away under the call.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Bus(error) if matches!(**error, zbus::Error::InputOutput(_)))
+    }
+
     /// The peer answered with this error (`org.freedesktop.systemd1.UnitExists`).
     pub fn name(&self) -> Option<&str> {
         match self {
-            Self::Bus(zbus::Error::MethodError(name, ..)) => Some(name.as_str()),
-            _ => None,
+            Self::Bus(error) => match &**error {
+                zbus::Error::MethodError(name, ..) => Some(name.as_str()),
+                _ => None,
+            },
+            Self::Timeout => None,
         }
     }
 }

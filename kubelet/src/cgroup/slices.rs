@@ -99,7 +99,7 @@ impl Slices {
                 None => connect().await?,
             };
             let mut result = work(connection.clone()).await;
-            if again && matches!(result, Err(Error::Bus(zbus::Error::InputOutput(_)))) {
+            if again && result.as_ref().is_err_and(Error::is_lost) {
                 connection = connect().await?;
                 result = work(connection.clone()).await;
             }
