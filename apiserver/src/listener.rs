@@ -36,7 +36,8 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Arc<ServerTl
         let server = server.clone();
         service_fn(move |request| {
             let (server, connection) = (server.clone(), connection.clone());
-            async move { Ok::<_, Infallible>(pipeline::handle(server, connection, request).await) }
+            // Boxed, so that the work's state is gone once a long answer is written: watches would hold it.
+            Box::pin(async move { Ok::<_, Infallible>(pipeline::handle(server, connection, request).await) })
         })
     };
     serve::connections_each(listener, Some(tls), HTTP, service_of, shutdown).await;

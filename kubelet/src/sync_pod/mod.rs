@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod backoff;
+mod clean;
 pub mod container_config;
 pub mod kill;
 pub mod plan;

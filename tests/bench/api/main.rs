@@ -143,11 +143,12 @@ async fn measure(place: &Place, options: &Options, report: &mut Report) -> Resul
             let name = format!("start with {pods} pods, until the first list from the cache");
             report.cost(&name, "s", cost.seconds);
             report.cost(&name, "CPU s", cost.cpu);
+            // This list keeps protobuf beside the JSON that the server started with.
             let wire = reads::bytes_of_pods(&clients, there).await?;
             let held = server.span()?.end(&server)?.resident.saturating_sub(idle.resident);
             report.memory(&format!("started with {pods} pods"), held + idle.resident);
             report.cost(
-                &format!("a pod of {wire} bytes (protobuf) in memory, {pods} pods"),
+                &format!("a pod in memory, {pods} pods, protobuf"),
                 "bytes resident for one on the wire",
                 held as f64 / (pods * wire) as f64,
             );
