@@ -21,6 +21,9 @@ use crate::server::Server;
 /// Watches that share a connection: servers allow at least so many.
 const ON_A_CONNECTION: usize = 100;
 
+/// Rounds of these updates are none that a pod may be in from former ones: then there would be no event.
+const FIRST_ROUND: usize = 1 << 32;
+
 /// What the watches cost.
 pub struct Fan {
     pub bytes_each: f64,
@@ -163,7 +166,7 @@ pub async fn of_nodes(
     while Instant::now() < end {
         let path = pod_path(updates as usize * 157 % watched);
         let now = read_pod(&client.send(&protobuf(Method::GET, &path, Vec::new())).await?)?;
-        client.send(&protobuf(Method::PUT, path, changed(now, updates as usize))).await?;
+        client.send(&protobuf(Method::PUT, path, changed(now, FIRST_ROUND + updates as usize))).await?;
         updates += 1;
         open.arrived(updates).await?;
     }
