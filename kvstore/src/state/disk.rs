@@ -14,6 +14,7 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -28,6 +29,10 @@ const PIECE: u8 = b'c';
 /// Memory that sled may use for pages.
 const CACHE_BYTES: u64 = 8 << 20;
 
+/// sled's threads hold its lock a moment longer than who dropped it: how long that may be, and how often to look.
+const LET_GO: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Pairs in a sled tree.
 pub struct DiskState {
     db: sled::Db,
@@ -38,13 +43,19 @@ pub struct DiskState {
 
 impl DiskState {
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None)
-            .mode(sled::Mode::HighThroughput)
-            .open()
-            .map_err(|source| StateError::Open { path: path.display().to_string(), source })?;
+            .mode(sled::Mode::HighThroughput);
+        let began = Instant::now();
+        let db = loop {
+            match config.open() {
+                Err(source) if is_locked(&source) && began.elapsed() < LET_GO => std::thread::sleep(LOOK),
+                opened => break opened,
+            }
+        };
+        let db = db.map_err(|source| StateError::Open { path: path.display().to_string(), source })?;
         let chunked = AtomicBool::new(db.scan_prefix([PIECE]).next().is_some());
         Ok(Self { db, path: path.to_owned(), chunked })
     }
@@ -80,6 +91,11 @@ impl DiskState {
             _ => 0,
         })
     }
+}
+
+/// Whether somebody else has it open. sled tells so in words only.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(source) if source.to_string().contains("could not acquire lock"))
 }
 
 fn pair_key(key: &[u8]) -> Vec<u8> {
