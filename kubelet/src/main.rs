@@ -28,6 +28,8 @@ mod lifecycle;
 mod logs;
 mod machine;
 mod node;
+mod plugins;
+mod pod_resources;
 mod pod_worker;
 mod probe;
 mod resize;

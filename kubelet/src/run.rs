@@ -26,7 +26,7 @@ use crate::images::Images;
 use crate::kubelet::{Kubelet, REMOVALS, RuntimeFacts};
 use crate::machine::{self, Machine};
 use crate::node::{self, allocatable};
-use crate::pod_worker::Workers;
+use crate::pod_worker::{Stage, Workers};
 use crate::probe::schedule::{Probes, Surroundings};
 use crate::resize::Resizes;
 use crate::resources::{self, PodLimits};
@@ -42,7 +42,10 @@ use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
 use crate::volume::claims::ClaimCache;
 use crate::volume::space::{self, Spaces};
-use crate::{certificate, cgroup, eviction, housekeeping, image_gc, runtime_watch, server, sources};
+use crate::{
+    certificate, cgroup, eviction, housekeeping, image_gc, plugins, pod_resources, runtime_watch, server,
+    sources,
+};
 
 /// The kubelet is among the last that the kernel shall kill.
 const OOM_SCORE: &str = "-999";
@@ -274,15 +277,33 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     tokio::spawn(csi::expand::run(Arc::clone(kubelet)));
     shutdown::start(kubelet);
     tokio::spawn(device::plugin::serve(Arc::clone(&kubelet.devices)));
+    tokio::spawn(serve_pod_resources(Arc::clone(kubelet)));
     let node = Arc::clone(kubelet);
     tokio::spawn(async move {
         if node.config.register_node != Some(false) {
             node::register::register_until_done(&node).await;
         }
         tokio::spawn(node::lease::run(Arc::clone(&node)));
-        tokio::spawn(csi::registration::run(Arc::clone(&node)));
+        tokio::spawn(plugins::run(Arc::clone(&node)));
         node::status::run(node).await;
     });
+}
+
+/// Answers those that ask which pod has which resources.
+async fn serve_pod_resources(kubelet: Arc<Kubelet>) {
+    let (listed, named) = (Arc::clone(&kubelet.workers), Arc::clone(&kubelet.workers));
+    let sources = pod_resources::Sources {
+        pods: Box::new(move |active| {
+            let all = listed.all().into_iter();
+            all.filter(|(_, stage)| !active || *stage <= Stage::Terminating).map(|(pod, _)| pod).collect()
+        }),
+        pod: Box::new(move |namespace, name| named.by_name(namespace, name)),
+        devices: Arc::clone(&kubelet.devices),
+    };
+    let socket = kubelet.root.join("pod-resources/kubelet.sock");
+    if let Err(error) = pod_resources::serve(sources, &socket).await {
+        tracing::error!(%error, socket = %socket.display(), "cannot tell of pods' resources");
+    }
 }
 
 /// A change in the runtime wakes its pod.

@@ -1,6 +1,6 @@
 //! Volumes of storage drivers (Container Storage Interface, CSI v1).
 //!
-//! A driver's registrar makes itself known on a socket ([`registration`]); the driver then stands in the
+//! A driver's registrar makes itself known on a socket ([`crate::plugins`]); the driver then stands in the
 //! node's CSINode ([`node_info`]) and is spoken to by [`driver`]. What a pod's volume comes to is a
 //! [`request`], made from its spec; what else the driver must be told is read from the API here. The
 //! mounting itself, and all that is kept on disk about it, is in [`volumes`].
@@ -14,7 +14,6 @@ pub mod driver;
 pub mod expand;
 pub mod in_use;
 pub mod node_info;
-pub mod registration;
 pub mod request;
 pub mod volumes;
 

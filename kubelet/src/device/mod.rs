@@ -82,6 +82,17 @@ fn ids(entry: &Entry) -> Ids {
     entry.devices.iter().flatten().flat_map(|(_, ids)| ids.iter().cloned()).collect()
 }
 
+/// A device, and the NUMA nodes that it is near; none where its plugin did not say.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Placed {
+    /// What it is one of.
+    pub resource: String,
+    /// Its name.
+    pub id: String,
+    /// Numbers of NUMA nodes, rising.
+    pub nodes: Vec<i64>,
+}
+
 /// What a container needs to use its devices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
@@ -331,6 +342,42 @@ impl Devices {
         });
         self.save(&state);
         Ok(())
+    }
+
+    /// The devices that a container has.
+    pub fn of_container(&self, uid: &str, container: &str) -> Vec<Placed> {
+        let state = self.state.lock();
+        let own = state.entries.iter().filter(|entry| entry.uid == uid && entry.container_name == container);
+        let mut all: BTreeMap<(&str, &str), Vec<i64>> = BTreeMap::new();
+        for entry in own {
+            for (node, ids) in entry.devices.iter().flatten() {
+                for id in ids {
+                    let nodes = all.entry((&entry.resource_name, id)).or_default();
+                    nodes.extend((*node != NOWHERE).then_some(*node));
+                }
+            }
+        }
+        let placed = |((resource, id), nodes): ((&str, &str), Vec<i64>)| Placed {
+            resource: resource.to_owned(),
+            id: id.to_owned(),
+            nodes,
+        };
+        all.into_iter().map(placed).collect()
+    }
+
+    /// All devices that work.
+    pub fn working(&self) -> Vec<Placed> {
+        let state = self.state.lock();
+        let of = |(name, resource): (&String, &Resource)| -> Vec<Placed> {
+            let healthy = resource.devices.iter().filter(|(_, device)| device.healthy);
+            let placed = |(id, device): (&String, &Device)| Placed {
+                resource: name.clone(),
+                id: id.clone(),
+                nodes: device.nodes.clone(),
+            };
+            healthy.map(placed).collect()
+        };
+        state.resources.iter().flat_map(of).collect()
     }
 
     /// Tells plugins that want to know that a container is about to start, and says what it needs.

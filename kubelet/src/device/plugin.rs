@@ -1,4 +1,5 @@
-//! Speaking with device plugins (v1beta1): the kubelet's socket at which they register, and theirs.
+//! Speaking with device plugins (v1beta1): the kubelet's socket at which they register, and theirs. Those that
+//! make a socket in `plugins_registry` instead come in by [`join`] and go by [`leave`].
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,6 +165,42 @@ impl Registration for Desk {
     }
 }
 
+/// A plugin that was found by its socket.
+#[derive(Debug)]
+pub struct Joined {
+    plugin: Plugin,
+    follow: tokio::task::AbortHandle,
+}
+
+/// Why a plugin with a socket of its own in `plugins_registry` is refused, in upstream's words.
+pub fn check_found(name: &str, versions: &[String]) -> Result<(), String> {
+    if !versions.iter().any(|version| version == VERSION) {
+        return Err(format!(
+            "manager version, {VERSION}, is not among plugin supported versions [{}]",
+            versions.join(" ")
+        ));
+    }
+    if !is_extended(name) {
+        return Err(format!("invalid name of device plugin socket: the ResourceName {name:?} is invalid"));
+    }
+    Ok(())
+}
+
+/// Takes in the plugin of the resource `name` behind `socket`.
+pub async fn join(devices: &Arc<Devices>, name: &str, socket: &Path) -> Result<Joined, String> {
+    let plugin = Plugin::connect(socket).await?;
+    tracing::info!(resource = name, socket = %socket.display(), "registered a device plugin");
+    devices.connected(name, plugin.clone());
+    let follow = tokio::spawn(follow(Arc::clone(devices), name.to_owned(), plugin.clone())).abort_handle();
+    Ok(Joined { plugin, follow })
+}
+
+/// Its socket is gone: nobody listens to it any more.
+pub fn leave(devices: &Devices, name: &str, joined: &Joined) {
+    joined.follow.abort();
+    devices.disconnected(name, &joined.plugin);
+}
+
 /// Listens to what the plugin says of its devices until it ends.
 async fn follow(devices: Arc<Devices>, name: String, plugin: Plugin) {
     let result = async {
@@ -186,6 +223,8 @@ async fn follow(devices: Arc<Devices>, name: String, plugin: Plugin) {
 pub async fn serve(devices: Arc<Devices>) {
     let served = async {
         devices.tidy()?;
+        // COMPAT: upstream's way to say that the folder is about to go.
+        std::fs::write(devices.dir().join("DEPRECATION"), "")?;
         let listener = tokio::net::UnixListener::bind(devices.dir().join(SOCKET))?;
         let server = Server::builder().add_service(RegistrationServer::new(Desk(Arc::clone(&devices))));
         server.serve_with_incoming(UnixListenerStream::new(listener)).await.map_err(std::io::Error::other)

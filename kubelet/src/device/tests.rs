@@ -220,3 +220,19 @@ async fn devices_and_plugins_come_and_go() {
     bench.offer.send_replace(Vec::new());
     drop(std::fs::remove_file(bench.devices.dir().join("fake.sock")));
 }
+
+#[tokio::test]
+async fn a_plugin_that_is_found_by_its_socket_is_one_like_any_other() {
+    let bench = Bench::new(&[("1", true)]).await;
+    let socket = bench.devices.dir().join("fake.sock");
+    let joined = plugin::join(&bench.devices, "example.com/b", &socket).await.unwrap();
+    let works = |devices: &Devices| devices.working().iter().any(|one| one.resource == "example.com/b");
+    while !works(&bench.devices) {
+        tokio::task::yield_now().await;
+    }
+    plugin::leave(&bench.devices, "example.com/b", &joined);
+    assert!(!works(&bench.devices), "its devices work no more once its socket is gone");
+    assert!(bench.devices.amounts().0.contains_key("example.com/b"), "and are still told of for a while");
+    let gone = plugin::join(&bench.devices, "example.com/c", Path::new("/nowhere.sock")).await;
+    assert!(gone.unwrap_err().starts_with("failed to get device plugin options: "));
+}

@@ -1,5 +1,6 @@
 //! Plugins make themselves known by a socket in `plugins_registry`, and go by removing it (upstream's
-//! pluginregistration/v1). Storage drivers are served; other types of plugins are told that they are not.
+//! pluginregistration/v1). Storage drivers and device plugins are served; other types of plugins are told that
+//! they are not.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -11,9 +12,11 @@ use futures::StreamExt;
 use inotify::{Inotify, WatchMask};
 use tonic::transport::Channel;
 
-use super::driver::{self, Driver};
-use super::node_info;
 use crate::cri::CallError;
+use crate::csi::driver::{self, Driver};
+use crate::csi::node_info;
+use crate::device;
+use crate::device::plugin::Joined;
 use crate::kubelet::Kubelet;
 use crate::volume::actual::entries;
 use proto::registration_client::RegistrationClient;
@@ -55,6 +58,15 @@ fn sockets(dir: &Path) -> BTreeMap<PathBuf, Identity> {
 struct Plugin {
     identity: Identity,
     name: String,
+    kind: Kind,
+}
+
+/// What a plugin does.
+enum Kind {
+    /// Volumes (`CSIPlugin`).
+    Storage,
+    /// Devices that pods ask for by a resource's name (`DevicePlugin`).
+    Devices(Joined),
 }
 
 /// Follows the folder; never ends.
@@ -80,7 +92,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
             .collect();
         for path in gone {
             let Some(plugin) = known.remove(&path) else { continue };
-            deregister(&kubelet, &plugin.name).await;
+            deregister(&kubelet, &plugin.name, &plugin.kind).await;
         }
         let mut failed = false;
         for (path, identity) in found {
@@ -88,9 +100,9 @@ pub async fn run(kubelet: Arc<Kubelet>) {
                 continue;
             }
             match register(&kubelet, &path).await {
-                Ok(name) => {
-                    tracing::info!(driver = name, socket = %path.display(), "registered a storage driver");
-                    known.insert(path, Plugin { identity, name });
+                Ok((name, kind)) => {
+                    tracing::info!(plugin = name, socket = %path.display(), "registered a plugin");
+                    known.insert(path, Plugin { identity, name, kind });
                 }
                 Err(error) => {
                     tracing::warn!(error, socket = %path.display(), "cannot register a plugin");
@@ -124,19 +136,20 @@ fn speaks_ours(versions: &[String]) -> bool {
 
 /// Why a plugin cannot be used, in upstream's words.
 fn check(info: &PluginInfo, socket: &str) -> Result<(), String> {
-    if info.r#type != "CSIPlugin" {
-        return Err(format!(
-            "RegisterPlugin error -- no handler registered for plugin type: {} at socket {socket}",
-            info.r#type
-        ));
-    }
-    if !speaks_ours(&info.supported_versions) {
-        return Err(format!(
-            "RegisterPlugin error -- plugin validation failed with err: validation failed for CSI Driver {} at endpoint {socket}: none of the versions specified {:?} are supported",
+    let fit = match info.r#type.as_str() {
+        "CSIPlugin" if speaks_ours(&info.supported_versions) => Ok(()),
+        "CSIPlugin" => Err(format!(
+            "validation failed for CSI Driver {} at endpoint {socket}: none of the versions specified {:?} are supported",
             info.name, info.supported_versions
-        ));
-    }
-    Ok(())
+        )),
+        "DevicePlugin" => device::plugin::check_found(&info.name, &info.supported_versions),
+        other => {
+            return Err(format!(
+                "RegisterPlugin error -- no handler registered for plugin type: {other} at socket {socket}"
+            ));
+        }
+    };
+    fit.map_err(|error| format!("RegisterPlugin error -- plugin validation failed with err: {error}"))
 }
 
 async fn call<T>(
@@ -150,16 +163,16 @@ async fn call<T>(
     }
 }
 
-async fn notify(mut plugin: RegistrationClient<Channel>, result: &Result<(), String>) -> Result<(), String> {
+async fn notify(mut plugin: RegistrationClient<Channel>, refusal: Option<&String>) -> Result<(), String> {
     let status = RegistrationStatus {
-        plugin_registered: result.is_ok(),
-        error: result.as_ref().err().cloned().unwrap_or_default(),
+        plugin_registered: refusal.is_none(),
+        error: refusal.cloned().unwrap_or_default(),
     };
     call(plugin.notify_registration_status(status)).await.map(drop)
 }
 
 /// Registers the plugin behind a socket; answers its name.
-async fn register(kubelet: &Kubelet, socket: &Path) -> Result<String, String> {
+async fn register(kubelet: &Kubelet, socket: &Path) -> Result<(String, Kind), String> {
     let path = socket.to_string_lossy();
     let mut plugin = RegistrationClient::new(driver::channel(&path));
     let info = call(plugin.get_info(InfoRequest {}))
@@ -169,33 +182,42 @@ async fn register(kubelet: &Kubelet, socket: &Path) -> Result<String, String> {
         Ok(()) => install(kubelet, &info, &path)
             .await
             .map_err(|error| format!("RegisterPlugin error -- plugin registration failed with err: {error}")),
-        refused => refused,
+        Err(refused) => Err(refused),
     };
-    let told = notify(plugin, &result).await;
-    result?;
+    let told = notify(plugin, result.as_ref().err()).await;
+    let kind = result?;
     if let Err(error) = told {
-        deregister(kubelet, &info.name).await;
+        deregister(kubelet, &info.name, &kind).await;
         return Err(format!("failed to send registration status: {error}"));
     }
-    Ok(info.name)
+    Ok((info.name, kind))
 }
 
-async fn install(kubelet: &Kubelet, info: &PluginInfo, socket: &str) -> Result<(), String> {
+async fn install(kubelet: &Kubelet, info: &PluginInfo, socket: &str) -> Result<Kind, String> {
     let endpoint = if info.endpoint.is_empty() { socket } else { &info.endpoint };
+    if info.r#type == "DevicePlugin" {
+        let joined = device::plugin::join(&kubelet.devices, &info.name, Path::new(endpoint)).await?;
+        return Ok(Kind::Devices(joined));
+    }
     let driver = Driver::new(endpoint);
     let about = driver.info().await.map_err(|error| error.to_string())?;
     node_info::install(&kubelet.client, &kubelet.node_name, &info.name, &about)
         .await
         .map_err(|error| error.to_string())?;
     kubelet.csi.volumes.add_driver(&info.name, driver);
-    Ok(())
+    Ok(Kind::Storage)
 }
 
-async fn deregister(kubelet: &Kubelet, name: &str) {
-    tracing::info!(driver = name, "a storage driver went away");
-    kubelet.csi.volumes.remove_driver(name);
-    if let Err(error) = node_info::uninstall(&kubelet.client, &kubelet.node_name, name).await {
-        tracing::warn!(%error, driver = name, "cannot take a driver out of the node's CSINode");
+async fn deregister(kubelet: &Kubelet, name: &str, kind: &Kind) {
+    tracing::info!(plugin = name, "a plugin went away");
+    match kind {
+        Kind::Devices(joined) => device::plugin::leave(&kubelet.devices, name, joined),
+        Kind::Storage => {
+            kubelet.csi.volumes.remove_driver(name);
+            if let Err(error) = node_info::uninstall(&kubelet.client, &kubelet.node_name, name).await {
+                tracing::warn!(%error, driver = name, "cannot take a driver out of the node's CSINode");
+            }
+        }
     }
 }
 
@@ -228,18 +250,27 @@ mod tests {
 
     #[test]
     fn plugins_of_other_types_and_versions_are_refused() {
-        let info = |kind: &str, version: &str| PluginInfo {
+        let info = |kind: &str, name: &str, version: &str| PluginInfo {
             r#type: kind.into(),
-            name: "d".into(),
+            name: name.into(),
             endpoint: String::new(),
             supported_versions: vec![version.into()],
         };
-        assert_eq!(check(&info("CSIPlugin", "1.0.0"), "/s"), Ok(()));
-        assert_eq!(check(&info("CSIPlugin", "v1"), "/s"), Ok(()));
-        assert!(check(&info("CSIPlugin", "2.0.0"), "/s").unwrap_err().contains("versions specified"));
+        assert_eq!(check(&info("CSIPlugin", "d", "1.0.0"), "/s"), Ok(()));
+        assert_eq!(check(&info("CSIPlugin", "d", "v1"), "/s"), Ok(()));
+        assert!(check(&info("CSIPlugin", "d", "2.0.0"), "/s").unwrap_err().contains("versions specified"));
+        assert_eq!(check(&info("DevicePlugin", "example.com/a", "v1beta1"), "/s"), Ok(()));
         assert_eq!(
-            check(&info("DevicePlugin", "v1beta1"), "/s").unwrap_err(),
-            "RegisterPlugin error -- no handler registered for plugin type: DevicePlugin at socket /s"
+            check(&info("DevicePlugin", "example.com/a", "v1"), "/s").unwrap_err(),
+            "RegisterPlugin error -- plugin validation failed with err: manager version, v1beta1, is not among plugin supported versions [v1]"
+        );
+        assert_eq!(
+            check(&info("DevicePlugin", "cpu", "v1beta1"), "/s").unwrap_err(),
+            "RegisterPlugin error -- plugin validation failed with err: invalid name of device plugin socket: the ResourceName \"cpu\" is invalid"
+        );
+        assert_eq!(
+            check(&info("Else", "d", "v1"), "/s").unwrap_err(),
+            "RegisterPlugin error -- no handler registered for plugin type: Else at socket /s"
         );
     }
 }

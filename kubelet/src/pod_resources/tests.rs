@@ -1,0 +1,108 @@
+//! Both versions over a real socket, with devices that a checkpoint says containers have.
+
+use std::path::PathBuf;
+
+use super::v1::pod_resources_lister_client::PodResourcesListerClient;
+use super::v1alpha1::pod_resources_lister_client::PodResourcesListerClient as OldClient;
+use super::*;
+use crate::csi::driver::channel;
+use crate::device::checkpoint::{self, Data, Entry};
+
+fn root() -> PathBuf {
+    std::env::temp_dir().join(format!("kubelet-pod-resources-{}", uuid::Uuid::new_v4()))
+}
+
+fn pod(name: &str) -> Arc<Pod> {
+    let mut pod = Pod::default();
+    pod.metadata.name = name.into();
+    pod.metadata.namespace = "ns".into();
+    pod.metadata.uid = format!("{name}-uid");
+    let container = |name: &str| Container { name: name.into(), ..Default::default() };
+    let mut sidecar = container("sidecar");
+    sidecar.restart_policy = Some(api_types::core::v1::ContainerRestartPolicy::Always);
+    pod.spec.init_containers = vec![container("init"), sidecar];
+    pod.spec.containers = vec![container("c")];
+    Arc::new(pod)
+}
+
+/// Devices `x` near the node 1 and `y` near none belong to the pod's container.
+fn sources(root: &Path) -> Sources {
+    let dir = root.join(crate::device::FOLDER);
+    std::fs::create_dir_all(&dir).unwrap();
+    let entry = Entry {
+        uid: "a-uid".into(),
+        container_name: "c".into(),
+        resource_name: "example.com/dev".into(),
+        devices: Some([(-1, vec!["y".to_owned()]), (1, vec!["x".to_owned()])].into()),
+        answer: Vec::new(),
+    };
+    let data = Data { pod_device_entries: Some(vec![entry]), registered_devices: None };
+    std::fs::write(dir.join("kubelet_internal_checkpoint"), checkpoint::encode(data)).unwrap();
+    Sources {
+        pods: Box::new(|active| if active { vec![pod("a")] } else { vec![pod("a"), pod("over")] }),
+        pod: Box::new(|namespace, name| (namespace == "ns" && name == "a").then(|| pod(name))),
+        devices: Arc::new(Devices::load(root)),
+    }
+}
+
+async fn up(root: &Path) -> tonic::transport::Channel {
+    let socket = root.join("pod-resources/kubelet.sock");
+    let (sources, path) = (sources(root), socket.clone());
+    tokio::spawn(async move { serve(sources, &path).await });
+    while !socket.exists() {
+        tokio::task::yield_now().await;
+    }
+    channel(&socket.to_string_lossy())
+}
+
+#[tokio::test]
+async fn long_running_containers_of_active_pods_are_listed_with_their_devices() {
+    let root = root();
+    let channel = up(&root).await;
+    let mut client = PodResourcesListerClient::new(channel.clone());
+    let all = client.list(v1::ListPodResourcesRequest {}).await.unwrap().into_inner().pod_resources;
+    let names: Vec<&str> = all[0].containers.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!((all.len(), names), (1, vec!["sidecar", "c"]));
+    assert!(all[0].containers[0].devices.is_empty());
+    let shown: Vec<(String, Option<i64>)> = all[0].containers[1]
+        .devices
+        .iter()
+        .map(|one| (one.device_ids.join(","), one.topology.as_ref().map(|topology| topology.nodes[0].id)))
+        .collect();
+    assert_eq!(shown, [("x".to_owned(), Some(1)), ("y".to_owned(), None)]);
+
+    let old = OldClient::new(channel).list(v1alpha1::ListPodResourcesRequest {}).await.unwrap();
+    let old = old.into_inner().pod_resources;
+    assert_eq!(old.len(), 2, "the first version told of all pods");
+    assert_eq!(old[0].containers[0].devices.len(), 2);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn one_pod_may_be_asked_for_and_may_not_be_there() {
+    let root = root();
+    let mut client = PodResourcesListerClient::new(up(&root).await);
+    let request =
+        |name: &str| v1::GetPodResourcesRequest { pod_name: name.to_owned(), pod_namespace: "ns".to_owned() };
+    let found = client.get(request("a")).await.unwrap().into_inner().pod_resources.unwrap();
+    assert_eq!((found.name.as_str(), found.containers.len()), ("a", 2));
+    let missing = client.get(request("b")).await.unwrap_err();
+    assert_eq!(
+        (missing.code(), missing.message()),
+        (tonic::Code::Unknown, "pod b in namespace ns not found")
+    );
+    // No plugin has said that its devices work.
+    let allocatable = client.get_allocatable_resources(v1::AllocatableResourcesRequest {}).await.unwrap();
+    assert_eq!(allocatable.into_inner(), v1::AllocatableResourcesResponse::default());
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn who_asks_too_often_is_told_so() {
+    let now = Instant::now();
+    let mut bucket = Bucket { left: BURST, at: now };
+    let granted = (0..20).filter(|_| bucket.take(now)).count();
+    assert_eq!(granted, 10);
+    assert!(bucket.take(now + Duration::from_millis(10)), "a hundred a second");
+    assert!(!bucket.take(now + Duration::from_millis(15)));
+}
