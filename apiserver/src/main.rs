@@ -32,6 +32,7 @@ mod route;
 mod server;
 mod start;
 mod status;
+mod steps;
 mod storage;
 mod stream;
 mod subresource;

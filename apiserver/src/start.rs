@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use daemon::health::{Condition, Endpoints, Health};
+use daemon::health::Health;
 use daemon::shutdown::Shutdown;
 use daemon::tls::{ClientAuth, Pem, ServerTls, ServerTlsOptions};
 use tokio::sync::Semaphore;
@@ -22,14 +22,13 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::objects::Registry;
 use crate::server::Server;
+use crate::steps::Steps;
 use crate::storage::encryption::Encryption;
 use crate::storage::kv::{Kv, KvOptions};
 use crate::storage::{Storage, compactor};
 use crate::subresource::Kubelets;
 use crate::views::CatchUp;
 
-/// How long a health check waits for the store.
-const STORE_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the server until SIGTERM or SIGINT.
@@ -50,22 +49,13 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let listener = daemon::serve::bind(address.into()).await?;
 
     let health = Health::new();
-    store_checks(&health, &kv);
-    let synced = health.condition(Endpoints::Readyz, "informer-sync", "watch caches are not filled yet");
-    let fresh_cluster = Fresh {
-        namespaces: hook(&health, "start-system-namespaces-controller"),
-        policy: hook(&health, "rbac/bootstrap-roles"),
-        priorities: hook(&health, "scheduling/bootstrap-system-priority-classes"),
-        flows: hook(&health, "priority-and-fairness-config-producer"),
-    };
-    let shutting_down = health.condition(Endpoints::Readyz, "shutdown", "");
-    shutting_down.ok();
+    let steps = Steps::new(&health, &kv, flags.generic.enable_priority_and_fairness, &shutdown);
 
     // Caches and loops outlive the requests that are drained.
     let background = Shutdown::new();
     let watches_end = Shutdown::new();
     let storage = Arc::new(Storage::new(kv.clone()));
-    storage.spawn(&background);
+    steps.informers.runs(storage.spawn(&background));
     tokio::spawn(learn_version(kv.clone()));
     tokio::spawn(compactor::run(kv, flags.etcd.etcd_compaction_interval.0, background.clone()));
 
@@ -102,8 +92,16 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         watches_end: watches_end.clone(),
     });
     tls.watch(background.clone());
-    tokio::spawn(aggregator::run(server.clone(), told(&flags)?, background.clone()));
-    tokio::spawn(flow_control::objects::follow(server.clone(), background.clone()));
+    let progress = aggregator::Progress {
+        told: steps.authentication_info.clone(),
+        aggregator: steps.aggregator.clone(),
+    };
+    let aggregating = aggregator::run(server.clone(), told(&flags)?, progress, background.clone());
+    steps.aggregator.runs.runs(vec![tokio::spawn(aggregating)]);
+    if let Some(step) = &steps.flow_control {
+        let following = flow_control::objects::follow(server.clone(), step.clone(), background.clone());
+        step.watch(vec![tokio::spawn(following)]);
+    }
     let closing = Shutdown::new();
     let serving = tokio::spawn(listener::serve(server.clone(), listener, tls, closing.clone()));
     tracing::info!(address = %server.address, "Serving securely");
@@ -111,27 +109,32 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let filled = async {
         server.storage.synced().await;
         access.feed.filled().await;
+        // Webhooks, policies and what they look at are read out of these.
+        steps.admission.ok();
     };
     let definitions = crate::crd::Definitions::new(server.clone(), background.clone());
     if shutdown.unless(filled).await.is_some() {
         // Before this server calls itself ready, it serves what was defined before.
         shutdown.unless(definitions.serve_all()).await;
-        synced.ok();
+        steps.definitions.synced.ok();
+        steps.synced.ok();
         tracing::info!("Watch caches are filled");
-        shutdown.unless(bootstrap(&server, &fresh_cluster)).await;
+        shutdown.unless(bootstrap(&server, &steps)).await;
     }
     // Shut down with the requests: its last act needs the store only.
     let leaving = shutdown.child();
     let advertises = flags.misc.endpoint_reconciler_type != "none";
     let own = service::Own { ip: own_ip(&flags), port: flags.serving.secure_port, advertises };
-    tokio::spawn(definitions.run());
+    steps.definitions.followed.runs(vec![tokio::spawn(definitions.run())]);
     tokio::spawn(crate::policies::status::run(server.clone(), background.clone()));
-    tokio::spawn(service::repair(server.clone(), background.clone()));
-    let advertising = tokio::spawn(service::reconcile(server.clone(), own, leaving));
+    let repairing = service::repair(server.clone(), steps.ip_repair.clone(), background.clone());
+    steps.ip_repair.watch(vec![tokio::spawn(repairing)]);
+    let reconciling = service::reconcile(server.clone(), own, steps.kubernetes_service.clone(), leaving);
+    let advertising = tokio::spawn(reconciling);
 
     shutdown.wait().await;
     tracing::info!("Shutting down");
-    shutting_down.failed("process is shutting down");
+    steps.shutdown.failed("process is shutting down");
     tokio::time::sleep(flags.generic.shutdown_delay_duration.0).await;
     watches_end.trigger();
     closing.trigger();
@@ -284,22 +287,6 @@ fn own_ip(flags: &Flags) -> std::net::IpAddr {
     chosen.map_or(given, |address| address.ip())
 }
 
-fn store_checks(health: &Health, kv: &Arc<Kv>) {
-    for (on, name) in [(Endpoints::All, "etcd"), (Endpoints::Readyz, "etcd-readiness")] {
-        let kv = kv.clone();
-        health.add(on, name, move || {
-            let kv = kv.clone();
-            async move {
-                match tokio::time::timeout(STORE_PATIENCE, kv.revision()).await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err("the store did not answer in time".to_owned()),
-                }
-            }
-        });
-    }
-}
-
 /// Asks the store for its version until it says so.
 async fn learn_version(kv: Arc<Kv>) {
     loop {
@@ -317,32 +304,22 @@ async fn learn_version(kv: Arc<Kv>) {
     }
 }
 
-/// What a cluster gets from its first server, as named health checks.
-struct Fresh {
-    namespaces: Condition,
-    policy: Condition,
-    priorities: Condition,
-    flows: Condition,
-}
-
-fn hook(health: &Health, name: &str) -> Condition {
-    health.condition(Endpoints::All, &format!("poststarthook/{name}"), "not finished")
-}
-
 /// Writes what every cluster has; repeats what fails until it is there.
-async fn bootstrap(server: &Arc<Server>, fresh: &Fresh) {
+async fn bootstrap(server: &Arc<Server>, steps: &Steps) {
     let objects = Registry(server.clone());
     retried(|| bootstrap::ensure_namespaces(&objects)).await;
-    fresh.namespaces.ok();
+    steps.namespaces.ok();
     retried(|| bootstrap::ensure_priority_classes(&objects)).await;
-    fresh.priorities.ok();
+    steps.priority_classes.ok();
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     retried(|| bootstrap::ensure_token_tracking(&objects, today)).await;
+    steps.token_tracking.ok();
     retried(|| service::ensure_default(server, &objects)).await;
+    steps.service_ranges.ok();
     retried(|| flow_control::objects::ensure(&objects)).await;
-    fresh.flows.ok();
+    steps.flow_control_objects.ok();
     retried(|| bootstrap::ensure_policy(&objects)).await;
-    fresh.policy.ok();
+    steps.roles.ok();
     tracing::info!("The cluster has what every cluster has");
 }
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config_file;
 pub mod flags;
 pub mod health;
+pub mod log_sink;
 pub mod logging;
 pub mod metrics;
 pub mod serve;

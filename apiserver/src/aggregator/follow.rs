@@ -18,6 +18,7 @@ use crate::bootstrap::ObjectsError;
 use crate::objects::Registry;
 use crate::request::User;
 use crate::server::Server;
+use crate::steps::{self, Step};
 
 /// How often servers are asked without anything having changed.
 const EVERY: Duration = Duration::from_secs(30);
@@ -26,18 +27,26 @@ const SOON: Duration = Duration::from_secs(2);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs until shutdown.
-pub async fn run(server: Arc<Server>, told: Told, shutdown: Shutdown) {
-    shutdown.unless(following(&server, &told)).await;
+/// Health checks of what is done for the first time.
+pub struct Progress {
+    /// Extension servers can read whom to believe.
+    pub told: Step,
+    pub aggregator: steps::Aggregator,
 }
 
-async fn following(server: &Arc<Server>, told: &Told) {
+/// Runs until shutdown.
+pub async fn run(server: Arc<Server>, told: Told, progress: Progress, shutdown: Shutdown) {
+    shutdown.unless(following(&server, &told, &progress)).await;
+}
+
+async fn following(server: &Arc<Server>, told: &Told, progress: &Progress) {
     let collection = server.storage.of::<APIService>().clone();
     let definitions = server.storage.of::<CustomResourceDefinition>().clone();
     collection.synced().await;
     definitions.synced().await;
     server.storage.of::<Service>().synced().await;
     server.storage.of::<EndpointSlice>().synced().await;
+    progress.aggregator.informed.ok();
     server.fresh.filled().await;
     let objects = Registry(server.clone());
     let mut start = true;
@@ -48,13 +57,15 @@ async fn following(server: &Arc<Server>, told: &Told) {
         let mut defined_cursor = defined.cursor;
         if start {
             let made = local::ensure(&objects).await;
-            if let Err(error) = &made {
-                tracing::warn!(%error, "Cannot register the server's own groups");
+            match &made {
+                Ok(()) => progress.aggregator.registered.ok(),
+                Err(error) => tracing::warn!(%error, "Cannot register the server's own groups"),
             }
             start = made.is_err();
         }
-        if let Err(error) = authentication::ensure(&objects, told).await {
-            tracing::warn!(%error, "Cannot tell extension servers whom to believe");
+        match authentication::ensure(&objects, told).await {
+            Ok(()) => progress.told.ok(),
+            Err(error) => tracing::warn!(%error, "Cannot tell extension servers whom to believe"),
         }
         let all: Vec<APIService> = present.snapshot.iter().filter_map(|entry| entry.typed().ok()).collect();
         let defined: Vec<CustomResourceDefinition> =
@@ -63,6 +74,7 @@ async fn following(server: &Arc<Server>, told: &Told) {
             tracing::warn!(%error, "Cannot register the groups of custom resources");
         }
         let well = look(server, &objects, &all).await;
+        progress.aggregator.looked.ok();
         let pause = if well && !start { EVERY } else { SOON };
         tokio::select! {
             () = cursor.appended() => {}

@@ -27,7 +27,7 @@ use crate::storage::{Collection, Entry, Storage};
 use crate::stream::Backend;
 
 pub use authentication::Told;
-pub use follow::run;
+pub use follow::{Progress, run};
 pub use proxy::answer;
 
 /// What the command line says.

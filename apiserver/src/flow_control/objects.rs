@@ -19,6 +19,7 @@ use super::shares;
 use crate::bootstrap::{Objects, ObjectsError};
 use crate::objects::Registry;
 use crate::server::Server;
+use crate::steps;
 use crate::storage::Collection;
 
 /// How often the standard objects are looked at.
@@ -117,8 +118,8 @@ async fn ensure_one<T: Kept>(objects: &dyn Objects, wanted: T, mandatory: bool) 
     }
 }
 
-/// Keeps the configuration current until shutdown.
-pub async fn follow(server: Arc<Server>, shutdown: Shutdown) {
+/// Keeps the configuration current until shutdown. `configured` is told once the objects are gone by.
+pub async fn follow(server: Arc<Server>, configured: steps::Step, shutdown: Shutdown) {
     let Some(control) = server.flow_control.clone() else { return };
     let schemas = server.storage.of::<FlowSchema>().clone();
     let levels = server.storage.of::<PriorityLevelConfiguration>().clone();
@@ -136,6 +137,7 @@ pub async fn follow(server: Arc<Server>, shutdown: Shutdown) {
                 let (schemas, levels) = (read::<FlowSchema>(&schemas), read(&levels));
                 tell_dangling(&server, &schemas, &levels).await;
                 control.configure(schemas, &levels);
+                configured.ok();
             }
             tokio::select! {
                 () = changed(&mut schemas_reached) => {}

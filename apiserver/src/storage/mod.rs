@@ -22,6 +22,7 @@ use api_types::Row;
 use api_types::kinds;
 use daemon::shutdown::Shutdown;
 use parking_lot::RwLock;
+use tokio::task::JoinHandle;
 
 pub use cache::Collection;
 pub use entry::Entry;
@@ -55,11 +56,11 @@ impl Storage {
         Self { kv, collections, custom: RwLock::default() }
     }
 
-    /// Starts filling and following every collection.
-    pub fn spawn(&self, shutdown: &Shutdown) {
-        for collection in self.collections.values() {
-            tokio::spawn(cache::follow(collection.clone(), shutdown.clone()));
-        }
+    /// Starts filling and following every collection, each in a task of its own.
+    pub fn spawn(&self, shutdown: &Shutdown) -> Vec<JoinHandle<()>> {
+        let follow =
+            |collection: &Arc<Collection>| tokio::spawn(cache::follow(collection.clone(), shutdown.clone()));
+        self.collections.values().map(follow).collect()
     }
 
     /// Resolves when every collection has been read once.

@@ -93,3 +93,74 @@ async fn a_bootstrap_token_is_a_node_that_joins() {
         ])
     );
 }
+
+/// The checks that upstream's server has under the same flags, but for those of its own making (a loopback
+/// certificate, leases of its identity).
+const CHECKS: [&str; 32] = [
+    "ping",
+    "log",
+    "etcd",
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/storage-object-count-tracker-hook",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/storage-readiness",
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+    "poststarthook/start-service-ip-repair-controllers",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
+    "etcd-readiness",
+    "informer-sync",
+];
+
+#[tokio::test]
+async fn health_is_told_under_upstreams_names() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let with_shutdown: Vec<&str> = CHECKS.into_iter().chain(["shutdown"]).collect();
+    for (endpoint, wanted) in
+        [("livez", &CHECKS[..30]), ("healthz", &CHECKS[..30]), ("readyz", &with_shutdown[..])]
+    {
+        let answer = cluster.get(&format!("/{endpoint}?verbose=1")).await;
+        let text = text(&answer);
+        let mut lines: Vec<&str> = text.lines().collect();
+        assert_eq!((answer.code, lines.pop()), (200, Some(&*format!("{endpoint} check passed"))), "{text}");
+        let mut told: Vec<&str> =
+            lines.iter().filter_map(|line| line.strip_prefix("[+]")?.strip_suffix(" ok")).collect();
+        let mut wanted = wanted.to_vec();
+        told.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(told, wanted, "{endpoint}: {text}");
+        assert_eq!(told.len(), lines.len(), "{text}");
+        for name in wanted {
+            let one = cluster.get(&format!("/{endpoint}/{name}")).await;
+            assert_eq!((one.code, &one.body[..]), (200, &b"ok"[..]), "{endpoint}/{name}");
+        }
+    }
+    let path = "/livez?verbose&exclude=poststarthook%2Fbootstrap-controller&exclude=nope";
+    let told = text(&cluster.get(path).await);
+    assert!(told.contains("[+]poststarthook/bootstrap-controller excluded: ok\n"), "{told}");
+    assert!(
+        told.contains("warn: some health checks cannot be excluded: no matches for \"nope\"\n"),
+        "{told}"
+    );
+    assert_eq!(cluster.get("/livez/shutdown").await.code, 404);
+    assert_eq!(cluster.get("/readyz/poststarthook/nope").await.code, 404);
+}

@@ -19,6 +19,7 @@ use crate::answer::typed_json;
 use crate::bootstrap::{Objects, ObjectsError};
 use crate::objects::Registry;
 use crate::server::Server;
+use crate::steps::Step;
 use crate::storage::kv::{KvError, Op};
 
 const NAME: &str = "kubernetes";
@@ -46,13 +47,16 @@ enum Failed {
     Objects(#[from] ObjectsError),
 }
 
-/// Keeps Service, Endpoints and EndpointSlice until shutdown, then takes the own address out.
-pub async fn reconcile(server: Arc<Server>, own: Own, shutdown: Shutdown) {
+/// Keeps Service, Endpoints and EndpointSlice until shutdown, then takes the own address out. `kept` is
+/// told after the first round: whoever waits for this server must not wait for a webhook that refuses its
+/// writes, and needs this server to get well.
+pub async fn reconcile(server: Arc<Server>, own: Own, kept: Step, shutdown: Shutdown) {
     let objects = Registry(server.clone());
     loop {
         if let Err(error) = round(&server, &objects, own).await {
             tracing::warn!(%error, "Cannot reconcile the kubernetes service");
         }
+        kept.ok();
         if shutdown.unless(tokio::time::sleep(EVERY)).await.is_none() {
             break;
         }

@@ -20,6 +20,7 @@ use super::allocation::{belongs, put};
 use crate::bootstrap::Objects;
 use crate::objects::Registry;
 use crate::server::Server;
+use crate::steps::Step;
 use crate::storage::kv::{KvError, Op, Versioned};
 use crate::storage::log::{Batch, Cursor};
 use crate::storage::{Collection, Entry};
@@ -39,19 +40,19 @@ struct Pending {
     addresses: BTreeSet<String>,
 }
 
-/// Repairs until shutdown.
-pub async fn repair(server: Arc<Server>, shutdown: Shutdown) {
+/// Repairs until shutdown. `looked` is told once everything has been looked at.
+pub async fn repair(server: Arc<Server>, looked: Step, shutdown: Shutdown) {
     shutdown
         .unless(async {
             loop {
-                followed(&server).await;
+                followed(&server, &looked).await;
             }
         })
         .await;
 }
 
 /// Looks at everything and then at what changes, until a log breaks off or it is time for all again.
-async fn followed(server: &Arc<Server>) {
+async fn followed(server: &Arc<Server>, looked: &Step) {
     let (services, addresses) = (server.storage.of::<Service>(), server.storage.of::<IPAddress>());
     let (of_services, of_addresses) = (services.start_now(None), addresses.start_now(None));
     let mut pending = Pending {
@@ -62,6 +63,7 @@ async fn followed(server: &Arc<Server>) {
     let end = tokio::time::Instant::now() + EVERY;
     loop {
         look(server, &mut pending).await;
+        looked.ok();
         let idle = pending.addresses.is_empty();
         tokio::select! {
             () = of_services.appended() => {}
