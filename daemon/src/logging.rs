@@ -51,10 +51,12 @@ const CHATTY: &[&str] = &["openraft"];
 
 /// Installs the process's logger. A second call does nothing, so that tests may call it freely.
 pub fn init(format: Format, verbosity: u8) {
+    // The hint lets go of finer lines before anything looks at them: sled and others trace every step.
+    let finest = finest_level(true, verbosity);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .event_format(Line { format })
-        .with_filter(filter_fn(move |metadata| enabled(metadata, verbosity)));
+        .with_filter(filter_fn(move |metadata| enabled(metadata, verbosity)).with_max_level_hint(finest));
     // Err means that a logger is installed already.
     let _ = tracing_subscriber::registry().with(layer).try_init();
 }
@@ -214,6 +216,15 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), speak);
         let bytes = buffer.0.lock().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_finer_than_the_hint() {
+        for verbosity in 0..=12 {
+            for ours in [true, false] {
+                assert!(finest_level(ours, verbosity) <= finest_level(true, verbosity), "{verbosity}");
+            }
+        }
     }
 
     #[test]

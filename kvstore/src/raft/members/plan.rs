@@ -97,22 +97,23 @@ impl View {
     }
 
     /// `matched` and `last`: how far the log of the member and of the leader goes.
+    ///
+    /// COMPAT: whether the member is a learner at all is looked at last, as etcd does: a voter that never started is
+    /// told to be behind.
     pub fn promote(&self, id: u64, matched: Option<u64>, last: u64) -> Result<(), Error> {
         let member = self.member(id)?;
-        if !member.is_learner {
-            return Err(Error::MemberNotLearner);
-        }
-        if !caught_up(matched, last) {
+        if id != self.leader && !caught_up(matched, last) {
             return Err(Error::LearnerNotReady);
         }
         if self.strict {
-            let voters = self.voters().count() + 1;
-            let started = self.voters().chain([member]).filter(|member| is_started(member)).count();
+            let voters = self.voters().filter(|voter| voter.id != id).count() + 1;
+            let others = self.voters().filter(|voter| voter.id != id);
+            let started = others.chain([member]).filter(|member| is_started(member)).count();
             if started < voters / 2 + 1 {
                 return Err(Error::MemberNotEnoughStarted);
             }
         }
-        Ok(())
+        if member.is_learner { Ok(()) } else { Err(Error::MemberNotLearner) }
     }
 }
 
@@ -198,6 +199,8 @@ mod tests {
         let mut view = view(3, &[1, 2, 3, 4]);
         view.members.push(member(4, true));
         assert_eq!(view.promote(2, Some(100), 100), Err(Error::MemberNotLearner));
+        assert_eq!(view.promote(1, None, 100), Err(Error::MemberNotLearner), "the leader");
+        assert_eq!(view.promote(2, None, 100), Err(Error::LearnerNotReady), "a voter that has not started");
         assert_eq!(view.promote(9, None, 100), Err(Error::MemberNotFound));
         assert_eq!(view.promote(4, None, 100), Err(Error::LearnerNotReady));
         assert_eq!(view.promote(4, Some(89), 100), Err(Error::LearnerNotReady));
