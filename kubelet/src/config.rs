@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::eviction::thresholds::{self, Threshold};
 use crate::image_gc;
+use crate::placement::settings::{self as placement, ReservedMemory};
 use crate::shutdown::plan::{self as shutdown_plan, Period};
 
 const EXPECTED: Expected =
@@ -29,9 +30,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("containerLogMonitorInterval", &["\"10s\""]),
     ("contentType", &["\"application/vnd.kubernetes.protobuf\"", "\"application/json\""]),
     ("cpuCFSQuotaPeriod", &["\"100ms\""]),
-    ("cpuManagerPolicy", &["\"none\""]),
-    ("cpuManagerPolicyOptions", &[]),
-    ("cpuManagerReconcilePeriod", &["\"10s\""]),
     ("crashLoopBackOff", &[]),
     ("enableContentionProfiling", &[]),
     ("enableControllerAttachDetach", &["true"]),
@@ -59,7 +57,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("makeIPTablesUtilChains", &["true"]),
     ("maxOpenFiles", &["1000000"]),
     ("maxParallelImagePulls", &[]),
-    ("memoryManagerPolicy", &["\"None\""]),
     ("memoryReservationPolicy", &["\"None\""]),
     ("memorySwap", &[]),
     ("memoryThrottlingFactor", &["0.9"]),
@@ -70,8 +67,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("qosReserved", &[]),
     ("registryBurst", &["10"]),
     ("registryPullQPS", &["5"]),
-    ("reservedMemory", &[]),
-    ("reservedSystemCPUs", &[]),
     ("runOnce", &[]),
     ("showHiddenMetricsForVersion", &[]),
     ("singleProcessOOMKill", &[]),
@@ -82,9 +77,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("systemCgroups", &[]),
     ("systemReservedCgroup", &[]),
     ("tlsCurvePreferences", &[]),
-    ("topologyManagerPolicy", &["\"none\""]),
-    ("topologyManagerPolicyOptions", &[]),
-    ("topologyManagerScope", &["\"container\""]),
     ("tracing", &[]),
     ("userNamespaces", &[]),
     ("volumePluginDir", &["\"/usr/libexec/kubernetes/kubelet-plugins/volume/exec/\""]),
@@ -253,6 +245,17 @@ pub struct KubeletConfiguration {
     pub enable_system_log_query: Option<bool>,
     pub system_reserved: BTreeMap<String, String>,
     pub kube_reserved: BTreeMap<String, String>,
+    #[serde(rename = "reservedSystemCPUs")]
+    pub reserved_system_cpus: String,
+    pub cpu_manager_policy: String,
+    pub cpu_manager_policy_options: BTreeMap<String, String>,
+    #[serde(deserialize_with = "duration")]
+    pub cpu_manager_reconcile_period: Option<Duration>,
+    pub memory_manager_policy: String,
+    pub reserved_memory: Vec<ReservedMemory>,
+    pub topology_manager_policy: String,
+    pub topology_manager_policy_options: BTreeMap<String, String>,
+    pub topology_manager_scope: String,
     pub container_log_max_size: String,
     pub container_log_max_files: Option<i32>,
     #[serde(rename = "imageGCHighThresholdPercent")]
@@ -324,6 +327,15 @@ impl Default for KubeletConfiguration {
             enable_system_log_query: None,
             system_reserved: BTreeMap::new(),
             kube_reserved: BTreeMap::new(),
+            reserved_system_cpus: String::new(),
+            cpu_manager_policy: String::new(),
+            cpu_manager_policy_options: BTreeMap::new(),
+            cpu_manager_reconcile_period: None,
+            memory_manager_policy: String::new(),
+            reserved_memory: Vec::new(),
+            topology_manager_policy: String::new(),
+            topology_manager_policy_options: BTreeMap::new(),
+            topology_manager_scope: String::new(),
             container_log_max_size: "10Mi".into(),
             container_log_max_files: None,
             image_gc_high_threshold_percent: None,
@@ -385,6 +397,7 @@ impl KubeletConfiguration {
         }
         self.thresholds()?;
         self.shutdown_periods()?;
+        self.placement().check().map_err(ConfigError::Invalid)?;
         if self.enable_system_log_query == Some(true) && self.enable_system_log_handler == Some(false) {
             return Err(ConfigError::Invalid(
                 "enableSystemLogHandler is required for enableSystemLogQuery".into(),
@@ -418,6 +431,20 @@ impl KubeletConfiguration {
             reclaim: self.eviction_minimum_reclaim.clone(),
         };
         thresholds::parse(&settings).map_err(ConfigError::Invalid)
+    }
+
+    /// Which CPUs and memory containers may have to themselves.
+    pub fn placement(&self) -> placement::Settings {
+        placement::Settings {
+            cpu_policy: self.cpu_manager_policy.clone(),
+            cpu_options: self.cpu_manager_policy_options.clone(),
+            memory_policy: self.memory_manager_policy.clone(),
+            reserved_memory: self.reserved_memory.clone(),
+            reserved_cpus: self.reserved_system_cpus.clone(),
+            topology_policy: self.topology_manager_policy.clone(),
+            topology_options: self.topology_manager_policy_options.clone(),
+            topology_scope: self.topology_manager_scope.clone(),
+        }
     }
 
     /// How long pods have when the machine goes down, lowest priority first.
@@ -505,8 +532,8 @@ mod tests {
     fn what_would_be_ignored_is_refused_by_name() {
         let check = |body: &str, expected: &str| assert_eq!(parse(body).unwrap_err(), expected);
         check(
-            "cpuManagerPolicy: static\n",
-            "KubeletConfiguration: cpuManagerPolicy: \"static\" is not supported by this kubelet",
+            "memoryThrottlingFactor: 0.5\n",
+            "KubeletConfiguration: memoryThrottlingFactor: 0.5 is not supported by this kubelet",
         );
         check(
             "staticPodURL: http://x/\n",
@@ -520,6 +547,14 @@ mod tests {
         check(
             "enableSystemLogHandler: false\nenableSystemLogQuery: true\n",
             "invalid KubeletConfiguration: enableSystemLogHandler is required for enableSystemLogQuery",
+        );
+        check(
+            "topologyManagerPolicy: some\n",
+            "invalid KubeletConfiguration: topologyManagerPolicy (--topology-manager-policy) \"some\" must be one of: [\"none\" \"best-effort\" \"restricted\" \"single-numa-node\"]",
+        );
+        check(
+            "reservedMemory: [{numaNode: 0, limits: {cpu: 1}}]\n",
+            "invalid KubeletConfiguration: the limit type \"cpu\" for NUMA node 0 is not supported, only [memory hugepages-<HugePageSize>] is accepted",
         );
         assert!(parse("nonsense: 1\n").unwrap_err().contains("unknown field `nonsense`"));
         assert!(parse("evictionHard: {memory.available: \"0%\"}\n").is_ok());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api_types::core::v1::{Pod, ResourceList};
+use api_types::core::v1::{Container, Pod, ResourceList};
 use client::Client;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
@@ -21,6 +21,7 @@ use crate::eviction::Pressures;
 use crate::image_gc::Records;
 use crate::images::Images;
 use crate::machine::Machine;
+use crate::placement::Placement;
 use crate::pod_worker::Workers;
 use crate::probe::schedule::Probes;
 use crate::resize::Resizes;
@@ -34,9 +35,9 @@ use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
-use crate::termination;
 use crate::volume::claims::ClaimCache;
 use crate::volume::space::Spaces;
+use crate::{resources, termination};
 
 /// What is known of the runtime.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +122,8 @@ pub struct Kubelet {
     pub csi: Arc<Csi>,
     /// Devices of plugins.
     pub devices: Arc<Devices>,
+    /// Which CPUs and memory containers have to themselves.
+    pub placement: Arc<Placement>,
     /// Static pods.
     pub manifests: Manifests,
     /// Their mirrors in the API.
@@ -143,6 +146,27 @@ impl Kubelet {
     /// CPU limits are enforced.
     pub fn cfs_quota(&self) -> bool {
         self.config.cpu_cfs_quota != Some(false)
+    }
+
+    /// CPU limits of the pod as a whole are enforced: not where containers have CPUs to themselves.
+    pub fn pod_quota(&self, pod: &Pod) -> bool {
+        self.cfs_quota() && !self.placement.pod_has_own_cpus(&pod.metadata.uid)
+    }
+
+    /// A container's limits for the runtime.
+    pub fn container_resources(&self, pod: &Pod, container: &Container) -> v1::LinuxContainerResources {
+        let mut limits = resources::container_resources(
+            pod,
+            container,
+            self.machine.memory,
+            self.cfs_quota(),
+            self.tree.is_v2(),
+        );
+        // Its own CPUs are all that it can use.
+        if self.cfs_quota() && !self.placement.own_cpus(&pod.metadata.uid, &container.name).is_empty() {
+            limits.cpu_quota = -1;
+        }
+        limits
     }
 
     /// The runtime's view of a pod, termination messages included.
@@ -183,6 +207,7 @@ impl Kubelet {
         self.csi.in_use.release(uid);
         self.resizes.forget(uid);
         self.devices.release(uid);
+        self.placement.release(uid);
         // What the pod had is free for those that wait for more.
         self.resizes.poke(self);
     }

@@ -28,6 +28,7 @@ mod lifecycle;
 mod logs;
 mod machine;
 mod node;
+mod placement;
 mod plugins;
 mod pod_resources;
 mod pod_worker;

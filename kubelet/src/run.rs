@@ -26,6 +26,8 @@ use crate::images::Images;
 use crate::kubelet::{Kubelet, REMOVALS, RuntimeFacts};
 use crate::machine::{self, Machine};
 use crate::node::{self, allocatable};
+use crate::placement::Placement;
+use crate::placement::topology::Topology;
 use crate::pod_worker::{Stage, Workers};
 use crate::probe::schedule::{Probes, Surroundings};
 use crate::resize::Resizes;
@@ -43,8 +45,8 @@ use crate::sync_pod::reasons::Reasons;
 use crate::volume::claims::ClaimCache;
 use crate::volume::space::{self, Spaces};
 use crate::{
-    certificate, cgroup, eviction, housekeeping, image_gc, plugins, pod_resources, runtime_watch, server,
-    sources,
+    certificate, cgroup, eviction, housekeeping, image_gc, placement, plugins, pod_resources, runtime_watch,
+    server, sources,
 };
 
 /// The kubelet is among the last that the kernel shall kill.
@@ -135,7 +137,7 @@ async fn first_contact(
 
 fn assemble(
     flags: &Flags,
-    config: KubeletConfiguration,
+    mut config: KubeletConfiguration,
     machine: Machine,
     runtime: Runtime,
     facts: RuntimeFacts,
@@ -150,13 +152,23 @@ fn assemble(
     if node_ips.is_empty() {
         bail!("cannot find an address of this node: give one with --node-ip");
     }
+    let topology = Topology::look(u64::try_from(machine.memory).unwrap_or_default());
+    let settings = config.placement();
+    let named = settings.named_cpus(&topology).map_err(anyhow::Error::msg)?;
+    if !named.is_empty() {
+        // COMPAT: CPUs that are reserved by number take the place of amounts.
+        config.kube_reserved.remove("cpu");
+        config.system_reserved.insert("cpu".into(), named.len().to_string());
+    }
     let capacity = allocatable::capacity(&machine, &flags.root_dir, config.max_pods);
-    let allocatable = allocatable::allocatable(
-        &capacity,
-        &[&config.system_reserved, &config.kube_reserved],
-        &config.thresholds()?,
-    )
-    .map_err(anyhow::Error::msg)?;
+    let reservations = [&config.system_reserved, &config.kube_reserved];
+    let thresholds = config.thresholds()?;
+    let allocatable =
+        allocatable::allocatable(&capacity, &reservations, &thresholds).map_err(anyhow::Error::msg)?;
+    let reserved =
+        allocatable::reserved(&capacity, &reservations, &thresholds).map_err(anyhow::Error::msg)?;
+    let placement = Placement::load(&flags.root_dir, &settings, topology, &reserved)
+        .map_err(|error| anyhow::anyhow!("failed to start the container manager: {error}"))?;
     let recorder = Recorder::new(client::events::Recorder::new(
         client.clone(),
         "kubelet",
@@ -209,6 +221,7 @@ fn assemble(
         spaces: Spaces::default(),
         services: Services::new(),
         devices: Arc::new(Devices::load(&flags.root_dir)),
+        placement: Arc::new(placement),
         csi: Arc::new(Csi::new(client.clone(), &node_name, &flags.root_dir, Arc::clone(&tokens))),
         tokens,
         tree: if driver == cgroup::Driver::Systemd { tree.with_slices() } else { tree },
@@ -278,6 +291,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>) {
     shutdown::start(kubelet);
     tokio::spawn(device::plugin::serve(Arc::clone(&kubelet.devices)));
     tokio::spawn(serve_pod_resources(Arc::clone(kubelet)));
+    tokio::spawn(placement::reconcile::run(Arc::clone(kubelet)));
     let node = Arc::clone(kubelet);
     tokio::spawn(async move {
         if node.config.register_node != Some(false) {
@@ -299,6 +313,7 @@ async fn serve_pod_resources(kubelet: Arc<Kubelet>) {
         }),
         pod: Box::new(move |namespace, name| named.by_name(namespace, name)),
         devices: Arc::clone(&kubelet.devices),
+        placement: Arc::clone(&kubelet.placement),
     };
     let socket = kubelet.root.join("pod-resources/kubelet.sock");
     if let Err(error) = pod_resources::serve(sources, &socket).await {

@@ -9,6 +9,7 @@ use clap::Args;
 use daemon::flags::{GoDuration, KeyValues};
 
 use crate::config::KubeletConfiguration;
+use crate::placement::settings::ReservedMemory;
 
 /// `memory.available<100Mi,nodefs.available<10%`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,34 @@ impl FromStr for Thresholds {
             Ok((signal.trim().to_owned(), value.trim().to_owned()))
         });
         pairs.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// `0:memory=1Gi,hugepages-2Mi=2Gi`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reservation(ReservedMemory);
+
+/// It is not of that form; worded as upstream's.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the reserved memory has incorrect format, expected numaNodeID:type=quantity[,type=quantity...], got {0}"
+)]
+pub struct ReservationError(String);
+
+impl FromStr for Reservation {
+    type Err = ReservationError;
+
+    fn from_str(text: &str) -> Result<Self, ReservationError> {
+        let bad = || ReservationError(text.to_owned());
+        let (node, limits) = text.split_once(':').ok_or_else(bad)?;
+        let pair = |part: &str| {
+            let (kind, amount) = part.split_once('=').ok_or_else(bad)?;
+            Ok((kind.trim().to_owned(), amount.trim().to_owned()))
+        };
+        Ok(Self(ReservedMemory {
+            numa_node: node.trim().parse().map_err(|_| bad())?,
+            limits: limits.split(',').map(pair).collect::<Result<_, _>>()?,
+        }))
     }
 }
 
@@ -97,6 +126,33 @@ pub struct SettingFlags {
     /// Resources reserved for kubernetes system components (e.g. cpu=200m,memory=500Mi)
     #[arg(long, value_name = "mapStringString")]
     kube_reserved: Option<KeyValues>,
+    /// CPUs that are kept for the system and Kubernetes' own daemons, such as `0-1`; instead of reserved amounts of cpu
+    #[arg(long, value_name = "string")]
+    reserved_cpus: Option<String>,
+    /// CPU Manager policy to use. Possible values: "none", "static"
+    #[arg(long, value_name = "string")]
+    cpu_manager_policy: Option<String>,
+    /// A set of key=value CPU Manager policy options to use, to fine tune their behaviour
+    #[arg(long, value_name = "mapStringString")]
+    cpu_manager_policy_options: Option<KeyValues>,
+    /// CPU Manager reconciliation period. Examples: "10s", or "1m"
+    #[arg(long, value_name = "duration")]
+    cpu_manager_reconcile_period: Option<GoDuration>,
+    /// Memory Manager policy to use. Possible values: "None", "Static"
+    #[arg(long, value_name = "string")]
+    memory_manager_policy: Option<String>,
+    /// Memory reservations of NUMA nodes, such as 0:memory=1Gi,hugepages-2Mi=2Gi;1:memory=2Gi
+    #[arg(long, value_name = "reserved-memory", value_delimiter = ';')]
+    reserved_memory: Vec<Reservation>,
+    /// Topology Manager policy to use. Possible values: "none", "best-effort", "restricted", "single-numa-node"
+    #[arg(long, value_name = "string")]
+    topology_manager_policy: Option<String>,
+    /// A set of key=value Topology Manager policy options to use, to fine tune their behaviour
+    #[arg(long, value_name = "mapStringString")]
+    topology_manager_policy_options: Option<KeyValues>,
+    /// Scope to which topology hints are applied. Possible values: "container", "pod"
+    #[arg(long, value_name = "string")]
+    topology_manager_scope: Option<String>,
 }
 
 impl SettingFlags {
@@ -136,6 +192,23 @@ impl SettingFlags {
         prefer(&mut config.eviction_hard, &self.eviction_hard.as_ref().map(|given| given.0.clone()));
         set(&mut config.system_reserved, self.system_reserved.as_ref().map(|given| &given.0));
         set(&mut config.kube_reserved, self.kube_reserved.as_ref().map(|given| &given.0));
+        set(&mut config.reserved_system_cpus, self.reserved_cpus.as_ref());
+        set(&mut config.cpu_manager_policy, self.cpu_manager_policy.as_ref());
+        set(
+            &mut config.cpu_manager_policy_options,
+            self.cpu_manager_policy_options.as_ref().map(|given| &given.0),
+        );
+        prefer(&mut config.cpu_manager_reconcile_period, &duration(&self.cpu_manager_reconcile_period));
+        set(&mut config.memory_manager_policy, self.memory_manager_policy.as_ref());
+        if !self.reserved_memory.is_empty() {
+            config.reserved_memory = self.reserved_memory.iter().map(|given| given.0.clone()).collect();
+        }
+        set(&mut config.topology_manager_policy, self.topology_manager_policy.as_ref());
+        set(
+            &mut config.topology_manager_policy_options,
+            self.topology_manager_policy_options.as_ref().map(|given| &given.0),
+        );
+        set(&mut config.topology_manager_scope, self.topology_manager_scope.as_ref());
     }
 }
 
@@ -174,6 +247,23 @@ mod tests {
         assert_eq!((config.server_tls_bootstrap, config.serialize_image_pulls), (Some(true), Some(false)));
         assert_eq!(config.container_runtime_endpoint, "unix:///var/run/containerd/containerd.sock");
         assert_eq!(config.register_with_taints[0].effect, "NoSchedule");
+    }
+
+    #[test]
+    fn cpus_and_memory_of_numa_nodes() {
+        let config = parse(
+            "--cpu-manager-policy=static --cpu-manager-policy-options=full-pcpus-only=true --reserved-cpus=0-1 \
+             --memory-manager-policy=Static --reserved-memory=0:memory=1Gi,hugepages-2Mi=2Mi;1:memory=1Gi \
+             --topology-manager-policy=restricted --topology-manager-scope=pod",
+        )
+        .unwrap();
+        assert_eq!(config.cpu_manager_policy_options["full-pcpus-only"], "true");
+        assert_eq!(config.reserved_memory[1].numa_node, 1);
+        assert_eq!(config.reserved_memory[0].limits["hugepages-2Mi"], "2Mi");
+        assert_eq!(config.topology_manager_scope, "pod");
+        assert!(parse("--reserved-memory=0").unwrap_err().contains("incorrect format"));
+        assert!(parse("--topology-manager-scope=x").unwrap_err().contains("must be one of"));
+        assert!(parse("--reserved-cpus=1-").unwrap_err().contains("unable to parse reservedSystemCPUs"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! [`plan`] chooses devices, [`plugin`] speaks with plugins, [`checkpoint`] is the file in which it is kept
 //! who has what. A container's devices are chosen when its pod is admitted and are its own until the pod
-//! has ended. Devices are not aligned with CPUs or memory: there is no topology manager.
+//! has ended. Near which NUMA nodes they should be, [`crate::placement`] says.
 
 pub mod checkpoint;
 pub mod plan;
@@ -23,6 +23,8 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 
+use crate::placement::hint::{Hints, Mask, prefer};
+use crate::resources;
 use crate::sync_pod::plan::is_sidecar;
 use checkpoint::{Data, Entry};
 use plan::{Choice, Ids, View};
@@ -56,6 +58,25 @@ impl Resource {
     fn healthy(&self) -> Ids {
         self.devices.iter().filter(|(_, device)| device.healthy).map(|(id, _)| id.clone()).collect()
     }
+
+    /// The devices near these nodes, and those that are near none at all.
+    fn near(&self, nodes: Option<Mask>) -> (Ids, Ids) {
+        let of = |fits: &dyn Fn(&Device) -> bool| {
+            self.devices.iter().filter(|(_, device)| fits(device)).map(|(id, _)| id.clone()).collect()
+        };
+        let Some(nodes) = nodes else { return Default::default() };
+        (of(&|device| device.is_near(nodes)), of(&|device| device.nodes.is_empty()))
+    }
+}
+
+impl Device {
+    fn is_near(&self, nodes: Mask) -> bool {
+        self.nodes.iter().any(|node| usize::try_from(*node).is_ok_and(|node| nodes.has(node)))
+    }
+}
+
+fn count(amount: &Quantity) -> usize {
+    usize::try_from(amount.value()).unwrap_or_default()
 }
 
 #[derive(Default)]
@@ -71,6 +92,45 @@ impl State {
             entry.uid == uid && entry.container_name == container && entry.resource_name == resource
         })?;
         Some(ids(found))
+    }
+
+    /// A plugin has offered it, or a container has it.
+    fn knows(&self, name: &str) -> bool {
+        self.resources.contains_key(name) || self.entries.iter().any(|entry| entry.resource_name == name)
+    }
+
+    /// Where so many of a resource could come from, when those in `had` were given already.
+    fn hints(&self, name: &str, count: usize, had: Ids, reusable: &Ids, nodes: &[usize]) -> Hints {
+        let resource = self.resources.get(name)?;
+        let placed = resource.devices.values().flat_map(|device| device.nodes.clone());
+        let placed: BTreeSet<usize> = placed.filter_map(|node| usize::try_from(node).ok()).collect();
+        if placed.is_empty() {
+            return None;
+        }
+        let (available, reusable) = match had.len() {
+            0 => (resource.healthy().difference(&self.used(name)).cloned().collect(), reusable.clone()),
+            same if same == count => (had, Ids::new()),
+            _ => return Some(Vec::new()),
+        };
+        let mut known: Vec<usize> = nodes.iter().copied().filter(|node| placed.contains(node)).collect();
+        if known.is_empty() {
+            known = nodes.to_vec();
+        }
+        let place = |id: &String| resource.devices.get(id);
+        let mut least = Mask::of(known.iter().copied()).count();
+        let mut fitting = Vec::new();
+        for mask in Mask::subsets(&known) {
+            if resource.devices.values().filter(|device| device.is_near(mask)).count() >= count {
+                least = least.min(mask.count());
+            }
+            let again: Vec<&Device> =
+                reusable.iter().filter_map(place).filter(|device| !device.nodes.is_empty()).collect();
+            let near = available.iter().filter_map(place).filter(|device| device.is_near(mask)).count();
+            if again.iter().all(|device| device.is_near(mask)) && again.len() + near >= count {
+                fitting.push(mask);
+            }
+        }
+        Some(prefer(fitting, least))
     }
 
     fn used(&self, resource: &str) -> Ids {
@@ -142,8 +202,14 @@ fn needs<'a>(answers: impl IntoIterator<Item = &'a [u8]>) -> Needs {
 pub struct Devices {
     dir: PathBuf,
     state: Mutex<State>,
-    /// Pods are given devices one after the other.
-    turn: tokio::sync::Mutex<()>,
+}
+
+/// What init containers leave to those after them.
+pub struct Reusable<'a> {
+    /// The container is an init container.
+    pub init: bool,
+    /// Devices, by resource.
+    pub free: &'a mut BTreeMap<String, Ids>,
 }
 
 impl Devices {
@@ -172,7 +238,7 @@ impl Devices {
                 tracing::error!(%error, path = %path.display(), "cannot read who has which devices")
             }
         }
-        Self { dir, state: Mutex::new(state), turn: tokio::sync::Mutex::default() }
+        Self { dir, state: Mutex::new(state) }
     }
 
     /// The folder of plugins' sockets.
@@ -249,49 +315,70 @@ impl Devices {
         self.save(&state);
     }
 
-    /// Gives a pod's containers what they ask for; `active` says which pods are not over. An error is
+    /// Gives a container what it asks for, from near the nodes if there are any that it should be near. An error is
     /// worded as upstream's.
-    pub async fn allocate(&self, pod: &Pod, active: impl Fn(&str) -> bool) -> Result<(), String> {
-        let asked = |container: &Container| container.resources.limits.keys().any(|name| self.knows(name));
-        let spec = &pod.spec;
-        if !spec.init_containers.iter().chain(&spec.containers).any(asked) {
-            return Ok(());
-        }
-        let _turn = self.turn.lock().await;
-        self.retain(&active);
+    pub async fn allocate(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        near: Option<Mask>,
+        reusable: Reusable<'_>,
+    ) -> Result<(), String> {
         let uid = &pod.metadata.uid;
-        let mut reusable: BTreeMap<String, Ids> = BTreeMap::new();
-        for (container, init) in spec
-            .init_containers
-            .iter()
-            .map(|container| (container, true))
-            .chain(spec.containers.iter().map(|container| (container, false)))
-        {
-            for (name, amount) in &container.resources.limits {
-                if !self.knows(name) {
-                    continue;
-                }
-                let free = reusable.entry(name.clone()).or_default();
-                let required = usize::try_from(amount.value()).unwrap_or_default();
-                self.allocate_one(uid, &container.name, name, required, free).await?;
-                let has = self.state.lock().of(uid, &container.name, name).unwrap_or_default();
-                // An init container has ended when the next one starts; a sidecar has not.
-                if init && !is_sidecar(container) {
-                    free.extend(has);
-                } else {
-                    free.retain(|id| !has.contains(id));
-                }
+        for (name, amount) in &container.resources.limits {
+            if !self.knows(name) {
+                continue;
+            }
+            let free = reusable.free.entry(name.clone()).or_default();
+            let required = usize::try_from(amount.value()).unwrap_or_default();
+            self.allocate_one((uid, &container.name), name, required, near, free).await?;
+            let has = self.state.lock().of(uid, &container.name, name).unwrap_or_default();
+            // An init container has ended when the next one starts; a sidecar has not.
+            if reusable.init && !is_sidecar(container) {
+                free.extend(has);
+            } else {
+                free.retain(|id| !has.contains(id));
             }
         }
         Ok(())
     }
 
+    /// Where a container's devices could come from, for each resource; `nodes` are the machine's.
+    pub fn hints(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        nodes: &[usize],
+        reusable: &BTreeMap<String, Ids>,
+    ) -> Vec<Hints> {
+        let state = self.state.lock();
+        let none = Ids::new();
+        let asked = container.resources.limits.iter().filter(|(name, _)| state.knows(name));
+        let of = |(name, amount): (&String, &Quantity)| {
+            let had = state.of(&pod.metadata.uid, &container.name, name).unwrap_or_default();
+            state.hints(name, count(amount), had, reusable.get(name).unwrap_or(&none), nodes)
+        };
+        asked.map(of).collect()
+    }
+
+    /// Where all of a pod's devices could come from, for each resource.
+    pub fn pod_hints(&self, pod: &Pod, nodes: &[usize]) -> Vec<Hints> {
+        let state = self.state.lock();
+        let all = resources::aggregate(&pod.spec, |resources| &resources.limits);
+        let of = |(name, amount): (&String, &Quantity)| {
+            let own = state.entries.iter().filter(|entry| entry.uid == pod.metadata.uid);
+            let had = own.filter(|entry| entry.resource_name == *name).flat_map(ids).collect();
+            state.hints(name, count(amount), had, &Ids::new(), nodes)
+        };
+        all.iter().filter(|(name, _)| state.knows(name)).map(of).collect()
+    }
+
     async fn allocate_one(
         &self,
-        uid: &str,
-        container: &str,
+        (uid, container): (&str, &str),
         name: &str,
         required: usize,
+        near: Option<Mask>,
         reusable: &Ids,
     ) -> Result<(), String> {
         let (choice, plugin) = {
@@ -299,6 +386,7 @@ impl Devices {
             let resource = state.resources.get(name);
             let had = state.of(uid, container, name);
             let healthy = resource.map(Resource::healthy);
+            let (near, nowhere) = resource.map(|resource| resource.near(near)).unwrap_or_default();
             let view = View {
                 resource: name,
                 container: (uid, container),
@@ -307,6 +395,8 @@ impl Devices {
                 healthy: healthy.as_ref(),
                 used: &state.used(name),
                 reusable,
+                near: &near,
+                nowhere: &nowhere,
             };
             (plan::choose(&view)?, resource.and_then(|resource| resource.plugin.clone()))
         };
@@ -317,10 +407,10 @@ impl Devices {
         let chosen = match choice {
             Choice::Nothing => return Ok(()),
             Choice::Take(chosen) => chosen,
-            Choice::Ask { taken, available, missing } => {
-                let from = available.union(&taken).cloned().collect();
+            Choice::Ask { taken, available, last, missing } => {
+                let from = available.iter().chain(&last).chain(&taken).cloned().collect();
                 let preferred = plugin.preferred(from, &taken, required).await?;
-                plan::complete(taken, &available, missing, &preferred)
+                plan::complete(taken, (&available, &last), missing, &preferred)
             }
         };
         let answer = plugin.allocate(&chosen).await?;
@@ -408,7 +498,8 @@ impl Devices {
         self.retain(|other| other != uid);
     }
 
-    fn retain(&self, keep: impl Fn(&str) -> bool) {
+    /// Takes back what pods have that are not to keep it.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         let mut state = self.state.lock();
         let before = state.entries.len();
         state.entries.retain(|entry| keep(&entry.uid));
@@ -417,10 +508,8 @@ impl Devices {
         }
     }
 
-    /// A plugin has offered it, or a container has it.
     fn knows(&self, name: &str) -> bool {
-        let state = self.state.lock();
-        state.resources.contains_key(name) || state.entries.iter().any(|entry| entry.resource_name == name)
+        self.state.lock().knows(name)
     }
 
     fn save(&self, state: &State) {

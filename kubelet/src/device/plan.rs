@@ -21,6 +21,10 @@ pub struct View<'a> {
     pub used: &'a Ids,
     /// Those of the pod's init containers, which end before it starts.
     pub reusable: &'a Ids,
+    /// Those near the NUMA nodes that the container is to be near.
+    pub near: &'a Ids,
+    /// Those that are near no node: taken last where it matters.
+    pub nowhere: &'a Ids,
 }
 
 /// What to do.
@@ -30,12 +34,14 @@ pub enum Choice {
     Nothing,
     /// These.
     Take(Ids),
-    /// `taken`, and `missing` more out of `available`: the plugin may have a preference.
+    /// `taken`, and `missing` more out of `available` and `last`: the plugin may have a preference.
     Ask {
         /// Settled.
         taken: Ids,
         /// To choose from.
         available: Ids,
+        /// To choose from where that is too little.
+        last: Ids,
         /// How many.
         missing: usize,
     },
@@ -65,8 +71,8 @@ pub fn choose(view: &View<'_>) -> Result<Choice, String> {
     if view.had.is_some() || required == 0 {
         return Ok(Choice::Nothing);
     }
-    let taken: Ids = view.reusable.iter().take(required).cloned().collect();
-    let missing = required - taken.len();
+    let mut taken: Ids = view.reusable.iter().take(required).cloned().collect();
+    let mut missing = required - taken.len();
     if missing == 0 {
         return Ok(Choice::Take(taken));
     }
@@ -77,14 +83,30 @@ pub fn choose(view: &View<'_>) -> Result<Choice, String> {
             available.len()
         ));
     }
-    Ok(Choice::Ask { taken, available, missing })
+    let near: Ids = available.intersection(view.near).cloned().collect();
+    if missing < near.len() {
+        return Ok(Choice::Ask { taken, available: near, last: Ids::new(), missing });
+    }
+    // All that are near, and others beside them.
+    missing -= near.len();
+    taken.extend(near.iter().cloned());
+    if missing == 0 {
+        return Ok(Choice::Take(taken));
+    }
+    let (last, available) = available.difference(&near).cloned().partition(|id| view.nowhere.contains(id));
+    Ok(Choice::Ask { taken, available, last, missing })
 }
 
 /// What was settled, as many of the preferred devices as are missing, and others where they are too few.
-pub fn complete(mut taken: Ids, available: &Ids, missing: usize, preferred: &[String]) -> Ids {
+pub fn complete(
+    mut taken: Ids,
+    (available, last): (&Ids, &Ids),
+    missing: usize,
+    preferred: &[String],
+) -> Ids {
     let wanted = taken.len() + missing;
-    let first = preferred.iter().filter(|id| available.contains(*id));
-    for id in first.chain(available) {
+    let first = preferred.iter().filter(|id| available.contains(*id) || last.contains(*id));
+    for id in first.chain(available).chain(last) {
         if taken.len() == wanted {
             break;
         }
@@ -118,6 +140,8 @@ mod tests {
             healthy: healthy.as_ref(),
             used: &ids(used),
             reusable: &ids(reusable),
+            near: &Ids::new(),
+            nowhere: &Ids::new(),
         });
         assert_eq!(made, expected.map_err(str::to_owned));
     }
@@ -125,7 +149,7 @@ mod tests {
     #[test]
     fn devices_are_free_healthy_and_those_of_init_containers_first() {
         let ask = |taken: &str, available: &str, missing| {
-            Ok(Choice::Ask { taken: ids(taken), available: ids(available), missing })
+            Ok(Choice::Ask { taken: ids(taken), available: ids(available), last: Ids::new(), missing })
         };
         check(1, None, Some("1 2 3"), "1", "", ask("", "2 3", 1));
         check(2, None, Some("1 2 3"), "1 2", "1", ask("1", "3", 1));
@@ -151,7 +175,35 @@ mod tests {
     #[test]
     fn preferences_are_followed_as_far_as_they_can_be() {
         let preferred = ["9".to_owned(), "3".to_owned()];
-        assert_eq!(complete(ids("1"), &ids("2 3 4"), 2, &preferred), ids("1 2 3"));
-        assert_eq!(complete(ids(""), &ids("2 3"), 1, &[]), ids("2"));
+        assert_eq!(complete(ids("1"), (&ids("2 3 4"), &ids("")), 2, &preferred), ids("1 2 3"));
+        assert_eq!(complete(ids(""), (&ids("2 3"), &ids("1")), 1, &[]), ids("2"));
+    }
+
+    #[test]
+    fn devices_near_the_node_come_first_and_those_of_no_node_last() {
+        let healthy = ids("1 2 3 4");
+        let check = |required, expected: Choice| {
+            let view = View {
+                resource: "a/b",
+                container: ("u", "c"),
+                required,
+                had: None,
+                healthy: Some(&healthy),
+                used: &Ids::new(),
+                reusable: &Ids::new(),
+                near: &ids("2 4"),
+                nowhere: &ids("1"),
+            };
+            assert_eq!(choose(&view), Ok(expected));
+        };
+        let ask = |taken: &str, available: &str, last: &str, missing| Choice::Ask {
+            taken: ids(taken),
+            available: ids(available),
+            last: ids(last),
+            missing,
+        };
+        check(1, ask("", "2 4", "", 1));
+        check(2, Choice::Take(ids("2 4")));
+        check(3, ask("2 4", "3", "1", 1));
     }
 }

@@ -140,7 +140,7 @@ impl Bench {
     }
 
     async fn allocate(&self, pod: &Pod) -> Result<(), String> {
-        self.devices.allocate(pod, |_| true).await
+        allocate(&self.devices, pod).await
     }
 
     fn taken(&self) -> Vec<String> {
@@ -152,6 +152,14 @@ impl Drop for Bench {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.root);
     }
+}
+
+async fn allocate(devices: &Devices, pod: &Pod) -> Result<(), String> {
+    let mut free = BTreeMap::new();
+    for (container, init) in crate::placement::containers(&pod.spec) {
+        devices.allocate(pod, container, None, Reusable { init, free: &mut free }).await?;
+    }
+    Ok(())
 }
 
 fn container(name: &str, amount: &str) -> Container {
@@ -183,13 +191,12 @@ async fn a_container_has_its_devices_until_its_pod_is_over() {
     // Another kubelet, as after a restart: it knows who has what, and that no plugin is there yet.
     let later = Devices::load(&bench.root);
     assert_eq!(later.state.lock().used("example.com/a"), Ids::from(["2".to_owned()]));
-    let gone = later.allocate(&pod("v", "1"), |_| true).await.unwrap_err();
+    let gone = allocate(&later, &pod("v", "1")).await.unwrap_err();
     assert_eq!(gone, "no healthy devices present; cannot allocate unhealthy devices example.com/a");
     bench.devices.release("u");
     bench.allocate(&pod("v", "2")).await.unwrap();
     assert_eq!(bench.taken(), ["allocate 1,2"]);
-    let unknown = bench.devices.allocate(&Pod::default(), |_| true).await;
-    assert_eq!(unknown, Ok(()));
+    assert_eq!(bench.allocate(&Pod::default()).await, Ok(()));
 }
 
 #[tokio::test]

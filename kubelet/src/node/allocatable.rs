@@ -62,6 +62,32 @@ pub fn allocatable(
     Ok(list)
 }
 
+/// What is kept from pods: the reservations, and the memory that the hard thresholds keep free.
+pub fn reserved(
+    capacity: &ResourceList,
+    reserved: &[&BTreeMap<String, String>],
+    thresholds: &[Threshold],
+) -> Result<ResourceList, String> {
+    let mut list = ResourceList::new();
+    let mut add = |name: &str, amount: Quantity| match list.get_mut(name) {
+        Some(sum) => *sum += amount,
+        None => {
+            list.insert(name.to_owned(), amount);
+        }
+    };
+    for (name, amount) in reserved.iter().flat_map(|list| list.iter()) {
+        add(
+            name,
+            Quantity::parse(amount).map_err(|error| format!("invalid reservation of {name}: {error}"))?,
+        );
+    }
+    let memory = capacity.get("memory").map(Quantity::value).unwrap_or_default();
+    for threshold in thresholds.iter().filter(|one| one.is_hard() && one.signal == Signal::Memory) {
+        add("memory", threshold.quantity(memory, false));
+    }
+    Ok(list)
+}
+
 fn subtract(list: &mut ResourceList, name: &str, milli: i64) {
     let Some(have) = list.get(name).copied() else { return };
     let left = (have.milli_value() - milli).max(0);
@@ -91,5 +117,8 @@ mod tests {
         let shown: Vec<String> = left.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
         assert_eq!(shown, ["cpu=1500m", "ephemeral-storage=900", "memory=900Mi"]);
         assert_eq!(allocatable(&capacity, &[], &[]).unwrap(), capacity);
+        let kept = super::reserved(&capacity, &[&reserved], &thresholds).unwrap();
+        let shown: Vec<String> = kept.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
+        assert_eq!(shown, ["cpu=500m", "memory=124Mi"]);
     }
 }

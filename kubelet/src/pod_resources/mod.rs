@@ -19,6 +19,9 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
 use crate::device::{Devices, Placed};
+use crate::placement::Placement;
+use crate::placement::cpu_set::CpuSet;
+use crate::placement::memory::Block;
 use crate::sync_pod::plan::is_sidecar;
 use v1::pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer};
 use v1alpha1::pod_resources_lister_server::{
@@ -84,6 +87,8 @@ pub struct Sources {
     pub pod: Box<dyn Fn(&str, &str) -> Option<Arc<Pod>> + Send + Sync>,
     /// Devices of plugins.
     pub devices: Arc<Devices>,
+    /// CPUs and memory.
+    pub placement: Arc<Placement>,
 }
 
 /// Serves both versions at `socket`; ends with an error only.
@@ -149,12 +154,28 @@ fn devices(placed: Vec<Placed>) -> Vec<v1::ContainerDevices> {
     placed.iter().flat_map(of).collect()
 }
 
+fn numbers(cpus: &CpuSet) -> Vec<i64> {
+    cpus.iter().filter_map(|cpu| i64::try_from(cpu).ok()).collect()
+}
+
+fn memory(blocks: Vec<Block>) -> Vec<v1::ContainerMemory> {
+    let node = |node: usize| v1::NumaNode { id: i64::try_from(node).unwrap_or_default() };
+    let block = |block: Block| v1::ContainerMemory {
+        memory_type: block.kind,
+        size: block.size,
+        topology: Some(v1::TopologyInfo { nodes: block.numa_affinity.into_iter().map(node).collect() }),
+    };
+    blocks.into_iter().map(block).collect()
+}
+
 impl Sources {
     fn container(&self, pod: &Pod, container: &Container) -> v1::ContainerResources {
         let (uid, name) = (pod.metadata.uid.as_str(), container.name.as_str());
         v1::ContainerResources {
             name: name.to_owned(),
             devices: devices(self.devices.of_container(uid, name)),
+            cpu_ids: numbers(&self.placement.own_cpus(uid, name)),
+            memory: memory(self.placement.memory(uid, name)),
             ..Default::default()
         }
     }
@@ -192,7 +213,8 @@ impl PodResourcesLister for Lister {
         ALLOCATABLES.with_label_values(&["v1"]).inc();
         Ok(Response::new(v1::AllocatableResourcesResponse {
             devices: devices(self.0.devices.working()),
-            ..Default::default()
+            cpu_ids: numbers(&self.0.placement.allocatable_cpus()),
+            memory: memory(self.0.placement.allocatable_memory()),
         }))
     }
 

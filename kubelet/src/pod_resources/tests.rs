@@ -7,6 +7,8 @@ use super::v1alpha1::pod_resources_lister_client::PodResourcesListerClient as Ol
 use super::*;
 use crate::csi::driver::channel;
 use crate::device::checkpoint::{self, Data, Entry};
+use crate::placement::settings::Settings;
+use crate::placement::topology::fixtures::machine;
 
 fn root() -> PathBuf {
     std::env::temp_dir().join(format!("kubelet-pod-resources-{}", uuid::Uuid::new_v4()))
@@ -42,7 +44,18 @@ fn sources(root: &Path) -> Sources {
         pods: Box::new(|active| if active { vec![pod("a")] } else { vec![pod("a"), pod("over")] }),
         pod: Box::new(|namespace, name| (namespace == "ns" && name == "a").then(|| pod(name))),
         devices: Arc::new(Devices::load(root)),
+        placement: Arc::new(placement(root)),
     }
+}
+
+/// Eight CPUs of which one is reserved; the pod's container has two of them.
+fn placement(root: &Path) -> Placement {
+    let state =
+        r#"{"policyName":"static","defaultCpuSet":"0-1,4-7","entries":{"a-uid":{"c":"2-3"}},"checksum":0}"#;
+    std::fs::write(root.join("cpu_manager_state"), state).unwrap();
+    let settings = Settings { cpu_policy: "static".into(), ..Default::default() };
+    let reserved = [("cpu".to_owned(), "1".parse().unwrap())].into();
+    Placement::load(root, &settings, machine(2, 4, false), &reserved).unwrap()
 }
 
 async fn up(root: &Path) -> tonic::transport::Channel {
@@ -70,6 +83,8 @@ async fn long_running_containers_of_active_pods_are_listed_with_their_devices() 
         .map(|one| (one.device_ids.join(","), one.topology.as_ref().map(|topology| topology.nodes[0].id)))
         .collect();
     assert_eq!(shown, [("x".to_owned(), Some(1)), ("y".to_owned(), None)]);
+    let cpus: Vec<&[i64]> = all[0].containers.iter().map(|one| one.cpu_ids.as_slice()).collect();
+    assert_eq!(cpus, [&[][..], &[2, 3]], "what is shared is not told");
 
     let old = OldClient::new(channel).list(v1alpha1::ListPodResourcesRequest {}).await.unwrap();
     let old = old.into_inner().pod_resources;
@@ -93,7 +108,8 @@ async fn one_pod_may_be_asked_for_and_may_not_be_there() {
     );
     // No plugin has said that its devices work.
     let allocatable = client.get_allocatable_resources(v1::AllocatableResourcesRequest {}).await.unwrap();
-    assert_eq!(allocatable.into_inner(), v1::AllocatableResourcesResponse::default());
+    let allocatable = allocatable.into_inner();
+    assert_eq!((allocatable.devices, allocatable.cpu_ids), (Vec::new(), (1..8).collect()));
     std::fs::remove_dir_all(root).unwrap();
 }
 

@@ -25,7 +25,7 @@ async fn perform(kubelet: &Arc<Kubelet>, given: &Arc<Pod>, updates: &[Update]) -
     let uid = &given.metadata.uid;
     let path = kubelet.cgroups.pod(given);
     let now = kubelet.tree.limits(&path);
-    let next = resources::pod_limits(given, kubelet.cfs_quota());
+    let next = resources::pod_limits(given, kubelet.pod_quota(given));
     let used = usage(kubelet, uid).await?;
     let whole = stats::of_cgroup(kubelet, &path).map_or(0, |usage| usage.memory);
     let whole = i64::try_from(whole).unwrap_or(i64::MAX);
@@ -41,13 +41,7 @@ async fn perform(kubelet: &Arc<Kubelet>, given: &Arc<Pod>, updates: &[Update]) -
             Step::Container { id, name, amounts, resource } => {
                 let Some(container) = find(given, &name) else { continue };
                 let resized = with(container, amounts);
-                let limits = resources::container_resources(
-                    given,
-                    &resized,
-                    kubelet.machine.memory,
-                    kubelet.cfs_quota(),
-                    kubelet.tree.is_v2(),
-                );
+                let limits = kubelet.container_resources(given, &resized);
                 kubelet.runtime.update_container(&id, limits).await.map_err(|error| error.to_string())?;
                 let wanted = plan::effective(given, container);
                 kubelet.resizes.record(uid, |told| {

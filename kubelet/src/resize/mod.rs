@@ -176,11 +176,17 @@ impl Resizes {
         }
     }
 
-    /// Promises what the pod wants; `false` when there is no room.
-    fn promise(&self, kubelet: &Kubelet, pod: &Pod, others: &[Arc<Pod>]) -> bool {
+    /// Promises what the pod wants; `false` when it has to wait for room.
+    fn promise(&self, kubelet: &Kubelet, pod: &Arc<Pod>, others: &[Arc<Pod>]) -> bool {
         let generation = pod.metadata.generation;
         let now = Timestamp::now();
-        match admission::check(pod, others, &kubelet.allocatable, kubelet.config.max_pods) {
+        let fixed = (kubelet.placement.shares_cpus(), kubelet.placement.places_memory());
+        let answer = match plan::infeasible(pod, &self.given(pod), fixed) {
+            Some(message) => Err(("Infeasible", message)),
+            None => admission::check(pod, others, &kubelet.allocatable, kubelet.config.max_pods)
+                .map_err(|refusal| ("Deferred", refusal.message)),
+        };
+        match answer {
             Ok(()) => {
                 if !keep(self.allocated.set(&pod.metadata.uid, plan::resources_of(pod))) {
                     return false;
@@ -193,15 +199,15 @@ impl Resizes {
                 kubelet.recorder.pod(pod, "Normal", "ResizeStarted", &message);
                 true
             }
-            Err(refusal) => {
-                let news = self.with_conditions(pod, |conditions| {
-                    conditions.set_pending("Deferred", &refusal.message, generation, now)
-                });
+            Err((reason, why)) => {
+                let news = self
+                    .with_conditions(pod, |conditions| conditions.set_pending(reason, &why, generation, now));
                 if news {
-                    let message = message("Pod resize Deferred", pod, generation, &refusal.message);
-                    kubelet.recorder.pod(pod, "Warning", "ResizeDeferred", &message);
+                    let message = message(&format!("Pod resize {reason}"), pod, generation, &why);
+                    kubelet.recorder.pod(pod, "Warning", &format!("Resize{reason}"), &message);
                 }
-                false
+                // What can never be does not wait for room.
+                reason == "Infeasible"
             }
         }
     }

@@ -7,11 +7,15 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use api_types::core::v1::{Container, Pod, ResourceList, ResourceRequirements, ResourceResizeRestartPolicy};
+use api_types::Quantity;
+use api_types::core::v1::{
+    Container, Pod, PodQOSClass, ResourceList, ResourceRequirements, ResourceResizeRestartPolicy,
+};
 use jiff::Timestamp;
 
 use super::checkpoint::PodResources;
-use crate::resources::{PodLimits, cpu, memory};
+use crate::resources::{self, PodLimits, cpu, memory};
+use crate::sync_pod::plan::is_sidecar;
 
 /// What a pod's spec asks for.
 pub fn resources_of(pod: &Pod) -> PodResources {
@@ -60,6 +64,30 @@ pub struct Waiting {
     pub guaranteed: bool,
     /// Since when it waits; `None` for one that was not tried yet.
     pub since: Option<Timestamp>,
+}
+
+/// Why a resize can never be: a Guaranteed pod keeps the CPUs and the memory that were chosen for it, where that is
+/// done (`fixed`: CPUs, memory).
+pub fn infeasible(wanted: &Pod, given: &Pod, fixed: (bool, bool)) -> Option<String> {
+    if resources::qos_class(wanted) != PodQOSClass::Guaranteed {
+        return None;
+    }
+    let of = |pod: &Pod, name: &str| -> Vec<Option<Quantity>> {
+        let sidecars = pod.spec.init_containers.iter().filter(|container| is_sidecar(container));
+        let all = sidecars.chain(&pod.spec.containers);
+        all.map(|container| container.resources.requests.get(name).copied()).collect()
+    };
+    let differs = |name: &str| of(wanted, name) != of(given, name);
+    let refuse = |manager: &str, policy: &str| {
+        Some(format!(
+            "Resize is infeasible for Guaranteed Pods alongside {manager} Manager policy {policy:?}"
+        ))
+    };
+    match fixed {
+        (true, _) if differs("cpu") => refuse("CPU", "static"),
+        (_, true) if differs("memory") => refuse("Memory", "Static"),
+        _ => None,
+    }
 }
 
 /// Who is tried first: those that give back, then by priority, class and patience.
@@ -311,7 +339,6 @@ pub fn copy(from: &ResourceRequirements, to: &mut ResourceRequirements, resource
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api_types::Quantity;
     use api_types::core::v1::ContainerResizePolicy;
 
     fn amounts(cpu: (i64, i64), memory: (i64, i64)) -> Amounts {
@@ -320,6 +347,33 @@ mod tests {
 
     fn update(name: &str, told: Amounts, wanted: Amounts) -> Update {
         Update { id: format!("id-{name}"), name: name.into(), told, wanted }
+    }
+
+    #[test]
+    fn what_was_chosen_for_a_guaranteed_pod_stays() {
+        let pod = |cpu: &str, memory: &str| {
+            let mut container = Container::default();
+            for (name, amount) in [("cpu", cpu), ("memory", memory)] {
+                container.resources.requests.insert(name.into(), amount.parse().unwrap());
+            }
+            container.resources.limits = container.resources.requests.clone();
+            let mut pod = Pod::default();
+            pod.spec.containers.push(container);
+            pod
+        };
+        let given = pod("1", "1Gi");
+        let check = |wanted: &Pod, fixed, expected: Option<&str>| {
+            assert_eq!(infeasible(wanted, &given, fixed).as_deref(), expected);
+        };
+        let message = "Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"";
+        check(&pod("2", "1Gi"), (true, true), Some(message));
+        check(&pod("2", "1Gi"), (false, true), None);
+        let message = "Resize is infeasible for Guaranteed Pods alongside Memory Manager policy \"Static\"";
+        check(&pod("1", "2Gi"), (true, true), Some(message));
+        check(&pod("1", "1Gi"), (true, true), None);
+        let mut burstable = pod("2", "1Gi");
+        burstable.spec.containers[0].resources.limits.clear();
+        check(&burstable, (true, true), None);
     }
 
     fn shown(steps: &[Step]) -> Vec<String> {

@@ -45,6 +45,10 @@ pub fn subresources(path: &str) -> &'static [&'static str] {
         &["log"]
     } else if below("/checkpoint") {
         &["checkpoint"]
+    } else if below("/statusz") {
+        &["statusz"]
+    } else if below("/flagz") {
+        &["configz"]
     } else if below("/healthz") {
         &["healthz", "proxy"]
     } else if below("/configz") {
@@ -221,6 +225,9 @@ mod tests {
         check("/stats/summary", &["stats"]);
         check("/logs/", &["log"]);
         check("/pods", &["pods", "proxy"]);
+        check("/statusz", &["statusz"]);
+        check("/flagz", &["configz"]);
+        check("/metrics/slis", &["metrics"]);
         check("/healthz/ping", &["healthz", "proxy"]);
         check("/exec/ns/pod/c", &["proxy"]);
         check("/metricsx", &["proxy"]);

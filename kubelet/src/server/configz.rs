@@ -1,6 +1,7 @@
 //! /configz: the settings in effect, under upstream's names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use daemon::flags::GoDuration;
 use http::{Response, StatusCode};
@@ -8,6 +9,10 @@ use serde_json::json;
 
 use super::{Body, typed};
 use crate::kubelet::Kubelet;
+
+fn or<'a>(value: &'a str, default: &'a str) -> &'a str {
+    if value.is_empty() { default } else { value }
+}
 
 /// The settings as JSON.
 pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
@@ -50,6 +55,15 @@ pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
         "nodeLeaseDurationSeconds": config.node_lease_duration_seconds,
         "systemReserved": config.system_reserved,
         "kubeReserved": config.kube_reserved,
+        "reservedSystemCPUs": config.reserved_system_cpus,
+        "cpuManagerPolicy": config.placement().cpu_name(),
+        "cpuManagerPolicyOptions": config.cpu_manager_policy_options,
+        "cpuManagerReconcilePeriod":
+            GoDuration(config.cpu_manager_reconcile_period.unwrap_or(Duration::from_secs(10))).to_string(),
+        "memoryManagerPolicy": config.placement().memory_name(),
+        "topologyManagerPolicy": or(&config.topology_manager_policy, "none"),
+        "topologyManagerPolicyOptions": config.topology_manager_policy_options,
+        "topologyManagerScope": or(&config.topology_manager_scope, "container"),
         "containerLogMaxSize": config.container_log_max_size,
         "containerLogMaxFiles": config.container_log_max_files.unwrap_or(5),
     }});

@@ -79,6 +79,11 @@ pub async fn own(kubelet: &Arc<Kubelet>) -> Response<Body> {
     page.response()
 }
 
+/// /metrics/slis: how the health checks went.
+pub fn slis() -> Response<Body> {
+    typed(StatusCode::OK, TEXT, String::from_utf8_lossy(&daemon::metrics::slis().text()).into_owned())
+}
+
 /// How full the volumes behind claims are; a claim of several pods counts once.
 fn volumes(page: &mut Page, all: &[ClaimSpace]) {
     let mut claims: BTreeMap<(&str, &str), &Space> = BTreeMap::new();

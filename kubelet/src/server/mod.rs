@@ -234,6 +234,10 @@ fn write_private(path: &std::path::Path, content: &[u8]) -> anyhow::Result<()> {
     file.write_all(content).with_context(|| format!("writing {}", path.display()))
 }
 
+/// What /statusz lists.
+const PAGES: &[&str] =
+    &["/configz", "/flagz", "/healthz", "/logs", "/metrics", "/pods", "/runningpods", "/stats", "/statusz"];
+
 /// `log` and `syncloop`, as upstream names them.
 fn health(kubelet: &Arc<Kubelet>) -> Health {
     let health = Health::new();
@@ -291,9 +295,11 @@ impl Router {
             ["metrics", "cadvisor"] if get => metrics::cadvisor(kubelet).await,
             ["metrics", "resource"] if get => metrics::resource(kubelet).await,
             ["metrics", "probes"] if get => metrics::probes(kubelet),
+            ["metrics", "slis"] if get => metrics::slis(),
             ["stats", "summary"] if get => stats::summary(kubelet, &self.stats).await,
             // The other entrances are closed on the read-only port.
             _ if self.access.is_none() => not_found(),
+            ["statusz"] | ["flagz"] if get => zpage(&path, request.headers()),
             ["logs", ..] if get => self.logs(&path, request.uri().query(), request.headers()).await,
             ["containerLogs", namespace, pod, container] if get => {
                 logs::container_logs(kubelet, namespace, pod, container, request.uri().query()).await
@@ -317,6 +323,17 @@ impl Router {
             }
             _ => not_found(),
         }
+    }
+}
+
+/// /statusz and /flagz.
+fn zpage(path: &str, headers: &http::HeaderMap) -> Response<Body> {
+    let accept = headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
+    match daemon::zpages::answer(path, accept, "kubelet", PAGES) {
+        Some(answer) => {
+            answer.into_response().map(|body| body.map_err(|never: Infallible| match never {}).boxed_unsync())
+        }
+        None => not_found(),
     }
 }
 

@@ -186,13 +186,14 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
         return Ok(Outcome::Evict(refusal));
     }
     if !observed.may_run()
-        && let Err(error) =
-            kubelet.devices.allocate(&turn.pod, |uid| kubelet.workers.may_be_active(uid)).await
+        && let Err(refusal) = kubelet
+            .placement
+            .admit(&kubelet.devices, &turn.pod, |uid| kubelet.workers.may_be_active(uid))
+            .await
     {
-        let message = format!("Allocate failed due to {error}, which is unexpected");
-        kubelet.recorder.pod(&turn.pod, "Warning", "UnexpectedAdmissionError", &message);
-        let (reason, message) = ("UnexpectedAdmissionError".into(), format!("Pod was rejected: {message}"));
-        return Ok(Outcome::Evict(Eviction { reason, message, disrupts: false }));
+        kubelet.recorder.pod(&turn.pod, "Warning", &refusal.reason, &refusal.message);
+        let message = format!("Pod was rejected: {}", refusal.message);
+        return Ok(Outcome::Evict(Eviction { reason: refusal.reason, message, disrupts: false }));
     }
     // From here on the pod is what it was promised to be.
     let (pod, resize_waits) = kubelet.resizes.settle(kubelet, &turn.pod, &observed);
@@ -311,7 +312,7 @@ fn deadline(kubelet: &Kubelet, pod: &Pod) -> Option<Outcome> {
 fn ensure_cgroup(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) -> Result<(), String> {
     let path = kubelet.cgroups.pod(pod);
     let runs = observed.containers.iter().any(|seen| matches!(seen.state, State::Running | State::Unknown));
-    let limits = (!runs).then(|| resources::pod_limits(pod, kubelet.cfs_quota()));
+    let limits = (!runs).then(|| resources::pod_limits(pod, kubelet.pod_quota(pod)));
     if limits.is_some() {
         kubelet.resizes.told_pod(pod);
     }

@@ -20,7 +20,7 @@ use crate::kubelet::Kubelet;
 use crate::sources::static_pods::is_static;
 use crate::volume::apply::Ready;
 use crate::volume::sub_path;
-use crate::{hosts, images, lifecycle, resources};
+use crate::{hosts, images, lifecycle};
 
 /// COMPAT: links that log collectors follow.
 const CONTAINER_LOGS: &str = "/var/log/containers";
@@ -77,9 +77,12 @@ pub async fn start(
         StartError::new(reason, error.message())
     };
     let log = format!("{}/{}", common.sandbox_config.log_directory, config.log_path);
+    let placed = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+    let cpus = placed.and_then(|placed| placed.cpuset_cpus.parse().ok()).unwrap_or_default();
     let created =
         kubelet.runtime.create_container(common.sandbox, config, common.sandbox_config.clone()).await;
     let id = created.map_err(|error| create(error, reasons::CREATE))?;
+    kubelet.placement.told(&id, cpus);
     kubelet.recorder.container(pod, name, "Normal", "Created", "Container created");
     kubelet.runtime.start_container(&id).await.map_err(|error| create(error, reasons::RUN))?;
     kubelet.recorder.container(pod, name, "Normal", "Started", "Container started");
@@ -253,13 +256,11 @@ async fn configure(
         devices,
         annotations: needs.annotations,
         named_devices: needs.named,
-        resources: resources::container_resources(
-            pod,
-            container,
-            kubelet.machine.memory,
-            kubelet.cfs_quota(),
-            kubelet.tree.is_v2(),
-        ),
+        resources: v1::LinuxContainerResources {
+            cpuset_cpus: kubelet.placement.cpus(&pod.metadata.uid, &container.name).to_string(),
+            cpuset_mems: kubelet.placement.memory_nodes(&pod.metadata.uid, &container.name),
+            ..kubelet.container_resources(pod, container)
+        },
         seccomp_root: &seccomp_root,
         seccomp_default: kubelet.config.seccomp_default == Some(true),
         target,
