@@ -18,6 +18,7 @@ use crate::eviction::thresholds::{self, Threshold};
 use crate::image_gc;
 use crate::placement::settings::{self as placement, ReservedMemory};
 use crate::shutdown::plan::{self as shutdown_plan, Period};
+use crate::sources::manifest_url::Place;
 
 const EXPECTED: Expected =
     Expected { kind: "KubeletConfiguration", api_versions: &["kubelet.config.k8s.io/v1beta1"] };
@@ -43,7 +44,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("failCgroupV1", &["true"]),
     ("featureGates", &[]),
     ("hairpinMode", &["\"promiscuous-bridge\""]),
-    ("httpCheckFrequency", &["\"20s\""]),
     ("imagePullCredentialsVerificationPolicy", &["\"NeverVerifyPreloadedImages\""]),
     ("iptablesDropBit", &["15"]),
     ("iptablesMasqueradeBit", &["14"]),
@@ -70,8 +70,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("runOnce", &[]),
     ("showHiddenMetricsForVersion", &[]),
     ("singleProcessOOMKill", &[]),
-    ("staticPodURL", &[]),
-    ("staticPodURLHeader", &[]),
     ("streamingConnectionIdleTimeout", &["\"4h0m0s\"", "\"4h\""]),
     ("syncFrequency", &["\"1m0s\"", "\"1m\""]),
     ("systemCgroups", &[]),
@@ -220,6 +218,12 @@ pub struct KubeletConfiguration {
     #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: Option<bool>,
     pub static_pod_path: String,
+    #[serde(rename = "staticPodURL")]
+    pub static_pod_url: String,
+    #[serde(rename = "staticPodURLHeader")]
+    pub static_pod_url_header: BTreeMap<String, Vec<String>>,
+    #[serde(deserialize_with = "duration")]
+    pub http_check_frequency: Option<Duration>,
     #[serde(deserialize_with = "duration")]
     pub file_check_frequency: Option<Duration>,
     pub register_with_taints: Vec<Taint>,
@@ -308,6 +312,9 @@ impl Default for KubeletConfiguration {
             rotate_certificates: None,
             server_tls_bootstrap: None,
             static_pod_path: String::new(),
+            static_pod_url: String::new(),
+            static_pod_url_header: BTreeMap::new(),
+            http_check_frequency: None,
             file_check_frequency: None,
             register_with_taints: Vec::new(),
             provider_id: String::new(),
@@ -397,6 +404,7 @@ impl KubeletConfiguration {
         }
         self.thresholds()?;
         self.shutdown_periods()?;
+        self.manifest_place()?;
         self.placement().check().map_err(ConfigError::Invalid)?;
         if self.enable_system_log_query == Some(true) && self.enable_system_log_handler == Some(false) {
             return Err(ConfigError::Invalid(
@@ -431,6 +439,15 @@ impl KubeletConfiguration {
             reclaim: self.eviction_minimum_reclaim.clone(),
         };
         thresholds::parse(&settings).map_err(ConfigError::Invalid)
+    }
+
+    /// The server of static pods.
+    pub fn manifest_place(&self) -> Result<Option<Place>, ConfigError> {
+        if self.static_pod_url.is_empty() {
+            return Ok(None);
+        }
+        let place = Place::new(&self.static_pod_url, &self.static_pod_url_header);
+        place.map(Some).map_err(ConfigError::Invalid)
     }
 
     /// Which CPUs and memory containers may have to themselves.
@@ -536,8 +553,8 @@ mod tests {
             "KubeletConfiguration: memoryThrottlingFactor: 0.5 is not supported by this kubelet",
         );
         check(
-            "staticPodURL: http://x/\n",
-            "KubeletConfiguration: staticPodURL: \"http://x/\" is not supported by this kubelet",
+            "staticPodURL: https://x/\n",
+            "invalid KubeletConfiguration: staticPodURL: \"https://x/\": only http is supported by this kubelet",
         );
         check(
             "evictionSoft: {memory.available: 5%}\n",

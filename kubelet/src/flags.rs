@@ -86,6 +86,12 @@ pub struct Flags {
     /// Path to the directory containing static pod files to run, or the path to a single static pod file. Files starting with dots will be ignored
     #[arg(long, value_name = "string")]
     pub pod_manifest_path: Option<String>,
+    /// URL for accessing additional Pod specifications to run
+    #[arg(long, value_name = "string")]
+    pub manifest_url: Option<String>,
+    /// Duration between checking http for new data
+    #[arg(long, value_name = "duration")]
+    pub http_check_frequency: Option<GoDuration>,
     /// Duration between checking config files for new data
     #[arg(long, value_name = "duration")]
     pub file_check_frequency: Option<GoDuration>,
@@ -127,6 +133,10 @@ impl Flags {
         set(&mut config.cluster_domain, &self.cluster_domain);
         set(&mut config.pod_cidr, &self.pod_cidr);
         set(&mut config.static_pod_path, &self.pod_manifest_path);
+        set(&mut config.static_pod_url, &self.manifest_url);
+        if let Some(every) = &self.http_check_frequency {
+            config.http_check_frequency = Some(every.0).filter(|every| !every.is_zero());
+        }
         if let Some(every) = &self.file_check_frequency {
             config.file_check_frequency = Some(every.0).filter(|every| !every.is_zero());
         }

@@ -88,7 +88,17 @@ pub struct Workers {
     pods: Mutex<HashMap<String, Worker>>,
     wake: mpsc::UnboundedSender<Wake>,
     queue: Mutex<Option<mpsc::UnboundedReceiver<Wake>>>,
-    ready: watch::Sender<bool>,
+    /// The sources that were not read yet, by their bits.
+    awaited: watch::Sender<u8>,
+}
+
+/// Where pods come from that cannot be read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The API.
+    Api = 1,
+    /// The server of static pods.
+    Url = 2,
 }
 
 /// Seconds that the pod has to end, by what the API says.
@@ -110,8 +120,8 @@ impl Workers {
     /// No pods yet.
     pub fn new() -> Arc<Self> {
         let (wake, queue) = mpsc::unbounded_channel();
-        let (ready, _) = watch::channel(false);
-        Arc::new(Self { pods: Mutex::default(), wake, queue: Mutex::new(Some(queue)), ready })
+        let (awaited, _) = watch::channel(Source::Api as u8);
+        Arc::new(Self { pods: Mutex::default(), wake, queue: Mutex::new(Some(queue)), awaited })
     }
 
     /// The pod is, or has become, this.
@@ -269,20 +279,25 @@ impl Workers {
         self.pods.lock().contains_key(uid)
     }
 
-    /// All pods of the API were seen once.
-    pub fn source_ready(&self) {
-        self.ready.send_replace(true);
+    /// This source is to be read as well before it is known which pods there are.
+    pub fn expect_source(&self, source: Source) {
+        self.awaited.send_modify(|awaited| *awaited |= source as u8);
     }
 
-    /// The pod is not over, or may not be: not all pods of the API were seen yet.
+    /// All pods of a source were seen once.
+    pub fn source_ready(&self, source: Source) {
+        self.awaited.send_modify(|awaited| *awaited &= !(source as u8));
+    }
+
+    /// The pod is not over, or may not be: not all pods were seen yet.
     pub fn may_be_active(&self, uid: &str) -> bool {
         let stage = self.pods.lock().get(uid).map(|worker| worker.turn.stage);
-        stage.map_or_else(|| !*self.ready.borrow(), |stage| stage <= Stage::Terminating)
+        stage.map_or_else(|| *self.awaited.borrow() != 0, |stage| stage <= Stage::Terminating)
     }
 
-    /// Waits for [`Workers::source_ready`].
+    /// Waits until all sources were read.
     pub async fn wait_for_source(&self) {
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+        let _ = self.awaited.subscribe().wait_for(|awaited| *awaited == 0).await;
     }
 
     /// Gives pods their turns; never ends.

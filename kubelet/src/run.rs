@@ -28,11 +28,12 @@ use crate::machine::{self, Machine};
 use crate::node::{self, allocatable};
 use crate::placement::Placement;
 use crate::placement::topology::Topology;
-use crate::pod_worker::{Stage, Workers};
+use crate::pod_worker::{Source, Stage, Workers};
 use crate::probe::schedule::{Probes, Surroundings};
 use crate::resize::Resizes;
 use crate::resources::{self, PodLimits};
 use crate::shutdown::{self, Ending};
+use crate::sources::manifest_url::Place;
 use crate::sources::manifests::Manifests;
 use crate::sources::mirrors::Mirrors;
 use crate::sources::references::References;
@@ -86,7 +87,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
 
     let listeners = server::Server::bind(&kubelet, &flags).await?;
     kubelet.recorder.node(&kubelet.node_name, "Normal", "Starting", "Starting kubelet.");
-    spawn_loops(&kubelet);
+    spawn_loops(&kubelet, kubelet.config.manifest_place()?);
     if rotates {
         let (client, node) = (kubelet.client.clone(), kubelet.node_name.clone());
         tokio::spawn(certificate::rotate(client, flags.cert_dir.clone(), node, certificate::Use::Client));
@@ -268,9 +269,13 @@ fn prepare_node(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn spawn_loops(kubelet: &Arc<Kubelet>) {
+fn spawn_loops(kubelet: &Arc<Kubelet>, place: Option<Place>) {
     // Before the API's pods: what is static is not to be taken for an orphan.
     kubelet.manifests.load(kubelet);
+    if let Some(place) = place {
+        kubelet.workers.expect_source(Source::Url);
+        tokio::spawn(sources::manifest_url::run(Arc::clone(kubelet), place));
+    }
     let (sender, receiver) = mpsc::channel(1024);
     tokio::spawn(changes::follow(kubelet.runtime.clone(), kubelet.pulse.clone(), sender));
     tokio::spawn(tell_workers(Arc::clone(kubelet), receiver));

@@ -12,7 +12,7 @@ use inotify::{Inotify, WatchMask};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::static_pods::decode;
+use super::static_pods::{Origin, SOURCE, decode};
 use crate::kubelet::Kubelet;
 use crate::volume::actual::entries;
 
@@ -43,8 +43,16 @@ impl Manifests {
     pub fn load(&self, kubelet: &Kubelet) -> bool {
         let Some(path) = &self.path else { return true };
         let Some(found) = read(path, &kubelet.node_name) else { return true };
+        self.take(kubelet, "file", found)
+    }
+
+    /// These are all pods of a source; hands what is new and what is gone to the workers. `false` when a pod must
+    /// go before it can come back.
+    pub fn take(&self, kubelet: &Kubelet, source: &str, found: HashMap<String, Pod>) -> bool {
         let mut known = self.pods.lock();
-        let gone: Vec<String> = known.keys().filter(|uid| !found.contains_key(*uid)).cloned().collect();
+        let of = |pod: &Pod| pod.metadata.annotations.get(SOURCE).is_some_and(|from| from == source);
+        let gone = known.iter().filter(|(uid, pod)| of(pod) && !found.contains_key(*uid));
+        let gone: Vec<String> = gone.map(|(uid, _)| uid.clone()).collect();
         for uid in gone {
             known.remove(&uid);
             kubelet.workers.gone(&uid);
@@ -94,7 +102,7 @@ fn read(path: &Path, node: &str) -> Option<HashMap<String, Pod>> {
         let shown = file.display().to_string();
         let decoded = std::fs::read_to_string(&file)
             .map_err(|error| error.to_string())
-            .and_then(|text| decode(&text, &shown, node, &seen));
+            .and_then(|text| decode(&text, &Origin::File(&shown), node, &seen));
         match decoded {
             Ok(pod) => {
                 pods.insert(pod.metadata.uid.clone(), pod);

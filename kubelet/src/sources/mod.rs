@@ -2,10 +2,10 @@
 //!
 //! [`pods`] feeds the pods of this node to their workers; [`references`] keeps the ConfigMaps and
 //! Secrets that those pods refer to; [`services`] the Services that their environments name. Static
-//! pods come from a folder of [`manifests`] and are shown in the API by [`mirrors`]; those from HTTP are
-//! not there yet, and their settings are refused.
+//! pods come from a folder of [`manifests`] or from a [`manifest_url`], and are shown in the API by [`mirrors`].
 
 pub mod follow;
+pub mod manifest_url;
 pub mod manifests;
 pub mod mirrors;
 pub mod pods;

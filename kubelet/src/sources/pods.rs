@@ -8,6 +8,7 @@ use api_types::core::v1::Pod;
 use super::follow::{Event, follow};
 use super::static_pods::is_mirror;
 use crate::kubelet::Kubelet;
+use crate::pod_worker::Source;
 
 /// Feeds the workers; never ends.
 pub async fn run(kubelet: Arc<Kubelet>) {
@@ -29,7 +30,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
                         kubelet.workers.gone(&uid);
                     }
                 }
-                kubelet.workers.source_ready();
+                kubelet.workers.source_ready(Source::Api);
             }
             Event::Set(mirror) if is_mirror(&mirror) => {
                 let mirror = Arc::new(mirror);

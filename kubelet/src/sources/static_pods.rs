@@ -29,8 +29,28 @@ pub fn is_mirror(pod: &Pod) -> bool {
     pod.metadata.annotations.contains_key(MIRROR)
 }
 
-/// Reads a manifest. `place` is the file, `node` the node's name, `seen` the time for the annotation.
-pub fn decode(text: &str, place: &str, node: &str, seen: &str) -> Result<Pod, String> {
+/// Where a manifest is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// The file of that path.
+    File(&'a str),
+    /// The server of that URL.
+    Url(&'a str),
+}
+
+impl Origin<'_> {
+    /// The annotation's value, and what the hash is made of.
+    fn names(&self) -> (&'static str, &'static str, &str) {
+        match self {
+            Self::File(path) => ("file", "file:", path),
+            Self::Url(url) => ("http", "url:", url),
+        }
+    }
+}
+
+/// Reads a manifest. `node` is the node's name, `seen` the time for the annotation.
+pub fn decode(text: &str, origin: &Origin<'_>, node: &str, seen: &str) -> Result<Pod, String> {
+    let (source, prefix, place) = origin.names();
     let bytes = yaml::to_json(text).map_err(|error| error.to_string())?;
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     let text = |name: &str| value.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -43,7 +63,7 @@ pub fn decode(text: &str, place: &str, node: &str, seen: &str) -> Result<Pod, St
     }
     if pod.metadata.uid.is_empty() {
         let mut hash = Sha256::new();
-        for part in [&*json::to_vec(&pod), b"host:", node.as_bytes(), b"file:", place.as_bytes()] {
+        for part in [&*json::to_vec(&pod), b"host:", node.as_bytes(), prefix.as_bytes(), place.as_bytes()] {
             hash.update(part);
         }
         pod.metadata.uid = hex::encode(&hash.finalize()[..16]);
@@ -55,7 +75,7 @@ pub fn decode(text: &str, place: &str, node: &str, seen: &str) -> Result<Pod, St
         meta.namespace = "default".into();
     }
     meta.annotations.remove(MIRROR);
-    for (name, value) in [(HASH, uid.as_str()), (SEEN, seen), (SOURCE, "file")] {
+    for (name, value) in [(HASH, uid.as_str()), (SEEN, seen), (SOURCE, source)] {
         meta.annotations.insert(name.into(), value.into());
     }
     pod.spec.node_name = node.into();
@@ -125,7 +145,7 @@ mod tests {
         "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - {name: a, image: i}\n";
 
     fn pod(text: &str) -> Result<Pod, String> {
-        decode(text, "/etc/kubernetes/manifests/web.yaml", "node1", "now")
+        decode(text, &Origin::File("/etc/kubernetes/manifests/web.yaml"), "node1", "now")
     }
 
     #[test]
