@@ -10,6 +10,7 @@ mod flags;
 mod identity;
 mod presence;
 mod revisions;
+mod selector_text;
 mod service_pods;
 mod table;
 

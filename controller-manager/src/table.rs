@@ -280,7 +280,7 @@ pub const ROWS: &[Row] = &[
             let settings = autoscaler::Settings {
                 period: f.horizontal_pod_autoscaler_sync_period.0,
                 downscale_stabilization: f.horizontal_pod_autoscaler_downscale_stabilization.0,
-                tolerance: f.horizontal_pod_autoscaler_tolerance,
+                tolerance: autoscaler::Tolerance::both(f.horizontal_pod_autoscaler_tolerance),
                 cpu_initialization: f.horizontal_pod_autoscaler_cpu_initialization_period.0,
                 initial_readiness: f.horizontal_pod_autoscaler_initial_readiness_delay.0,
             };

@@ -48,7 +48,8 @@ pub(super) async fn fetch(namespace: &str, selector: &str, client: &Client) -> R
     }
 }
 
-fn escaped(byte: u8) -> String {
+/// A byte of a path or a query.
+pub(super) fn escaped(byte: u8) -> String {
     match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
         byte => format!("%{byte:02X}"),

@@ -1,24 +1,26 @@
 //! horizontal-pod-autoscaler-controller: fits the scale of a workload to what its pods use.
 //!
-//! Every few seconds the target's scale, its pods and their usage are asked for (`target.rs`,
-//! `metrics.rs`); what follows is arithmetic: a proposal for each metric (`replicas.rs`), the largest
-//! of which is held against recent proposals and the allowed rate (`limits.rs`); `plan.rs` puts the
-//! status together. Usage comes from the resource metrics API; there is no client of the custom and
-//! external metrics APIs, and metrics of those count as not available.
+//! Every few seconds the target's scale, its pods, their usage (`target.rs`, `metrics.rs`) and what the
+//! custom and external metrics APIs tell (`readings.rs`) are asked for; what follows is arithmetic: a
+//! proposal for each metric (`replicas.rs`, `values.rs`), the largest of which is held against recent
+//! proposals and the allowed rate (`limits.rs`); `plan.rs` puts the status together.
 
 mod limits;
 mod metrics;
 mod plan;
+mod readings;
 mod replicas;
 mod target;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::autoscaling::v2::HorizontalPodAutoscaler;
+use api_types::autoscaling::v2::{HPAScalingRules, HorizontalPodAutoscaler};
+use api_types::value::Quantity;
 use client::Key;
 use client::controller::{Action, Controller, Failure, Hands, Plan, Step, Wake};
 use client::informer::Caches;
@@ -37,11 +39,46 @@ pub struct Settings {
     /// How long a higher proposal holds a lower one back.
     pub downscale_stabilization: Duration,
     /// How far usage may be off without consequence.
-    pub tolerance: f64,
+    pub tolerance: Tolerance,
     /// How long after its start a pod's CPU counts only if it is ready.
     pub cpu_initialization: Duration,
     /// How long after its start a pod may become ready for the first time.
     pub initial_readiness: Duration,
+}
+
+/// How far the ratio of usage to aim may be off 1 without consequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    pub up: f64,
+    pub down: f64,
+}
+
+impl Tolerance {
+    /// The same in both directions.
+    pub fn both(tolerance: f64) -> Self {
+        Self { up: tolerance, down: tolerance }
+    }
+
+    /// Whether nothing is to follow.
+    fn holds(&self, ratio: f64) -> bool {
+        (1.0 - self.down..=1.0 + self.up).contains(&ratio)
+    }
+}
+
+impl Settings {
+    /// As an autoscaler's own rules have it (KEP-4951).
+    fn of(&self, hpa: &HorizontalPodAutoscaler) -> Self {
+        let Some(behavior) = &hpa.spec.behavior else { return *self };
+        let own = |rules: &Option<Box<HPAScalingRules>>| {
+            rules.as_ref().and_then(|rules| rules.tolerance.as_ref()).map(Quantity::as_f64)
+        };
+        let Tolerance { up, down } = self.tolerance;
+        let tolerance = Tolerance {
+            up: own(&behavior.scale_up).unwrap_or(up),
+            down: own(&behavior.scale_down).unwrap_or(down),
+        };
+        Self { tolerance, ..*self }
+    }
 }
 
 /// See the module.

@@ -14,8 +14,9 @@ use jiff::Timestamp;
 
 use super::Settings;
 use super::limits::{self, Memory};
-use super::replicas::{Aim, Metric, Proposal, propose};
+use super::replicas::{Aim, Metric, propose};
 use super::target::Seen;
+use super::values::{self, Look, Measured, Unavailable};
 
 /// What comes of a look.
 #[derive(Debug)]
@@ -25,9 +26,6 @@ pub(super) struct Decision {
     pub rescale: Option<(i32, String)>,
     pub told: Vec<Told>,
 }
-
-/// Why a metric gives no number: the reason of the condition and event, and the text.
-struct Unavailable(&'static str, String);
 
 impl Decision {
     fn condition(
@@ -67,6 +65,7 @@ pub(super) fn decide(
     settings: &Settings,
     now: Timestamp,
 ) -> Decision {
+    let settings = &settings.of(hpa);
     let mut decision = Decision { status: hpa.status.clone(), rescale: None, told: Vec::new() };
     let scale = match &seen.scale {
         Ok(scale) => scale,
@@ -140,12 +139,14 @@ fn proposals(
     let mut best: Option<(i32, String)> = None;
     let mut failures = Vec::new();
     let mut statuses = Vec::new();
-    for metric in &hpa.spec.metrics {
-        match measure(metric, seen, current, settings, now) {
-            Ok((proposal, name, status)) => {
+    let namespace = hpa.metadata.namespace.as_str();
+    for (place, metric) in hpa.spec.metrics.iter().enumerate() {
+        let reading = seen.readings.get(&place);
+        match measure(metric, Look { seen, reading, namespace, current, settings, now }) {
+            Ok((replicas, name, status)) => {
                 statuses.push(status);
-                if best.as_ref().is_none_or(|(most, _)| proposal.replicas > *most) {
-                    best = Some((proposal.replicas, name));
+                if best.as_ref().is_none_or(|(most, _)| replicas > *most) {
+                    best = Some((replicas, name));
                 }
             }
             Err(unavailable) => {
@@ -155,17 +156,16 @@ fn proposals(
         }
     }
     decision.status.current_metrics = statuses;
-    for Unavailable(reason, text) in &failures {
+    for Unavailable { reason, text, .. } in &failures {
         decision.told.push(Told::warning(reference(hpa), reason, text.as_str()));
     }
-    if let Some(Unavailable(reason, text)) = failures.first()
+    if let Some(Unavailable { reason, text, whole }) = failures.first()
         && best.as_ref().is_none_or(|(replicas, _)| *replicas < current)
     {
         let why = format!("the HPA was unable to compute the replica count: {text}");
         decision.condition(Type::ScalingActive, false, reason, why, now);
         let (bad, all) = (failures.len(), hpa.spec.metrics.len());
-        let kind = described(&hpa.spec.metrics, reason);
-        let text = format!("invalid metrics ({bad} invalid out of {all}), first error is: {kind}: {text}");
+        let text = format!("invalid metrics ({bad} invalid out of {all}), first error is: {whole}");
         decision.told.push(Told::warning(reference(hpa), "FailedComputeMetricsReplicas", text));
         return None;
     }
@@ -175,83 +175,39 @@ fn proposals(
     Some((replicas, name))
 }
 
-/// What could not be had, as the event spells it.
-fn described(metrics: &[MetricSpec], reason: &str) -> String {
-    let of = |type_: MetricSourceType| metrics.iter().find(|m| m.type_ == type_);
-    match reason {
-        "FailedGetResourceMetric" => {
-            let metric = of(MetricSourceType::Resource).and_then(|m| m.resource.as_ref());
-            format!("failed to get {} resource metric value", metric.map_or("", |m| m.name.as_str()))
+/// What one metric asks for, by its type.
+fn measure(metric: &MetricSpec, look: Look<'_>) -> Result<Measured, Unavailable> {
+    let type_ = metric.type_.clone();
+    match (&type_, &metric.resource, &metric.container_resource) {
+        (MetricSourceType::Resource, Some(source), _) => {
+            let what = format!("failed to get {} resource metric value", source.name);
+            let failed = |text| Unavailable::new("FailedGetResourceMetric", &what, text);
+            let (replicas, name, current) =
+                resource(&source.name, None, &source.target, look).map_err(failed)?;
+            let resource = Some(Box::new(ResourceMetricStatus { name: source.name.clone(), current }));
+            return Ok((replicas, name, MetricStatus { type_, resource, ..MetricStatus::default() }));
         }
-        "FailedGetContainerResourceMetric" => {
-            let metric = of(MetricSourceType::ContainerResource).and_then(|m| m.container_resource.as_ref());
-            format!("failed to get {} container metric value", metric.map_or("", |m| m.container.as_str()))
-        }
-        "FailedGetPodsMetric" => "failed to get pods metric value".into(),
-        "FailedGetObjectMetric" => "failed to get object metric value".into(),
-        _ => {
-            let metric = of(MetricSourceType::External).and_then(|m| m.external.as_ref());
-            format!("failed to get {} external metric value", metric.map_or("", |m| m.metric.name.as_str()))
-        }
-    }
-}
-
-fn measure(
-    metric: &MetricSpec,
-    seen: &Seen,
-    current: i32,
-    settings: &Settings,
-    now: Timestamp,
-) -> Result<(Proposal, String, MetricStatus), Unavailable> {
-    let custom = "unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered";
-    match (&metric.resource, &metric.container_resource) {
-        (Some(source), _) if metric.type_ == MetricSourceType::Resource => {
-            let failed = |text| Unavailable("FailedGetResourceMetric", text);
-            let (proposal, name, current) =
-                resource(&source.name, None, &source.target, seen, current, settings, now).map_err(failed)?;
-            let status = ResourceMetricStatus { name: source.name.clone(), current };
-            let type_ = metric.type_.clone();
-            Ok((
-                proposal,
-                name,
-                MetricStatus { type_, resource: Some(Box::new(status)), ..Default::default() },
-            ))
-        }
-        (_, Some(source)) if metric.type_ == MetricSourceType::ContainerResource => {
-            let failed = |text| Unavailable("FailedGetContainerResourceMetric", text);
+        (MetricSourceType::ContainerResource, _, Some(source)) => {
+            let what = format!("failed to get {} container metric value", source.container);
+            let failed = |text| Unavailable::new("FailedGetContainerResourceMetric", &what, text);
             let container = Some(source.container.as_str());
-            let (proposal, name, current) =
-                resource(&source.name, container, &source.target, seen, current, settings, now)
-                    .map_err(failed)?;
-            let (name_, container) = (source.name.clone(), source.container.clone());
-            let status = ContainerResourceMetricStatus { name: name_, container, current };
-            let (type_, status) = (metric.type_.clone(), Some(Box::new(status)));
-            Ok((proposal, name, MetricStatus { type_, container_resource: status, ..Default::default() }))
+            let (replicas, name, current) =
+                resource(&source.name, container, &source.target, look).map_err(failed)?;
+            let (of, container) = (source.name.clone(), source.container.clone());
+            let status = Some(Box::new(ContainerResourceMetricStatus { name: of, container, current }));
+            let status = MetricStatus { type_, container_resource: status, ..MetricStatus::default() };
+            return Ok((replicas, name, status));
         }
-        _ => Err(match (&metric.pods, &metric.object, &metric.external) {
-            (Some(source), ..) => {
-                let text = format!("unable to get metric {}: {custom}", source.metric.name);
-                Unavailable("FailedGetPodsMetric", text)
-            }
-            (_, Some(source), _) => {
-                let (metric, object) = (&source.metric.name, &source.described_object);
-                let text =
-                    format!("unable to get metric {metric}: {} on {}: {custom}", object.kind, object.name);
-                Unavailable("FailedGetObjectMetric", text)
-            }
-            (.., Some(source)) => {
-                let name = &source.metric.name;
-                let text = format!(
-                    "unable to get external metric {name}: unable to fetch metrics from external metrics API: the \
-                     server could not find the requested resource (get {name}.external.metrics.k8s.io)"
-                );
-                Unavailable("FailedGetExternalMetric", text)
-            }
-            _ => {
-                let text = format!("unknown metric source type {:?}", metric.type_.as_str());
-                Unavailable("InvalidMetricSourceType", text)
-            }
-        }),
+        _ => {}
+    }
+    match (&type_, &metric.pods, &metric.object, &metric.external) {
+        (MetricSourceType::Pods, Some(source), ..) => values::of_pods(source, look),
+        (MetricSourceType::Object, _, Some(source), _) => values::of_object(source, look),
+        (MetricSourceType::External, .., Some(source)) => values::of_external(source, look),
+        _ => {
+            let whole = format!("unknown metric source type {:?}", type_.as_str());
+            Err(Unavailable { reason: "InvalidMetricSourceType", text: whole.clone(), whole })
+        }
     }
 }
 
@@ -259,11 +215,9 @@ fn resource(
     name: &str,
     container: Option<&str>,
     target: &MetricTarget,
-    seen: &Seen,
-    current: i32,
-    settings: &Settings,
-    now: Timestamp,
-) -> Result<(Proposal, String, MetricValueStatus), String> {
+    look: Look<'_>,
+) -> Result<(i32, String, MetricValueStatus), String> {
+    let seen = look.seen;
     let (aim, what) = match (&target.average_value, target.average_utilization) {
         (Some(value), _) => (Aim::Average(value.milli_value()), "usage"),
         (None, Some(percent)) => (Aim::Utilization(percent), "utilization"),
@@ -283,7 +237,7 @@ fn resource(
     let pods =
         pods.map_err(|error| failed(format!("unable to get pods while calculating replica count: {error}")))?;
     let metric = Metric { resource: name, container, aim };
-    let proposal = propose(metric, current, pods, usage, settings, now).map_err(failed)?;
+    let proposal = propose(metric, look.current, pods, usage, look.settings, look.now).map_err(failed)?;
     let title = match (aim, container) {
         (Aim::Average(_), _) => format!("{name} resource"),
         (_, None) => format!("{name} resource utilization (percentage of request)"),
@@ -298,7 +252,7 @@ fn resource(
         average_value: Some(average_value),
         ..MetricValueStatus::default()
     };
-    Ok((proposal, title, status))
+    Ok((proposal.replicas, title, status))
 }
 
 /// Writes down what became of rescaling.

@@ -1,4 +1,4 @@
-//! The number of pods that one resource metric asks for.
+//! The number of pods that one metric of pods asks for, of a resource mostly.
 //!
 //! Pods that are going or have failed do not count. Those that are starting, or of which nothing is
 //! known, damp the change: to scale up they count as using nothing, to scale down as using all
@@ -68,7 +68,7 @@ pub(super) fn propose(
     };
     let first = ratio(metric.aim, &used, &requests)?;
     let proposal = |replicas| Proposal { replicas, utilization: first.utilization, average: first.average };
-    let close = |ratio: f64| (ratio - 1.0).abs() <= settings.tolerance;
+    let close = |ratio: f64| settings.tolerance.holds(ratio);
     let up_with_starting = !groups.starting.is_empty() && first.ratio > 1.0;
     if !up_with_starting && groups.unknown.is_empty() {
         let replicas = if close(first.ratio) { current } else { ceil(first.ratio * groups.ready as f64) };
@@ -97,7 +97,8 @@ pub(super) fn propose(
     Ok(proposal(if close(second) || turned || wrong_way { current } else { replicas }))
 }
 
-fn ceil(replicas: f64) -> i32 {
+/// Whole pods.
+pub(super) fn ceil(replicas: f64) -> i32 {
     // Far beyond any number of pods the conversion keeps to the largest number.
     replicas.ceil() as i32
 }

@@ -8,6 +8,7 @@ use client::controller::Hands;
 use client::{Client, Error};
 
 use super::metrics::{self, Usage};
+use super::readings::{self, Readings};
 
 /// All that was asked for.
 #[derive(Debug)]
@@ -17,11 +18,18 @@ pub(super) struct Seen {
     pub path: String,
     pub pods: Result<Vec<Pod>, String>,
     pub usage: Result<Vec<Usage>, String>,
+    /// What the other metrics APIs told.
+    pub readings: Readings,
 }
 
 pub(super) async fn look(hpa: &HorizontalPodAutoscaler, hands: &Hands) -> Seen {
-    let mut seen =
-        Seen { scale: Err(String::new()), path: String::new(), pods: Ok(Vec::new()), usage: Ok(Vec::new()) };
+    let mut seen = Seen {
+        scale: Err(String::new()),
+        path: String::new(),
+        pods: Ok(Vec::new()),
+        usage: Ok(Vec::new()),
+        readings: Readings::new(),
+    };
     let found = scale(hpa, &hands.client).await;
     let (path, scale) = match found {
         Ok(found) => found,
@@ -35,11 +43,14 @@ pub(super) async fn look(hpa: &HorizontalPodAutoscaler, hands: &Hands) -> Seen {
         |m: &MetricSourceType| matches!(m, MetricSourceType::Resource | MetricSourceType::ContainerResource);
     let namespace = hpa.metadata.namespace.as_str();
     let selector = scale.status.selector.clone();
-    if hpa.spec.metrics.iter().any(|m| by_resource(&m.type_)) && !selector.is_empty() {
+    if !selector.is_empty() {
         let options = ListOptions { label_selector: selector.clone(), ..ListOptions::default() };
         let pods = hands.client.api::<Pod>().namespace(namespace).list(&options).await;
         seen.pods = pods.map(|page| page.items).map_err(|error| error.to_string());
-        seen.usage = metrics::fetch(namespace, &selector, &hands.client).await;
+        if hpa.spec.metrics.iter().any(|m| by_resource(&m.type_)) {
+            seen.usage = metrics::fetch(namespace, &selector, &hands.client).await;
+        }
+        seen.readings = readings::read(hpa, &selector, &hands.client).await;
     }
     seen.scale = Ok(scale);
     seen
@@ -47,22 +58,28 @@ pub(super) async fn look(hpa: &HorizontalPodAutoscaler, hands: &Hands) -> Seen {
 
 async fn scale(hpa: &HorizontalPodAutoscaler, client: &Client) -> Result<(String, Scale), String> {
     let target = &hpa.spec.scale_target_ref;
-    let (group, _) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
-    let no_match = || match group {
-        "" => format!("no matches for kind {:?} in group \"\"", target.kind),
-        group => format!("no matches for kind {:?} in group {group:?}", target.kind),
-    };
+    let (root, resource) = resource(&target.api_version, &target.kind, client).await?;
+    let path = format!("{root}/namespaces/{}/{resource}/{}/scale", hpa.metadata.namespace, target.name);
+    let scale: Scale = client.get_path(&path).await.map_err(|error| error.to_string())?;
+    Ok((path, scale))
+}
+
+/// The path of a version's root, and the resource that serves a kind there.
+pub(super) async fn resource(
+    api_version: &str,
+    kind: &str,
+    client: &Client,
+) -> Result<(String, String), String> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let no_match = || format!("no matches for kind {kind:?} in group {group:?}");
     let root = if group.is_empty() { "/api" } else { "/apis" };
-    let root = format!("{root}/{}", target.api_version);
+    let root = format!("{root}/{api_version}");
     let served: APIResourceList = match client.get_path(&root).await {
         Err(error) if error.is_not_found() => return Err(no_match()),
         served => served.map_err(|error| error.to_string())?,
     };
-    let of_kind = served.resources.iter().find(|r| r.kind == target.kind && !r.name.contains('/'));
-    let resource = of_kind.map(|r| r.name.as_str()).ok_or_else(no_match)?;
-    let path = format!("{root}/namespaces/{}/{resource}/{}/scale", hpa.metadata.namespace, target.name);
-    let scale: Scale = client.get_path(&path).await.map_err(|error| error.to_string())?;
-    Ok((path, scale))
+    let of_kind = served.resources.into_iter().find(|r| r.kind == kind && !r.name.contains('/'));
+    Ok((root, of_kind.ok_or_else(no_match)?.name))
 }
 
 /// Asks the target for another number of pods.

@@ -4,24 +4,25 @@ use std::time::Duration;
 
 use api_types::autoscaling::v1::Scale;
 use api_types::autoscaling::v2::{
-    HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior,
-    HorizontalPodAutoscalerConditionType as Type, MetricSpec, MetricTarget, PodsMetricSource,
-    ResourceMetricSource,
+    CrossVersionObjectReference, ExternalMetricSource, HPAScalingPolicy, HPAScalingRules,
+    HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerConditionType as Type,
+    MetricIdentifier, MetricSpec, MetricTarget, ObjectMetricSource, PodsMetricSource, ResourceMetricSource,
 };
 use api_types::core::v1::{Container, Pod, PodCondition, PodPhase};
-use api_types::meta::v1::ConditionStatus;
-use api_types::value::Time;
+use api_types::meta::v1::{ConditionStatus, LabelSelector};
+use api_types::value::{Quantity, Time};
 use jiff::Timestamp;
 
 use super::metrics::Usage;
 use super::plan::{Decision, decide};
+use super::readings::{Reading, Readings};
 use super::target::Seen;
-use super::{Memory, Settings};
+use super::{Memory, Settings, Tolerance};
 
 const SETTINGS: Settings = Settings {
     period: Duration::from_secs(15),
     downscale_stabilization: Duration::from_secs(300),
-    tolerance: 0.1,
+    tolerance: Tolerance { up: 0.1, down: 0.1 },
     cpu_initialization: Duration::from_secs(300),
     initial_readiness: Duration::from_secs(30),
 };
@@ -71,7 +72,13 @@ fn seen(usage: &[Option<i64>]) -> Seen {
         }
         pods.push(pod);
     }
-    Seen { scale: Ok(scale), path: String::new(), pods: Ok(pods), usage: Ok(usages) }
+    Seen {
+        scale: Ok(scale),
+        path: String::new(),
+        pods: Ok(pods),
+        usage: Ok(usages),
+        readings: Readings::new(),
+    }
 }
 
 fn look(hpa: &HorizontalPodAutoscaler, seen: &Seen) -> Decision {
@@ -208,4 +215,116 @@ fn requests_must_be_there() {
     given.pods.as_mut().unwrap()[0].spec.containers[0].resources.requests.clear();
     let decision = look(&hpa(), &given);
     assert!(decision.told[0].message.ends_with("missing request for cpu in container c of Pod web-0"));
+}
+
+/// An autoscaler of one metric beside the resources, and what was told of it.
+fn with(metric: MetricSpec, reading: Result<Reading, &str>, pods: usize) -> (HorizontalPodAutoscaler, Seen) {
+    let mut hpa = hpa();
+    hpa.metadata.namespace = "shop".into();
+    hpa.spec.metrics = vec![metric];
+    let mut seen = seen(&vec![None; pods]);
+    seen.scale.as_mut().unwrap().status.replicas = i32::try_from(pods).unwrap();
+    seen.readings.insert(0, reading.map_err(str::to_owned));
+    (hpa, seen)
+}
+
+fn external(target: MetricTarget) -> MetricSpec {
+    let selector =
+        LabelSelector { match_labels: [("queue".into(), "work".into())].into(), ..Default::default() };
+    let metric = MetricIdentifier { name: "length".into(), selector: Some(Box::new(selector)) };
+    let external = Some(Box::new(ExternalMetricSource { metric, target }));
+    MetricSpec { type_: "External".into(), external, ..MetricSpec::default() }
+}
+
+fn quantity(text: &str) -> Option<Quantity> {
+    Some(text.parse().unwrap())
+}
+
+#[test]
+fn a_metric_from_outside_is_parted_among_the_pods() {
+    let target =
+        MetricTarget { type_: "AverageValue".into(), average_value: quantity("30"), ..Default::default() };
+    let (hpa, seen) = with(external(target.clone()), Ok(Reading::Value(170_000)), 3);
+    let decision = look(&hpa, &seen);
+    let selector = "&LabelSelector{MatchLabels:map[string]string{queue: work,},MatchExpressions:[]LabelSelectorRequirement{},}";
+    assert_eq!(decision.rescale, Some((6, format!("external metric length({selector}) above target"))));
+    let status = decision.status.current_metrics[0].external.as_ref().unwrap();
+    assert_eq!(status.current.average_value, quantity("56667m"));
+    let (hpa, seen) = with(external(target), Ok(Reading::Value(95_000)), 3);
+    assert_eq!(look(&hpa, &seen).rescale, None, "within the tolerance");
+}
+
+#[test]
+fn a_metric_from_outside_as_a_whole_counts_ready_pods() {
+    let target = MetricTarget { type_: "Value".into(), value: quantity("100"), ..Default::default() };
+    let (hpa, mut given) = with(external(target), Ok(Reading::Value(200_000)), 2);
+    assert_eq!(look(&hpa, &given).rescale.unwrap().0, 4);
+    given.pods.as_mut().unwrap()[0].status.phase = PodPhase::Pending;
+    assert_eq!(look(&hpa, &given).rescale, None, "one ready pod, twice");
+    given.readings.insert(0, Err("no metrics returned from external metrics API".into()));
+    let decision = look(&hpa, &given);
+    assert_eq!(condition(&decision, Type::ScalingActive), (false, "FailedGetExternalMetric".into()));
+    let told = decision.told.last().unwrap();
+    assert_eq!(
+        told.message,
+        "invalid metrics (1 invalid out of 1), first error is: failed to get length external metric value: failed to \
+         get external metric length: unable to get external metric shop/length/&LabelSelector{MatchLabels:map[string]\
+         string{queue: work,},MatchExpressions:[]LabelSelectorRequirement{},}: no metrics returned from external \
+         metrics API"
+    );
+}
+
+#[test]
+fn a_metric_of_an_object_is_told_by_its_kind() {
+    let described_object =
+        CrossVersionObjectReference { kind: "Service".into(), name: "web".into(), api_version: "v1".into() };
+    let target = MetricTarget { type_: "Value".into(), value: quantity("10"), ..Default::default() };
+    let metric = MetricIdentifier { name: "requests".into(), selector: None };
+    let object = Some(Box::new(ObjectMetricSource { described_object, target, metric }));
+    let metric = MetricSpec { type_: "Object".into(), object, ..MetricSpec::default() };
+    let (hpa, mut given) = with(metric, Ok(Reading::Value(15_000)), 2);
+    let decision = look(&hpa, &given);
+    assert_eq!(decision.rescale, Some((3, "Service metric requests above target".into())));
+    let status = decision.status.current_metrics[0].object.as_ref().unwrap();
+    assert_eq!((&status.current.value, status.described_object.name.as_str()), (&quantity("15"), "web"));
+    given.readings.insert(0, Err("gone".into()));
+    assert_eq!(look(&hpa, &given).told[0].message, "unable to get metric requests: Service on shop web/gone");
+}
+
+#[test]
+fn a_metric_of_pods_is_averaged() {
+    let target =
+        MetricTarget { type_: "AverageValue".into(), average_value: quantity("10"), ..Default::default() };
+    let metric = MetricIdentifier { name: "rate".into(), selector: None };
+    let pods = Some(Box::new(PodsMetricSource { metric, target }));
+    let metric = MetricSpec { type_: "Pods".into(), pods, ..MetricSpec::default() };
+    let told = |place: usize| Usage {
+        pod: format!("web-{place}"),
+        containers: vec![(String::new(), String::new(), 20_000)],
+        ..Usage::default()
+    };
+    let (hpa, seen) = with(metric, Ok(Reading::Pods((0..2).map(told).collect())), 2);
+    let decision = look(&hpa, &seen);
+    assert_eq!(decision.rescale, Some((4, "pods metric rate above target".into())));
+    let status = decision.status.current_metrics[0].pods.as_ref().unwrap();
+    assert_eq!(status.current.average_value, quantity("20"));
+}
+
+#[test]
+fn an_autoscalers_own_tolerance_counts_in_its_direction() {
+    let plain = hpa();
+    let mut hpa = hpa();
+    let rules = HPAScalingRules { tolerance: quantity("0"), ..Default::default() };
+    hpa.spec.behavior = Some(Box::new(HorizontalPodAutoscalerBehavior {
+        scale_up: Some(Box::new(rules)),
+        ..HorizontalPodAutoscalerBehavior::default()
+    }));
+    let usage = seen(&[Some(520), Some(520)]);
+    assert!(look(&plain, &usage).rescale.is_none(), "4 % is within 10");
+    hpa.spec.behavior.as_mut().unwrap().scale_up.as_mut().unwrap().policies =
+        vec![HPAScalingPolicy { type_: "Pods".into(), value: 4, period_seconds: 60 }];
+    assert_eq!(look(&hpa, &usage).rescale.unwrap().0, 3);
+    let less = seen(&[Some(480); 30]);
+    hpa.spec.max_replicas = 40;
+    assert!(look(&hpa, &less).rescale.is_none(), "downwards the common tolerance holds");
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::{Scale, View};
 use crate::cached::PodFacts;
+use crate::selector_text;
 use crate::service_pods::reference;
 
 /// How long an evicted pod counts as gone before it is.
@@ -73,7 +74,7 @@ pub(super) fn settle(view: &View, now: Timestamp) -> Plan {
             "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, \
              the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To \
              account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.",
-            selector(budget)
+            selector_text::of(budget.spec.selector.as_deref())
         );
         plan.tell(Told::warning(told(), "UnmanagedPods", message));
     }
@@ -212,19 +213,4 @@ fn disrupted(view: &View, now: Timestamp, plan: &mut Plan) -> BTreeMap<String, O
 
 fn pod_reference(key: &Key, pod: &PodFacts) -> ObjectReference {
     reference(key, pod)
-}
-
-/// The selector as events spell it.
-fn selector(budget: &PodDisruptionBudget) -> String {
-    let Some(selector) = &budget.spec.selector else { return "nil".into() };
-    let labels: Vec<_> = selector.match_labels.iter().map(|(k, v)| format!("{k}: {v},")).collect();
-    let requirement = |r: &api_types::meta::v1::LabelSelectorRequirement| {
-        format!("{{{} {} [{}]}}", r.key, r.operator.as_str(), r.values.join(" "))
-    };
-    let expressions: Vec<_> = selector.match_expressions.iter().map(requirement).collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{}}},MatchExpressions:[]LabelSelectorRequirement{{{}}},}}",
-        labels.concat(),
-        expressions.join(",")
-    )
 }
