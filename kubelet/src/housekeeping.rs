@@ -17,6 +17,7 @@ use crate::pod_worker::Stage;
 use crate::sync_pod::start::container_logs;
 use crate::volume::actual::entries;
 use crate::volume::apply;
+use crate::volume::kinds::local_device;
 
 const EVERY: Duration = Duration::from_secs(10);
 /// Rounds between two collections of dead containers.
@@ -82,6 +83,9 @@ async fn remove_orphaned_files(kubelet: &Arc<Kubelet>) {
             if !kubelet.workers.knows(&uid) {
                 report("volumes of an orphaned pod", &dir, apply::remove_pod_dir(&dir, &kubelet.csi));
             }
+        }
+        if let Err(error) = local_device::unmount_unused(&kubelet.root) {
+            tracing::warn!(%error, "cannot unmount devices that no pod uses");
         }
         kubelet.resizes.retain(|uid| kubelet.workers.knows(uid));
         for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {

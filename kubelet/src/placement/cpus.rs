@@ -273,7 +273,7 @@ impl Static {
             return Ok(());
         }
         let refuse = |message: String| Err(Refusal { reason: "SMTAlignmentError".into(), message });
-        if count % per_core != 0 {
+        if !count.is_multiple_of(per_core) {
             return refuse(format!(
                 "SMT Alignment Error: requested {count} cpus not multiple cpus per core = {per_core}"
             ));

@@ -180,7 +180,7 @@ struct Layout {
 /// As [`pack`].
 pub fn spread(topology: &Topology, free: &CpuSet, count: usize, group: usize) -> Result<CpuSet, String> {
     let plain = Manner::default();
-    if count == 0 || count % group != 0 {
+    if count == 0 || !count.is_multiple_of(group) {
         return pack(topology, free, count, plain);
     }
     if count > free.len() {

@@ -79,12 +79,17 @@ static ALLOCATABLES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     )
 });
 
+/// All pods, or (`true`) those that are not over.
+pub type AllPods = dyn Fn(bool) -> Vec<Arc<Pod>> + Send + Sync;
+/// The pod of that namespace and name.
+pub type OnePod = dyn Fn(&str, &str) -> Option<Arc<Pod>> + Send + Sync;
+
 /// Where the answers come from.
 pub struct Sources {
-    /// All pods, or (`true`) those that are not over.
-    pub pods: Box<dyn Fn(bool) -> Vec<Arc<Pod>> + Send + Sync>,
-    /// The pod of that namespace and name.
-    pub pod: Box<dyn Fn(&str, &str) -> Option<Arc<Pod>> + Send + Sync>,
+    /// Many pods.
+    pub pods: Box<AllPods>,
+    /// One pod.
+    pub pod: Box<OnePod>,
     /// Devices of plugins.
     pub devices: Arc<Devices>,
     /// CPUs and memory.

@@ -9,7 +9,7 @@ use super::actual::{self, Found};
 use super::claims::Claims;
 use super::desired::{self, Kind, Wanted};
 use super::kinds::payload::{Materials, payload};
-use super::kinds::{empty_dir, host_path, mounted};
+use super::kinds::{empty_dir, host_path, local_device, mounted};
 use super::plan::{Action, plan};
 use super::{VolumeError, atomic_writer, block, io, mounts, ownership};
 use crate::csi::request::Request;
@@ -163,7 +163,7 @@ fn set_up(
             own(&path, false)?;
         }
         Kind::Local => {
-            mounted::local(&path, &wanted.local, wanted.read_only)?;
+            local_device::set_up(csi.volumes.root(), &path, wanted)?;
             if !wanted.read_only {
                 own(&path, false)?;
             }

@@ -2,5 +2,6 @@
 
 pub mod empty_dir;
 pub mod host_path;
+pub mod local_device;
 pub mod mounted;
 pub mod payload;
