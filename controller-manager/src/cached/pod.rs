@@ -1,6 +1,7 @@
 //! Pods: what controllers decide by.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use api_types::core::v1::{
     ConditionStatus, NodeSelectorOperator, Pod, PodCondition, PodConditionType, PodPhase, PodSpec,
@@ -49,6 +50,9 @@ pub struct PodFacts {
     /// Whether the kubelet's conditions say that the pod is ready although it is not, as after a
     /// node was lost: these need the condition set to false.
     pub ready_condition: bool,
+    /// A digest of what quotas go by beside the phase and may change: whether the pod has a deadline, what its
+    /// containers ask for. Two that are equal by chance cost no more than a sum that comes late.
+    pub counted: u64,
 }
 
 /// A claim that a pod mounts.
@@ -133,6 +137,20 @@ fn disruption(conditions: &[PodCondition]) -> Option<Box<Disruption>> {
     }))
 }
 
+fn counted(pod: &Pod) -> u64 {
+    let mut digest = DefaultHasher::new();
+    pod.spec.active_deadline_seconds.is_some().hash(&mut digest);
+    for container in pod.spec.init_containers.iter().chain(&pod.spec.containers) {
+        for amounts in [&container.resources.requests, &container.resources.limits] {
+            amounts.len().hash(&mut digest);
+            for (name, amount) in amounts {
+                (name, amount.to_string()).hash(&mut digest);
+            }
+        }
+    }
+    digest.finish()
+}
+
 impl Projection for PodFacts {
     type Source = Pod;
 
@@ -187,6 +205,7 @@ impl Projection for PodFacts {
             disruption: disruption(&pod.status.conditions),
             claims: claims(&pod.metadata.name, &pod.spec.volumes),
             intended: intended(&pod.spec),
+            counted: counted(&pod),
             labels: pod.metadata.labels,
             tolerations: pod.spec.tolerations,
         })
@@ -227,5 +246,30 @@ impl Projection for PodFacts {
                 },
             ]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pod that was given a deadline, or other resources, is in other quotas or counts otherwise.
+    #[test]
+    fn what_quotas_count_by_is_told_apart() {
+        let mut pod = Pod::default();
+        pod.spec.containers.push(Default::default());
+        let digest = |pod: &Pod| PodFacts::project(pod.clone()).unwrap().counted;
+        let before = digest(&pod);
+        pod.metadata.labels.insert("a".into(), "b".into());
+        assert_eq!(digest(&pod), before);
+        pod.spec.active_deadline_seconds = Some(3600);
+        let with_deadline = digest(&pod);
+        assert_ne!(with_deadline, before);
+        let half = "500m".parse().unwrap();
+        pod.spec.containers[0].resources.requests.insert("cpu".into(), half);
+        let asking = digest(&pod);
+        assert_ne!(asking, with_deadline);
+        pod.spec.containers[0].resources.limits.insert("cpu".into(), half);
+        assert_ne!(digest(&pod), asking);
     }
 }

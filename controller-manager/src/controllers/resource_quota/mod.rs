@@ -44,7 +44,7 @@ impl Controller for ResourceQuotas {
                 }
             }),
             Wake::on::<PodFacts>(|change, caches, keys| {
-                let counts = |pod: &PodFacts| (pod.is_finished(), pod.deleting.is_some());
+                let counts = |pod: &PodFacts| (pod.is_finished(), pod.deleting.is_some(), pod.counted);
                 let same = change.old.zip(change.new).is_some_and(|(old, new)| counts(old) == counts(new));
                 if !same {
                     quotas(change, caches, keys);
