@@ -22,6 +22,7 @@ const HTTP: HttpOptions = HttpOptions {
     max_headers: Some(1 << 20),
     send_buffer: Some(64 * 1024),
     url_as_authority: false,
+    gather: true,
 };
 
 /// Serves until shutdown; returns when all connections have ended or been dropped.

@@ -6,15 +6,17 @@
 //! is an enveloped object. A cursor that fell off the log ends the watch with a 410 in it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::codec::protobuf;
 use api_types::meta::v1::Status;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use daemon::shutdown::Shutdown;
 use http::{HeaderValue, Response, header};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::form::{self, Served};
 use super::list::Filter;
@@ -30,6 +32,8 @@ use crate::storage::{Collection, Entry};
 
 /// Events taken from the log at once.
 const BATCH: usize = 64;
+/// Frames that are there together become one chunk up to this size: each chunk costs a frame of HTTP/2.
+const CHUNK: usize = 16 * 1024;
 /// How often a watcher that asked for bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// A last bookmark comes this long before the watch times out.
@@ -95,11 +99,15 @@ impl Watch {
             Encoding::Yaml => "application/yaml;stream=watch",
             Encoding::Json => "application/json",
         };
+        let next_bookmark = next_bookmark(self.ends);
+        let alarm = if self.bookmarks { next_bookmark.min(self.ends) } else { self.ends };
         let writer = Writer {
             accepted,
             pending: VecDeque::new(),
             columns_told: false,
-            next_bookmark: next_bookmark(self.ends),
+            next_bookmark,
+            alarm: Box::pin(tokio::time::sleep_until(alarm)),
+            stopped: Box::pin(self.shutdown.token().clone().cancelled_owned()),
             over: false,
             last_key: None,
             watch: *self,
@@ -127,6 +135,10 @@ struct Writer {
     pending: VecDeque<Bytes>,
     columns_told: bool,
     next_bookmark: Instant,
+    /// Rings for the next bookmark or at the end. It and `stopped` last as long as the watch: setting them up
+    /// again for each event would cost more than the event.
+    alarm: Pin<Box<Sleep>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
     last_key: Option<Arc<str>>,
 }
@@ -134,8 +146,8 @@ struct Writer {
 impl Writer {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(frame) = self.pending.pop_front() {
-                return Some(frame);
+            if let Some(chunk) = joined(&mut self.pending) {
+                return Some(chunk);
             }
             if self.over {
                 return None;
@@ -176,21 +188,23 @@ impl Writer {
             }
             Batch::Empty => {}
         }
-        let now = Instant::now();
-        if now >= self.watch.ends {
+        tokio::select! {
+            () = cursor.appended() => {}
+            () = self.stopped.as_mut() => self.over = true,
+            () = self.alarm.as_mut() => self.rung().await?,
+        }
+        Ok(())
+    }
+
+    /// The end, or a bookmark.
+    async fn rung(&mut self) -> Result<(), ApiError> {
+        if Instant::now() >= self.watch.ends {
             self.over = true;
             return Ok(());
         }
-        tokio::select! {
-            () = cursor.appended() => {}
-            () = self.watch.shutdown.wait() => self.over = true,
-            () = tokio::time::sleep_until(self.watch.ends) => self.over = true,
-            () = tokio::time::sleep_until(self.next_bookmark), if self.watch.bookmarks => {
-                self.next_bookmark = next_bookmark(self.watch.ends);
-                self.periodic_bookmark().await?;
-            }
-        }
-        Ok(())
+        self.next_bookmark = next_bookmark(self.watch.ends);
+        self.alarm.as_mut().reset(self.next_bookmark.min(self.watch.ends));
+        self.periodic_bookmark().await
     }
 
     /// Some of the initial objects, or their end.
@@ -227,15 +241,21 @@ impl Writer {
     }
 
     fn event(&mut self, event: &Event) -> Result<(), ApiError> {
-        let seen = |entry: &Option<Arc<Entry>>| entry.as_ref().map(|entry| self.seen(entry)).transpose();
-        let (old, new) = (seen(&event.old)?, seen(&event.new)?);
         let watch = &self.watch;
+        let (mut old, mut new) = (event.old.as_ref(), event.new.as_ref());
+        // Others share the event's own: thousands of watches would quarrel over the counts of references.
+        let seen: [Option<Arc<Entry>>; 2];
+        if watch.filter.asks_version(watch.served.row) {
+            let see = |entry: Option<&Arc<Entry>>| entry.map(|entry| self.seen(entry)).transpose();
+            seen = [see(old)?, see(new)?];
+            (old, new) = (seen[0].as_ref(), seen[1].as_ref());
+        }
         let wanted =
-            |entry: &Arc<Entry>| entry.key.starts_with(&*watch.prefix) && watch.filter.matches(entry);
-        let (change, entry) = match (old.filter(&wanted), new.filter(&wanted), &event.last) {
+            |entry: &&Arc<Entry>| entry.key.starts_with(&*watch.prefix) && watch.filter.matches(entry);
+        let (change, entry) = match (old.filter(wanted), new.filter(wanted), &event.last) {
             (None, Some(new), _) => (Change::Added, new),
             (Some(_), Some(new), _) => (Change::Modified, new),
-            (Some(_), None, Some(last)) => (Change::Deleted, last.clone()),
+            (Some(_), None, Some(last)) => (Change::Deleted, last),
             (Some(old), None, None) => (Change::Left, old),
             (None, None, _) => return Ok(()),
         };
@@ -247,7 +267,7 @@ impl Writer {
             let place = change.place(self.accepted.encoding);
             let made = std::cell::Cell::new(None);
             let frame = event.frame(place, || {
-                self.framed(change, &entry, event.revision).unwrap_or_else(|error| {
+                self.framed(change, entry, event.revision).unwrap_or_else(|error| {
                     made.set(Some(error));
                     Bytes::new()
                 })
@@ -257,7 +277,7 @@ impl Writer {
             }
             frame
         } else {
-            self.framed(change, &entry, event.revision)?
+            self.framed(change, entry, event.revision)?
         };
         self.pending.push_back(frame);
         self.columns_told = true;
@@ -374,6 +394,26 @@ impl Writer {
     }
 }
 
+/// The next frames: one as it is, several small ones as a copy.
+fn joined(frames: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = frames.pop_front()?;
+    let fits = |size: usize, next: Option<&Bytes>| next.is_some_and(|next| size + next.len() <= CHUNK);
+    if !fits(first.len(), frames.front()) {
+        return Some(first);
+    }
+    let waiting: usize = frames.iter().map(Bytes::len).sum();
+    let mut chunk = BytesMut::with_capacity(CHUNK.min(first.len() + waiting));
+    chunk.extend_from_slice(&first);
+    while fits(chunk.len(), frames.front()) {
+        chunk.extend_from_slice(&frames.pop_front()?);
+    }
+    if frames.is_empty() {
+        // What a burst needed is not kept for as long as the watch lasts.
+        *frames = VecDeque::new();
+    }
+    Some(chunk.freeze())
+}
+
 fn json_frame(change: &str, object: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(object.len() + 40);
     out.extend_from_slice(b"{\"type\":\"");
@@ -402,6 +442,24 @@ mod tests {
     #[test]
     fn json_frames_are_lines() {
         assert_eq!(json_frame("ADDED", b"{}"), &b"{\"type\":\"ADDED\",\"object\":{}}\n"[..]);
+    }
+
+    #[test]
+    fn frames_are_joined_in_order_and_up_to_a_size() {
+        let check = |sizes: &[usize], expected: &[usize]| {
+            let frame = |(n, size): (usize, &usize)| Bytes::from(vec![n as u8; *size]);
+            let mut frames: VecDeque<Bytes> = sizes.iter().enumerate().map(frame).collect();
+            let all: Vec<u8> = frames.iter().flatten().copied().collect();
+            let chunks: Vec<Bytes> = std::iter::from_fn(|| joined(&mut frames)).collect();
+            assert_eq!(chunks.iter().map(Bytes::len).collect::<Vec<_>>(), expected);
+            assert!(chunks.concat() == all, "{sizes:?}");
+        };
+        check(&[], &[]);
+        check(&[9], &[9]);
+        check(&[5, 6, 7], &[18]);
+        check(&[CHUNK - 1, 1, 1], &[CHUNK, 1]);
+        check(&[2, CHUNK, 3, 4], &[2, CHUNK, 7]);
+        check(&[CHUNK * 2, CHUNK * 2], &[CHUNK * 2, CHUNK * 2]);
     }
 
     #[test]

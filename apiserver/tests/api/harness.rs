@@ -264,6 +264,38 @@ impl Cluster {
         &self,
         who: &As<'_>,
     ) -> anyhow::Result<hyper::client::conn::http1::SendRequest<Full<Bytes>>> {
+        let stream = self.secured(who, &[]).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// A connection of the admin's that speaks HTTP/2, on which streams that are not read do not hold up others.
+    pub async fn second(&self) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+        let stream = self.secured(&As::Admin, &[b"h2"]).await.expect("a connection");
+        let (sender, connection) =
+            hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                .initial_connection_window_size(64 << 20)
+                .initial_stream_window_size(32 << 10)
+                .handshake(TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// A request of JSON for `second`.
+    pub fn absolute(method: &str, path: &str, body: &str) -> Request<Full<Bytes>> {
+        let request = Request::builder().method(method).uri(format!("https://test{path}"));
+        let request = request.header("content-type", "application/json");
+        request.body(Full::from(body.to_owned())).expect("a request")
+    }
+
+    async fn secured(
+        &self,
+        who: &As<'_>,
+        protocols: &[&[u8]],
+    ) -> anyhow::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.authority.cert.clone())?;
         let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
@@ -276,19 +308,17 @@ impl Cluster {
                 Some(&signed)
             }
         };
-        let config = match pair {
+        let mut config = match pair {
             Some(pair) => {
                 let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.key.clone()));
                 builder.with_client_auth_cert(vec![pair.cert.clone()], key)?
             }
             None => builder.with_no_client_auth(),
         };
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
         let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
+        Ok(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
     }
 
     fn request(

@@ -1,6 +1,7 @@
 //! The server as its clients see it: real processes, TLS, plain requests.
 
 mod expressions;
+mod fan;
 mod harness;
 mod pages;
 mod requests;

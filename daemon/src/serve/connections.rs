@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::BareAuthority;
+use super::gathered::Gathered;
 use crate::shutdown::Shutdown;
 use crate::tls::ServerTls;
 
@@ -71,6 +72,9 @@ pub struct HttpOptions {
     pub send_buffer: Option<usize>,
     /// Takes requests whose `:authority` is a URL (`authority`).
     pub url_as_authority: bool,
+    /// Writes what the streams of an HTTP/2 connection have to say together (`gathered`): for servers with many
+    /// small answers at a time. A lone answer waits for the tasks that are ready before it.
+    pub gather: bool,
 }
 
 impl Default for HttpOptions {
@@ -81,6 +85,7 @@ impl Default for HttpOptions {
             max_headers: None,
             send_buffer: None,
             url_as_authority: false,
+            gather: false,
         }
     }
 }
@@ -204,7 +209,7 @@ pub async fn connections_each<S, B>(
         tasks.spawn(async move {
             // Latency matters more than packets; failing means that the peer is gone.
             let _ = stream.set_nodelay(true);
-            let secured = secured(stream, tls.as_deref(), remote, options.patience).await;
+            let secured = secured(stream, tls.as_deref(), remote, options).await;
             let Some((stream, certificates)) = secured else { return };
             let stream: Box<dyn Stream> =
                 if options.url_as_authority { Box::new(BareAuthority::new(stream)) } else { stream };
@@ -244,11 +249,11 @@ async fn secured(
     stream: TcpStream,
     tls: Option<&ServerTls>,
     remote: SocketAddr,
-    patience: Duration,
+    options: HttpOptions,
 ) -> Option<(Box<dyn Stream>, Certificates)> {
     let Some(tls) = tls else { return Some((Box::new(stream), None)) };
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-    let stream = match tokio::time::timeout(patience, handshake).await {
+    let stream = match tokio::time::timeout(options.patience, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%remote, %error, "TLS handshake failed");
@@ -264,7 +269,10 @@ async fn secured(
         .1
         .peer_certificates()
         .map(|chain| PeerCertificates(chain.iter().map(|c| c.clone().into_owned()).collect()));
-    Some((Box::new(stream), certificates))
+    let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream: Box<dyn Stream> =
+        if second && options.gather { Box::new(Gathered::new(stream)) } else { Box::new(stream) };
+    Some((stream, certificates))
 }
 
 /// Answers HEAD without the body that GET has, of whatever is served: HTTP/2 clients take the body for a broken

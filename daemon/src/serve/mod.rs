@@ -7,6 +7,7 @@ mod authority;
 mod connections;
 mod flags;
 mod gate;
+mod gathered;
 mod status;
 #[cfg(test)]
 mod tests;
