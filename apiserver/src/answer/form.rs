@@ -71,13 +71,13 @@ impl Served {
     pub fn protobuf(self, entry: &Entry) -> Result<Bytes, ApiError> {
         if let Some(message) = entry.kept_message().filter(|_| self.passes(entry)) {
             let kind = self.row.kind;
-            return Ok(protobuf::envelope(kind.api_version, kind.kind, message).into());
+            return Ok(protobuf::envelope(kind.api_version, kind.kind, &message).into());
         }
         Ok(protobuf::to_envelope(&*self.decode(entry)?).into())
     }
 
     /// An item of a protobuf list: the message alone, the same bytes each time. Whole objects in the version
-    /// that is stored are kept for the next list.
+    /// that is stored are kept for the next list, if it comes soon.
     ///
     /// # Errors
     /// As `decode`.

@@ -2,7 +2,7 @@
 //!
 //! A message says its length before its content, so the items are gone through twice: measured, then
 //! written. Both make or find the same bytes (`Served::item`); those of whole objects are kept with the
-//! entry, so that all lists but the first only copy.
+//! entry while they are asked for, so that of lists in a row all but the first only copy.
 
 use std::sync::Arc;
 

@@ -5,13 +5,17 @@
 //! bytes here, after the uid as Go's field order has it:
 //! `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a",…,"uid":"…"[,"resourceVersion":"7"],…`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api_types::codec::{json, protobuf};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata};
 use bytes::Bytes;
 use memchr::memmem;
+use parking_lot::Mutex;
+
+use super::skim::{Keep, skim};
 
 /// A stored object at one revision.
 #[derive(Debug)]
@@ -28,9 +32,13 @@ pub struct Entry {
     message: Message,
 }
 
-/// The object as a protobuf message, once a list has asked for it.
+/// The object as a protobuf message, once a list has asked for it and for as long as others do.
 #[derive(Debug, Default)]
-pub struct Message(OnceLock<Bytes>);
+pub struct Message {
+    bytes: Mutex<Option<Bytes>>,
+    /// Somebody has asked since `forget_message`.
+    asked: AtomicBool,
+}
 
 /// Why a stored value cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +73,10 @@ impl Entry {
             let object: PartialObjectMetadata = json::from_slice(value)?;
             (labels(&object.metadata), Box::default())
         } else {
-            let object = decode(row, value)?;
+            let object = match skim(value, |name| deciding(row, name)) {
+                Some(few) => decode(row, &few)?,
+                None => decode(row, value)?,
+            };
             (labels(object.meta()), fields(row, &*object))
         };
         let bytes = match spliced(row, value, revision) {
@@ -73,7 +84,7 @@ impl Entry {
             None => {
                 let mut object = decode(row, value)?;
                 object.meta_mut().resource_version = revision.to_string();
-                json::to_vec(&*object).into()
+                kept(json::to_vec(&*object))
             }
         };
         Ok(Self { key, revision, bytes, labels, fields, message: Message::default() })
@@ -98,29 +109,39 @@ impl Entry {
         Self {
             key,
             revision,
-            bytes: json::to_vec(object).into(),
+            bytes: kept(json::to_vec(object)),
             labels: labels(object.meta()),
             fields: fields(row, object),
             message: Message::default(),
         }
     }
 
-    /// The object as a protobuf message, without an envelope. It is kept: lists are read again and again, and
-    /// what changes is another entry.
+    /// The object as a protobuf message, without an envelope. It is kept for a while: lists are read again and
+    /// again, and what changes is another entry.
     ///
     /// # Errors
     /// Never for bytes that `read` made of the row's kind.
     pub fn message(&self, row: &Row) -> Result<Bytes, json::Error> {
         if let Some(message) = self.kept_message() {
-            return Ok(message.clone());
+            return Ok(message);
         }
-        let message = protobuf::to_vec(self.decode(row)?.as_dyn_struct()).into();
-        Ok(self.message.0.get_or_init(|| message).clone())
+        let message = kept(protobuf::to_vec(self.decode(row)?.as_dyn_struct()));
+        self.message.asked.store(true, Ordering::Relaxed);
+        Ok(self.message.bytes.lock().get_or_insert(message).clone())
     }
 
     /// The same where it is there already.
-    pub fn kept_message(&self) -> Option<&Bytes> {
-        self.message.0.get()
+    pub fn kept_message(&self) -> Option<Bytes> {
+        let message = self.message.bytes.lock().clone()?;
+        self.message.asked.store(true, Ordering::Relaxed);
+        Some(message)
+    }
+
+    /// Lets go of the message unless somebody has asked for it since the last call.
+    pub fn forget_message(&self) {
+        if !self.message.asked.swap(false, Ordering::Relaxed) {
+            *self.message.bytes.lock() = None;
+        }
     }
 
     pub fn namespace(&self) -> &str {
@@ -167,6 +188,21 @@ impl Entry {
     /// Never for bytes that `read` made.
     pub fn typed_metadata(&self) -> Result<ObjectMeta, json::Error> {
         json::from_slice::<PartialObjectMetadata>(&self.bytes).map(|object| object.metadata)
+    }
+
+    /// The typed object with those members alone that `keep` says, where that can be told from the text; whole
+    /// otherwise.
+    ///
+    /// # Errors
+    /// Never for bytes that `read` made of the same kind.
+    pub fn typed_in_part<T: api_types::Resource>(
+        &self,
+        keep: impl Fn(&str) -> Option<Keep>,
+    ) -> Result<T, json::Error> {
+        match skim(&self.bytes, keep) {
+            Some(part) => json::from_slice(&part),
+            None => self.typed(),
+        }
     }
 
     /// The typed object.
@@ -225,13 +261,33 @@ fn spliced(row: &Row, value: &[u8], revision: i64) -> Option<Bytes> {
     }
     let end = value.len() - body.len() + end;
     let mut number = itoa_buffer(revision);
-    let mut out = Vec::with_capacity(value.len() + number.len() + 24);
+    const NAME: &[u8] = b",\"resourceVersion\":\"";
+    let mut out = Vec::with_capacity(value.len() + NAME.len() + number.len() + 1);
     out.extend_from_slice(&value[..end]);
-    out.extend_from_slice(b",\"resourceVersion\":\"");
+    out.extend_from_slice(NAME);
     out.append(&mut number);
     out.push(b'"');
     out.extend_from_slice(&value[end..]);
-    Some(out.into())
+    Some(kept(out))
+}
+
+/// Bytes that last: without the room that they have grown into, which is up to as much again.
+fn kept(bytes: Vec<u8>) -> Bytes {
+    bytes.into_boxed_slice().into()
+}
+
+/// What labels and selectable fields are read out of: those fields are plain, but for some lists that are named
+/// among them, and stand no deeper than in a member of the object.
+fn deciding(row: &Row, name: &str) -> Option<Keep> {
+    let names = (row.selectable_names)();
+    match name {
+        "kind" | "apiVersion" => Some(Keep::Leaf),
+        "metadata" => Some(Keep::Members(&[("name", Keep::Leaf), ("labels", Keep::All)])),
+        _ => {
+            let first = |path: &str| path.split('.').next() == Some(name);
+            names.iter().any(|path| first(path)).then_some(Keep::Plain(names))
+        }
+    }
 }
 
 fn itoa_buffer(n: i64) -> Vec<u8> {
@@ -283,6 +339,84 @@ mod tests {
         let entry = Entry::read(pod_row(), "default/web".into(), &value, 7).expect("readable");
         pod.metadata.resource_version = "7".into();
         assert_eq!(entry.bytes, json::to_vec(&pod));
+    }
+
+    /// Each kind with selectable fields; what is read in part is what is read whole.
+    #[test]
+    fn fields_are_found_without_reading_the_rest() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (group, resource, rest) in [
+            (
+                "",
+                "pods",
+                r#""spec":{"containers":[{"name":"c","env":[{"name":"nodeName","value":"x"}]}],"nodeName":"n1",
+                "restartPolicy":"Never","schedulerName":"mine","serviceAccountName":"sa","hostNetwork":true,
+                "securityContext":{"hostNetwork":false}},"status":{"phase":"Running","podIP":"10.0.0.1",
+                "podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}],"nominatedNodeName":"n2","conditions":[{"type":"Ready"}]}"#,
+            ),
+            (
+                "",
+                "nodes",
+                r#""spec":{"unschedulable":true,"taints":[{"key":"k"}]},"status":{"phase":"Running"}"#,
+            ),
+            ("", "namespaces", r#""spec":{"finalizers":["kubernetes"]},"status":{"phase":"Terminating"}"#),
+            ("", "secrets", r#""data":{"type":"eA=="},"type":"kubernetes.io/tls""#),
+            ("", "services", r#""spec":{"clusterIP":"10.96.0.9","type":"NodePort","ports":[{"port":80}]}"#),
+            ("", "replicationcontrollers", r#""spec":{"replicas":3},"status":{"replicas":2}"#),
+            ("", "persistentvolumes", r#""spec":{"capacity":{"storage":"1Gi"}}"#),
+            ("", "persistentvolumeclaims", r#""spec":{"volumeName":"v"}"#),
+            (
+                "",
+                "events",
+                r#""involvedObject":{"kind":"Pod","namespace":"d","name":"a","uid":"u","apiVersion":"v1",
+                "resourceVersion":"5","fieldPath":"spec.x"},"reason":"R","message":"m","source":{"component":"kubelet"},
+                "type":"Normal","reportingComponent":"r","firstTimestamp":null"#,
+            ),
+            ("batch", "jobs", r#""spec":{"parallelism":3},"status":{"succeeded":2,"conditions":[]}"#),
+            (
+                "certificates.k8s.io",
+                "certificatesigningrequests",
+                r#""spec":{"request":"eA==","signerName":"example.com/s","usages":["any"]}"#,
+            ),
+            (
+                "resource.k8s.io",
+                "resourceslices",
+                r#""spec":{"nodeName":"n1","driver":"d","pool":{"name":"p"}}"#,
+            ),
+        ] {
+            let row =
+                kinds::all().iter().find(|row| row.kind.group == group && row.kind.resource == resource);
+            let row = row.unwrap_or_else(|| panic!("{resource}"));
+            let metadata = r#""metadata":{"name":"a","uid":"1","labels":{"l":"v\"}"},"managedFields":[{"manager":"m"}]}"#;
+            let value = format!("{}{metadata},{rest}}}", prefix(row));
+            let few = skim(value.as_bytes(), |name| deciding(row, name)).expect("an object");
+            assert!(few.len() < value.len());
+            let (whole, part) =
+                (decode(row, value.as_bytes()).expect("whole"), decode(row, &few).expect("in part"));
+            assert_eq!(fields(row, &*part), fields(row, &*whole), "{resource}");
+            assert_eq!(labels(part.meta()), labels(whole.meta()), "{resource}");
+            assert!(fields(row, &*whole).iter().any(|(_, value)| !value.is_empty()), "{resource}");
+            seen.insert((group, resource));
+        }
+        let all = kinds::all().iter().filter(|row| !(row.selectable_names)().is_empty());
+        let stored = all.filter(|row| row.kind.is_stored() && row.custom.is_none());
+        for row in stored.map(|row| super::super::paths::storage_row(row)) {
+            assert!(seen.contains(&(row.kind.group, row.kind.resource)), "{:?}", row.kind);
+        }
+    }
+
+    #[test]
+    fn a_message_is_kept_while_it_is_asked_for() {
+        let entry =
+            Entry::read(pod_row(), "default/web".into(), &encode(&mut stored()), 7).expect("readable");
+        assert_eq!(entry.kept_message(), None);
+        let message = entry.message(pod_row()).expect("a message");
+        entry.forget_message();
+        assert_eq!(entry.kept_message().as_ref(), Some(&message));
+        entry.forget_message();
+        entry.forget_message();
+        assert_eq!(entry.kept_message(), None);
+        assert_eq!(entry.message(pod_row()).expect("a message"), message);
     }
 
     #[test]

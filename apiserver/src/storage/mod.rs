@@ -1,7 +1,8 @@
 //! The store as the rest of the server sees it: one `Collection` (watch cache) per stored resource
 //! over one etcd client.
 //!
-//! `kv` speaks etcd v3 and knows no kinds; `entry` turns stored values into shared bytes and facts;
+//! `kv` speaks etcd v3 and knows no kinds; `entry` turns stored values into shared bytes and facts (`skim`
+//! finds those);
 //! `snapshot`, `log` and `cache` keep them; `continue_token` is the form of a page's place. A write
 //! goes to `kv` under a revision guard and comes back to readers through the watch alone.
 
@@ -13,10 +14,12 @@ pub mod entry;
 pub mod kv;
 pub mod log;
 pub mod paths;
+pub mod skim;
 pub mod snapshot;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::Row;
 use api_types::kinds;
@@ -27,6 +30,9 @@ use tokio::task::JoinHandle;
 pub use cache::Collection;
 pub use entry::Entry;
 pub use kv::Kv;
+
+/// A message that nobody asks for goes after one to two of these.
+const FORGET_EVERY: Duration = Duration::from_secs(300);
 
 /// All collections, by storage path (`pods`, `services/specs`).
 pub struct Storage {
@@ -61,6 +67,18 @@ impl Storage {
         let follow =
             |collection: &Arc<Collection>| tokio::spawn(cache::follow(collection.clone(), shutdown.clone()));
         self.collections.values().map(follow).collect()
+    }
+
+    /// Lets go, until shutdown, of protobuf that lists have left and none has asked for again: after a restart of a
+    /// client's the next one may be days away.
+    pub async fn forget_messages(self: Arc<Self>, shutdown: Shutdown) {
+        while shutdown.unless(tokio::time::sleep(FORGET_EVERY)).await.is_some() {
+            let collections: Vec<_> = self.collections().cloned().collect();
+            for collection in collections {
+                collection.snapshot().0.iter().for_each(|entry| entry.forget_message());
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// Resolves when every collection has been read once.

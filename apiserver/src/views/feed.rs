@@ -6,6 +6,7 @@ use crate::storage::log::Batch;
 use crate::storage::{Entry, Kv, Storage};
 use api_types::Resource;
 use api_types::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use api_types::codec::json;
 use api_types::core::v1::{LimitRange, Namespace, Node, PersistentVolume, Pod, Secret, ServiceAccount};
 use api_types::networking::v1::IngressClass;
 use api_types::node::v1::RuntimeClass;
@@ -65,7 +66,8 @@ impl IntoPods {
 
 impl Sink for IntoPods {
     fn put(&self, entry: &Entry) {
-        if let Some(pod) = typed::<Pod>(entry) {
+        // The status of a pod and the managers of its fields are most of it.
+        if let Some(pod) = told(entry, entry.typed_in_part::<Pod>(PodView::reads)) {
             self.pods().put(entry.namespace(), entry.name(), PodView::from(pod));
         }
     }
@@ -78,7 +80,12 @@ impl Sink for IntoPods {
 }
 
 fn typed<T: Resource>(entry: &Entry) -> Option<T> {
-    match entry.typed() {
+    told(entry, entry.typed())
+}
+
+/// What was read; what cannot be is told.
+fn told<T: Resource>(entry: &Entry, read: Result<T, json::Error>) -> Option<T> {
+    match read {
         Ok(object) => Some(object),
         Err(error) => {
             let kind = T::facts().kind;

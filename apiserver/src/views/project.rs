@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::storage::skim::Keep;
+
 /// Which object of its name this is, and whether it is on its way out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Life {
@@ -212,6 +214,24 @@ pub struct PodReferences {
 
 /// Marks the pods that a kubelet made from its own files (API doc "Static Pods").
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
+impl PodView {
+    /// The members of a pod that the view is made of.
+    pub fn reads(member: &str) -> Option<Keep> {
+        const METADATA: &[(&str, Keep)] = &[
+            ("name", Keep::All),
+            ("uid", Keep::All),
+            ("deletionTimestamp", Keep::All),
+            ("annotations", Keep::All),
+        ];
+        match member {
+            "metadata" => Some(Keep::Members(METADATA)),
+            "spec" => Some(Keep::All),
+            "status" => Some(Keep::Members(&[("resourceClaimStatuses", Keep::All)])),
+            _ => None,
+        }
+    }
+}
 
 impl From<Pod> for PodView {
     fn from(pod: Pod) -> Self {
