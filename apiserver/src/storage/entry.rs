@@ -400,7 +400,7 @@ mod tests {
         }
         let all = kinds::all().iter().filter(|row| !(row.selectable_names)().is_empty());
         let stored = all.filter(|row| row.kind.is_stored() && row.custom.is_none());
-        for row in stored.map(|row| super::super::paths::storage_row(row)) {
+        for row in stored.map(super::super::paths::storage_row) {
             assert!(seen.contains(&(row.kind.group, row.kind.resource)), "{:?}", row.kind);
         }
     }
