@@ -24,6 +24,7 @@ mod http_get;
 mod image_gc;
 mod images;
 mod kubelet;
+mod latency;
 mod lifecycle;
 mod logs;
 mod machine;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 
 use crate::kubelet::Kubelet;
+use crate::latency;
 use crate::sources::static_pods::is_static;
 use crate::status::Eviction;
 use crate::sync_pod::act;
@@ -76,6 +77,8 @@ struct Worker {
     turn: Turn,
     running: Option<CancellationToken>,
     dirty: bool,
+    /// When it was first seen, until it runs.
+    seen: Option<Instant>,
 }
 
 enum Wake {
@@ -141,6 +144,8 @@ impl Workers {
             },
             running: None,
             dirty: false,
+            // One that ran before this kubelet did does not start now.
+            seen: (pod.status.phase == PodPhase::Pending).then(Instant::now),
         });
         worker.turn.orphan = false;
         let old = std::mem::replace(&mut worker.turn.pod, Arc::clone(&pod));
@@ -199,7 +204,7 @@ impl Workers {
             admitted: true,
             freed: false,
         };
-        pods.insert(uid.clone(), Worker { turn, running: None, dirty: false });
+        pods.insert(uid.clone(), Worker { turn, running: None, dirty: false, seen: None });
         drop(pods);
         self.wake(&uid);
     }
@@ -346,22 +351,32 @@ impl Workers {
         let cancel = CancellationToken::new();
         worker.running = Some(cancel.clone());
         worker.dirty = false;
+        if let Some(seen) = worker.seen.filter(|_| !worker.turn.admitted) {
+            latency::began(seen.elapsed());
+        }
         let (this, kubelet, turn) = (Arc::clone(self), Arc::clone(kubelet), worker.turn.clone());
         drop(pods);
         tokio::spawn(async move {
             // A panic must not leave the pod without turns for ever.
             let guard = Finish { workers: Arc::clone(&this), uid: uid.clone() };
+            let began = Instant::now();
             let outcome = act::turn(&kubelet, &turn, &cancel).await;
+            latency::turned(turn.stage, !turn.admitted, began.elapsed());
             std::mem::forget(guard);
             this.finish(&kubelet, &uid, outcome);
         });
     }
 
     fn finish(&self, kubelet: &Arc<Kubelet>, uid: &str, outcome: Outcome) {
+        let starts = self.pods.lock().get(uid).is_some_and(|worker| worker.seen.is_some());
+        let runs = starts && kubelet.statuses.get(uid).is_some_and(|s| s.phase == PodPhase::Running);
         let mut pods = self.pods.lock();
         let Some(worker) = pods.get_mut(uid) else { return };
         worker.running = None;
         worker.turn.admitted = true;
+        if let Some(seen) = worker.seen.take_if(|_| runs) {
+            latency::started(seen.elapsed());
+        }
         let mut again = worker.dirty;
         let mut delay = None;
         match outcome {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::Runtime;
 use super::labels::Identity;
 use super::observed::{self, Digest};
+use crate::latency;
 
 /// How often the runtime is listed when it cannot send events.
 const RELIST: Duration = Duration::from_secs(1);
@@ -96,8 +97,10 @@ async fn relist(
     known: &mut HashMap<String, Digest>,
     changes: &mpsc::Sender<Change>,
 ) -> bool {
+    let began = Instant::now();
     match observed::digests(runtime).await {
         Ok(listed) => {
+            latency::listed(began.elapsed(), jiff::Timestamp::now());
             pulse.beat();
             for change in differences(known, &listed) {
                 if changes.send(change).await.is_err() {

@@ -1,5 +1,5 @@
-//! The metrics pages: the kubelet's own, and the usage of containers under the names that cAdvisor and
-//! the resource metrics API have given them.
+//! The metrics pages: the kubelet's own, the usage of containers under the names that the resource
+//! metrics API has given them, probes and SLIs. cAdvisor's names are in `cadvisor`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,15 +17,15 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A page in the making.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
-    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn metric(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at: Option<Timestamp>) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at: Option<Timestamp>) {
         let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let labels: Vec<String> =
             labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
@@ -34,7 +34,12 @@ impl Page {
         let _ = writeln!(self.0, "{name}{labels} {value}{at}");
     }
 
-    fn response(self) -> Response<Body> {
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn response(self) -> Response<Body> {
         typed(StatusCode::OK, TEXT, self.0)
     }
 }
@@ -214,69 +219,6 @@ pub async fn resource(kubelet: &Arc<Kubelet>) -> Response<Body> {
 
 fn labels(one: &stats::ContainerUsage) -> [(&'static str, &str); 3] {
     [("container", &one.name), ("namespace", &one.identity.namespace), ("pod", &one.identity.name)]
-}
-
-/// /metrics/cadvisor, as far as the runtime's statistics go.
-pub async fn cadvisor(kubelet: &Arc<Kubelet>) -> Response<Body> {
-    let mut page = Page::default();
-    let now = Some(Timestamp::now());
-    let containers = stats::containers(kubelet).await.unwrap_or_default();
-    type Read = fn(&stats::ContainerUsage) -> f64;
-    let metrics: [(&str, &str, &str, Read); 6] = [
-        ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", |one| {
-            one.usage.cpu as f64 / 1e9
-        }),
-        (
-            "container_memory_usage_bytes",
-            "gauge",
-            "Current memory usage in bytes, including all memory regardless of when it was accessed",
-            |one| one.usage.memory as f64,
-        ),
-        ("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", |one| {
-            one.usage.working_set as f64
-        }),
-        ("container_memory_rss", "gauge", "Size of RSS in bytes.", |one| one.usage.rss as f64),
-        (
-            "container_fs_usage_bytes",
-            "gauge",
-            "Number of bytes that are consumed by the container on this filesystem.",
-            |one| one.writable.0 as f64,
-        ),
-        (
-            "container_start_time_seconds",
-            "gauge",
-            "Start time of the container since unix epoch in seconds.",
-            |one| one.created_at as f64 / 1e9,
-        ),
-    ];
-    for (name, kind, help, read) in metrics {
-        page.metric(name, kind, help);
-        for one in &containers {
-            let mut labels = vec![
-                ("container", one.name.as_str()),
-                ("id", one.id.as_str()),
-                ("image", one.image.as_str()),
-                ("name", one.id.as_str()),
-                ("namespace", one.identity.namespace.as_str()),
-                ("pod", one.identity.name.as_str()),
-            ];
-            if name == "container_cpu_usage_seconds_total" {
-                labels.insert(1, ("cpu", "total"));
-            }
-            page.sample(name, &labels, read(one), now);
-        }
-    }
-    page.metric("machine_cpu_cores", "gauge", "Number of logical CPU cores.");
-    let machine = &kubelet.machine;
-    let ids = [
-        ("boot_id", machine.boot_id.as_str()),
-        ("machine_id", machine.machine_id.as_str()),
-        ("system_uuid", machine.system_uuid.as_str()),
-    ];
-    page.sample("machine_cpu_cores", &ids, machine.cpus as f64, None);
-    page.metric("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.");
-    page.sample("machine_memory_bytes", &ids, machine.memory as f64, None);
-    page.response()
 }
 
 /// /metrics/probes: the results of the probes that are under way.

@@ -5,6 +5,7 @@
 //! through to the runtime's own streaming server ([`streaming`]); logs come from files ([`logs`]).
 
 pub mod access;
+mod cadvisor;
 pub mod configz;
 pub mod log_query;
 pub mod logs;
@@ -292,7 +293,7 @@ impl Router {
             ["runningpods"] if get => pods::running(kubelet).await,
             ["configz"] if get => configz::configz(kubelet),
             ["metrics"] if get => metrics::own(kubelet).await,
-            ["metrics", "cadvisor"] if get => metrics::cadvisor(kubelet).await,
+            ["metrics", "cadvisor"] if get => cadvisor::page(kubelet).await,
             ["metrics", "resource"] if get => metrics::resource(kubelet).await,
             ["metrics", "probes"] if get => metrics::probes(kubelet),
             ["metrics", "slis"] if get => metrics::slis(),

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{Body, text, typed};
+use crate::cgroup::tree::Tree;
 use crate::cri::labels::{CONTAINER_NAME, Identity};
 use crate::cri::observed::State;
 use crate::cri::{CallError, v1};
@@ -121,17 +122,23 @@ pub async fn containers(kubelet: &Arc<Kubelet>) -> Result<Vec<ContainerUsage>, C
     Ok(all)
 }
 
-fn number(path: &Path) -> Option<u64> {
+/// The number that a file holds.
+pub(super) fn number(path: &Path) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn field(text: &str, name: &str) -> Option<u64> {
+/// The number behind a name, where each line has one of both.
+pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// What a control group uses, its children included.
 pub fn of_cgroup(kubelet: &Kubelet, path: &str) -> Option<Usage> {
-    let tree = &kubelet.tree;
+    of_cgroup_tree(&kubelet.tree, path)
+}
+
+/// The same, with the file systems at hand.
+pub(super) fn of_cgroup_tree(tree: &Tree, path: &str) -> Option<Usage> {
     let dir = tree.dir("memory", path);
     let stat = std::fs::read_to_string(dir.join("memory.stat")).ok()?;
     let mut usage = Usage::default();
