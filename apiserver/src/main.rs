@@ -37,6 +37,7 @@ mod storage;
 mod stream;
 mod subresource;
 mod views;
+mod waited;
 mod webhook;
 
 #[global_allocator]

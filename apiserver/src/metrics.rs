@@ -1,5 +1,7 @@
 //! The server's own metrics; names, labels and buckets are upstream's.
 
+use std::time::Duration;
+
 use daemon::metrics::{self, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use crate::request::RequestInfo;
@@ -7,6 +9,7 @@ use crate::request::RequestInfo;
 pub struct Metrics {
     requests: IntCounterVec,
     durations: HistogramVec,
+    own_durations: HistogramVec,
     inflight: IntGaugeVec,
     long_running: IntGaugeVec,
     objects: IntGaugeVec,
@@ -16,6 +19,12 @@ pub struct Metrics {
 const SECONDS: [f64; 22] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
     20.0, 30.0, 60.0,
+];
+
+/// Buckets of what is not counted in waiting for others.
+const OWN_SECONDS: [f64; 21] = [
+    0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0,
+    60.0,
 ];
 
 impl Metrics {
@@ -34,6 +43,13 @@ impl Metrics {
                  resource, subresource, scope and component.",
                 &["verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"],
                 &SECONDS,
+            ),
+            own_durations: all.histogram_vec(
+                "apiserver_request_sli_duration_seconds",
+                "[ALPHA] Response latency distribution (not counting webhook duration and priority & fairness queue wait \
+                 times) in seconds for each verb, group, version, resource, subresource, scope and component.",
+                &["verb", "group", "version", "resource", "subresource", "scope", "component"],
+                &OWN_SECONDS,
             ),
             inflight: all.int_gauge_vec(
                 "apiserver_current_inflight_requests",
@@ -61,8 +77,16 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that was answered.
-    pub fn answered(&self, info: &RequestInfo, content_type: &str, dry_run: bool, code: u16, seconds: f64) {
+    /// Counts a request that was answered after `took`, of which it `waited` for others.
+    pub fn answered(
+        &self,
+        info: &RequestInfo,
+        content_type: &str,
+        dry_run: bool,
+        code: u16,
+        took: Duration,
+        waited: Duration,
+    ) {
         let (verb, scope, code) = (verb(info, content_type), scope(info), code.to_string());
         let dry_run = if dry_run { "All" } else { "" };
         let (group, version, resource, subresource) =
@@ -92,7 +116,10 @@ impl Metrics {
                     scope,
                     "apiserver",
                 ])
-                .observe(seconds);
+                .observe(took.as_secs_f64());
+            self.own_durations
+                .with_label_values(&[verb, group, version, resource, subresource, scope, "apiserver"])
+                .observe(took.saturating_sub(waited).as_secs_f64());
         }
     }
 

@@ -32,6 +32,7 @@ use crate::request::{Attributes, Decision, RequestInfo, User};
 use crate::route;
 use crate::server::Server;
 use crate::status::ApiError;
+use crate::waited;
 
 /// What the requests of one connection share.
 pub struct Connection {
@@ -68,13 +69,14 @@ pub async fn handle(
         record: OnceLock::new(),
     };
     let guarded = AssertUnwindSafe(within_deadline(&server, &arrival, request));
-    let mut response = match guarded.catch_unwind().await {
+    let (answered, waited) = waited::counted(guarded.catch_unwind()).await;
+    let mut response = match answered {
         Ok(response) => response,
         Err(panic) => panicked(&*panic, &arrival),
     };
     let Arrival { info, connection, .. } = &arrival;
     let code = response.status().as_u16();
-    server.metrics.answered(info, &content_type, dry_run, code, received.elapsed().as_secs_f64());
+    server.metrics.answered(info, &content_type, dry_run, code, received.elapsed(), waited);
     tracing::debug!(verb = info.verb, path = info.path, code, remote = %connection.remote, "Answered");
     if !response.headers().contains_key(header::CACHE_CONTROL) {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
@@ -348,7 +350,7 @@ async fn seated<'a>(
     };
     if let Some(control) = &server.flow_control {
         let Some(flow) = control.classify(user, info) else { return (Ok(Seat::Free), None) };
-        let seat = control.admit(&flow).await.map(Seat::Flow).map_err(|_| too_many("429"));
+        let seat = waited::waiting(control.admit(&flow)).await.map(Seat::Flow).map_err(|_| too_many("429"));
         return (seat, Some(flow));
     }
     let mutating = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);

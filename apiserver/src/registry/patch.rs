@@ -51,8 +51,16 @@ impl Patch {
                 json_patch::merge(&mut tree, patch);
                 Ok(tree)
             }
-            Self::Strategic(patch) => strategic_merge::apply(table, tree, patch.clone())
-                .map_err(|e| ApiError::BadRequest(e.to_string())),
+            Self::Strategic(patch) => {
+                let own = ["apiVersion", "kind"].map(|name| (name, tree[name].clone()));
+                let mut merged = strategic_merge::apply(table, tree, patch.clone())
+                    .map_err(|e| ApiError::BadRequest(e.to_string()))?;
+                // COMPAT: what it says of kind and version goes unread; Ansible patches a Scale as a Deployment.
+                if let Value::Object(merged) = &mut merged {
+                    merged.extend(own.map(|(name, value)| (name.to_owned(), value)));
+                }
+                Ok(merged)
+            }
             Self::Apply { .. } => Err(ApiError::internal("an apply is no patch of a tree")),
         }
     }

@@ -32,6 +32,9 @@ async fn pages_of_the_process() {
     let slis = text(&cluster.get("/metrics/slis").await);
     assert!(slis.contains("kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1"), "{slis}");
     assert!(slis.contains("process_start_time_seconds ") && !slis.contains("process_open_fds"), "{slis}");
+    let metrics = text(&cluster.get("/metrics").await);
+    let own = "apiserver_request_sli_duration_seconds_count{component=\"apiserver\",";
+    assert!(metrics.contains(own), "{metrics}");
 }
 
 #[tokio::test]

@@ -181,6 +181,15 @@ async fn scales_of_all_sorts() {
         assert_eq!(scaled["kind"], "Scale", "{scaled}");
         assert_eq!(scaled["status"]["selector"], "app=web");
         assert_eq!(cluster.get(&format!("{path}/web")).await.json()["spec"]["replicas"], 4);
+        // As Ansible does it: with the workload's kind.
+        let kind = made.json()["kind"].clone();
+        let patch = json!({"apiVersion": "autoscaling/v1", "kind": kind, "spec": {"replicas": 2}});
+        let (scale, strategic) = (format!("{path}/web/scale"), "application/strategic-merge-patch+json");
+        let scaled = cluster.send(As::Admin, "PATCH", &scale, strategic, &patch.to_string()).await;
+        assert_eq!(scaled.json()["kind"], "Scale", "{}", message(&scaled));
+        assert_eq!(cluster.get(&format!("{path}/web")).await.json()["spec"]["replicas"], 2);
+        let merged = cluster.merge(&scale, patch).await;
+        assert_eq!(merged.code, 422, "a merge patch is read as the object it makes: {}", message(&merged));
     }
 }
 

@@ -33,6 +33,7 @@ use crate::cel::admission::{Input, Matched, activation};
 use crate::operations::operate;
 use crate::status::{ApiError, Qualified};
 use crate::views::{CatchUp, Lister, NamespaceView, Views};
+use crate::waited;
 use crate::webhook::Caller;
 
 use hook::Hook;
@@ -112,7 +113,7 @@ impl Webhooks {
             }
             let started = Instant::now();
             let at = format!("round_{round}_index_{place}");
-            let changed = self.change(hook, request, seen, &at).await;
+            let changed = waited::waiting(self.change(hook, request, seen, &at)).await;
             let seconds = started.elapsed().as_secs_f64();
             let did = matches!(changed, Ok(true));
             request.annotate(format!("mutation.webhook.admission.k8s.io/{at}"), || {
@@ -151,11 +152,11 @@ impl Webhooks {
         }
         let asked = {
             let request = &*request;
-            futures::future::join_all(chosen.iter().map(|(hook, seen)| async move {
+            waited::waiting(futures::future::join_all(chosen.iter().map(|(hook, seen)| async move {
                 let started = Instant::now();
                 let answer = self.ask(hook, request, *seen, false).await;
                 (answer, started.elapsed().as_secs_f64())
-            }))
+            })))
             .await
         };
         let mut first = Ok(());
