@@ -314,8 +314,13 @@ impl Work<'_> {
         let entries = old.map(|o| o.meta().managed_fields.clone()).unwrap_or_default();
         let writer = manage::writer(row, &self.manager, &self.aspect);
         let live = managed_fields::without_managed_fields(live);
+        // The live object does not say what it is, so that this is no difference between them.
+        let mut config = config.clone();
+        if let Some(config) = config.as_object_mut() {
+            config.retain(|name, _| name != "apiVersion" && name != "kind");
+        }
         let applied =
-            managed_fields::apply(row.root(), &live, old.is_some(), config, &entries, &writer, *force)
+            managed_fields::apply(row.root(), &live, old.is_some(), &config, &entries, &writer, *force)
                 .map_err(|e| conflicts(&e))?;
         let text = applied.object.to_string();
         let mut object = (row.new)();

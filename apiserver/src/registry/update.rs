@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_types::field::{Errors, Path};
 use api_types::kind::{NameRule, Object};
-use api_types::meta::v1::validate as metadata;
+use api_types::meta::v1::{ManagedFieldsEntry, validate as metadata};
 use api_types::value::Time;
 
 use super::admit::{self, Operation, Write};
@@ -225,6 +225,7 @@ async fn attempt(
         true => Charge::default(),
         false => quota::charge(server, write, &*new, Some(&*old)).await?,
     };
+    keep_times(served, &relative, &mut *new, &*old, old_entry)?;
     if dry_run {
         return Ok(Outcome::Done(written_entry(served, relative, &mut *new, old_entry.revision)?));
     }
@@ -246,6 +247,39 @@ async fn attempt(
         Guarded::Done(revision) => Ok(Outcome::Done(written_entry(served, relative, &mut *new, revision)?)),
         Guarded::Lost(present) => lost(collection, present),
     }
+}
+
+/// Gives the records of owners their times back where nothing else differs: values may have been written
+/// otherwise and mean the same, and a write that changes nothing is none.
+fn keep_times(
+    served: Served,
+    relative: &str,
+    new: &mut dyn Object,
+    old: &dyn Object,
+    old_entry: &Entry,
+) -> Result<(), ApiError> {
+    let timeless = |entries: &[ManagedFieldsEntry]| {
+        let mut all: Vec<_> =
+            entries.iter().map(|e| ManagedFieldsEntry { time: None, ..e.clone() }).collect();
+        // Their order is that of their times.
+        let by = |e: &ManagedFieldsEntry| {
+            (e.manager.clone(), e.subresource.clone(), e.operation.as_str().to_owned())
+        };
+        all.sort_by_key(by);
+        all
+    };
+    let before = &old.meta().managed_fields;
+    if new.meta().managed_fields == *before || timeless(&new.meta().managed_fields) != timeless(before) {
+        return Ok(());
+    }
+    let given = std::mem::replace(&mut new.meta_mut().managed_fields, before.clone());
+    let version = new.meta().resource_version.clone();
+    let same = written_entry(served, relative.into(), new, old_entry.revision)?;
+    if same.bytes != old_entry.bytes {
+        new.meta_mut().managed_fields = given;
+    }
+    new.meta_mut().resource_version = version;
+    Ok(())
 }
 
 fn lost(

@@ -108,6 +108,29 @@ async fn logs_that_cannot_be() {
 }
 
 #[tokio::test]
+async fn an_apply_that_changes_nothing_writes_nothing() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
+    // Kept as `cpu: 1`: what is applied is not what is there, and means it.
+    let limits = json!({"limits": {"cpu": "1000m"}});
+    let template = json!({"metadata": {"labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "i", "resources": limits}]}});
+    let set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "a"},
+        "spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template}});
+    for (path, config) in
+        [(format!("{MAPS}/a"), map), ("/apis/apps/v1/namespaces/default/replicasets/a".to_owned(), set)]
+    {
+        let path = format!("{path}?fieldManager=me");
+        let first = cluster.patched(&path, APPLY, &config).await;
+        assert_eq!(first.code, 201, "{:?}", told(&first));
+        // Records have whole seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        let second = cluster.patched(&path, APPLY, &config).await;
+        assert_eq!(first.json()["metadata"], second.json()["metadata"]);
+    }
+}
+
+#[tokio::test]
 async fn patches_that_do_not_fit() {
     let Some(cluster) = Cluster::start().await else { return };
     let map = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
