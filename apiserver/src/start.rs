@@ -106,6 +106,8 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let closing = Shutdown::new();
     let serving = tokio::spawn(listener::serve(server.clone(), listener, tls, closing.clone()));
     tracing::info!(address = %server.address, "Serving securely");
+    // COMPAT: upstream's says so as soon as it listens; /readyz is what tells more.
+    daemon::readiness::announce();
 
     let filled = async {
         server.storage.synced().await;

@@ -1,5 +1,5 @@
 //! What every process of the cluster shares: flags and config files, logging, TLS with reload,
-//! /metrics, /healthz /livez /readyz, the status server, shutdown, the clock, the version.
+//! /metrics, /healthz /livez /readyz, what systemd is told, the status server, shutdown, the clock, the version.
 //!
 //! A daemon's `main` reads, top to bottom: [`flags::parse`] its flags, [`logging::init`],
 //! [`shutdown::Shutdown::on_signals`], load [`tls`] material, register [`health`] checks, spawn its
@@ -14,6 +14,7 @@ pub mod health;
 pub mod log_sink;
 pub mod logging;
 pub mod metrics;
+pub mod readiness;
 pub mod serve;
 pub mod shutdown;
 pub mod signals;

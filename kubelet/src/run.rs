@@ -61,6 +61,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         bail!("--kubeconfig is required: running without an API server is not supported");
     };
     tracing::info!(version = daemon::version::GIT_VERSION, "starting the kubelet");
+    let watchdog = daemon::readiness::watchdog()?;
     let machine = Machine::look();
     if config.fail_swap_on.unwrap_or(true) && machine.swap > 0 {
         bail!(
@@ -98,7 +99,11 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         let purpose = certificate::Use::Server(addresses);
         tokio::spawn(certificate::rotate(client, flags.cert_dir.clone(), node, purpose));
     }
-    listeners.serve(Arc::clone(&kubelet), shutdown.clone());
+    let health = listeners.serve(Arc::clone(&kubelet), shutdown.clone());
+    if let Some(patience) = watchdog {
+        tokio::spawn(daemon::readiness::stay_alive(health, patience));
+    }
+    daemon::readiness::announce();
     shutdown.wait().await;
     tracing::info!("stopping; pods keep running");
     Ok(())

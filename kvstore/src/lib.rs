@@ -27,7 +27,6 @@ pub mod metrics;
 pub mod migrate;
 pub mod mvcc;
 pub mod raft;
-pub mod readiness;
 pub mod recovery;
 pub mod restore;
 pub mod server;

@@ -31,7 +31,6 @@ use crate::raft::peer_service::PeerService;
 use crate::raft::peers::{Peers, REMOVED};
 use crate::raft::proposer::{Parts, Proposer};
 use crate::raft::{Applier, Raft, Shared};
-use crate::readiness;
 use crate::recovery::{Places, recover};
 use crate::snapshot::SnapshotFolder;
 use crate::state::Buffered;
@@ -156,7 +155,7 @@ pub async fn run(flags: Flags, shutdown: Shutdown) -> anyhow::Result<()> {
                     clients,
                     "ready to serve client requests"
                 );
-                readiness::announce();
+                daemon::readiness::announce();
                 let ended = ending.await;
                 if ended.is_ok() && proposer.is_leader() && !proposer.standing().votes_alone() {
                     leadership::hand_over(proposer.standing()).await;

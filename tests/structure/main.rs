@@ -1,11 +1,12 @@
 //! The house rules that a machine can check, over the files of the workspace: dependencies point one
-//! way, plans are pure, every file says what it is, tables have tests, files stay readable.
+//! way, plans are pure, every file says what it is, tables have tests, files stay readable, daemons have units.
 //! A rule that makes a place worse is changed here, with the reason, and not worked around there.
 
 mod dependencies;
 mod files;
 mod plans;
 mod tables;
+mod units;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,7 @@ use api_types::core::v1::Service;
 use api_types::discovery::v1::EndpointSlice;
 use api_types::meta::v1::ConditionStatus;
 use daemon::shutdown::Shutdown;
+use futures::future::join_all;
 use http_body_util::BodyExt;
 
 use super::available::{self, Verdict};
@@ -90,10 +91,14 @@ async fn look(server: &Arc<Server>, objects: &Registry, all: &[APIService]) -> b
     let known = aggregator.remotes();
     let mut remotes = Vec::new();
     let mut well = true;
-    for own in all.iter().filter(|own| own.spec.service.is_some()) {
+    // All at once: one that does not answer keeps no other waiting, nor the start.
+    let asked = all.iter().filter(|own| own.spec.service.is_some()).map(async |own| {
         let old = known.iter().find(|remote| remote.name == own.metadata.name);
-        let mut remote = remote_of(aggregator, own, old.map(|old| &**old));
-        let (verdict, resources) = ask(server, own, &remote).await;
+        let remote = remote_of(aggregator, own, old.map(|old| &**old));
+        let answer = ask(server, own, &remote).await;
+        (own, remote, answer)
+    });
+    for (own, mut remote, (verdict, resources)) in join_all(asked).await {
         remote.available = verdict.0 == ConditionStatus::True;
         well &= remote.available;
         remote.resources = resources.map(Arc::new).or(remote.resources);

@@ -117,8 +117,8 @@ impl Server {
         Ok(Self { main, tls, client_ca, healthz, read_only })
     }
 
-    /// Serves until shutdown.
-    pub fn serve(self, kubelet: Arc<Kubelet>, shutdown: Shutdown) {
+    /// Serves until shutdown. Returns the checks that it answers with.
+    pub fn serve(self, kubelet: Arc<Kubelet>, shutdown: Shutdown) -> Health {
         if let Some(ca) = &self.client_ca {
             ca.watch(shutdown.clone());
         }
@@ -153,6 +153,7 @@ impl Server {
             spawn(listener, None, open, shutdown.clone());
         }
         if let Some(listener) = self.healthz {
+            let health = health.clone();
             let service = tower::service_fn(move |request: Request<Incoming>| {
                 let health = health.clone();
                 async move {
@@ -169,6 +170,7 @@ impl Server {
             });
             tokio::spawn(serve::connections(listener, None, service, shutdown));
         }
+        health
     }
 }
 
