@@ -53,7 +53,7 @@ pub struct Turn {
     pub gone: bool,
     /// It was never known to the API in this kubelet's life.
     pub orphan: bool,
-    /// It was looked at before.
+    /// It was decided before that it may run.
     pub admitted: bool,
     /// It was deleted, and everything of it was freed: there is nothing to free again.
     pub freed: bool,
@@ -63,6 +63,8 @@ pub struct Turn {
 pub enum Outcome {
     /// Look again when something happens, or then.
     Wait(Option<Duration>),
+    /// Whether the pod may run could not be decided yet: the same, and the next turn decides.
+    Undecided(Option<Duration>),
     /// Its containers have all ended for good.
     Finished,
     /// The kubelet must end it.
@@ -373,14 +375,14 @@ impl Workers {
         let mut pods = self.pods.lock();
         let Some(worker) = pods.get_mut(uid) else { return };
         worker.running = None;
-        worker.turn.admitted = true;
+        worker.turn.admitted |= !matches!(outcome, Outcome::Undecided(_));
         if let Some(seen) = worker.seen.take_if(|_| runs) {
             latency::started(seen.elapsed());
         }
         let mut again = worker.dirty;
         let mut delay = None;
         match outcome {
-            Outcome::Wait(next) => delay = next,
+            Outcome::Wait(next) | Outcome::Undecided(next) => delay = next,
             Outcome::Finished => {
                 worker.end(None, None);
                 again = true;

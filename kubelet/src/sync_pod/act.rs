@@ -47,7 +47,7 @@ pub async fn turn(kubelet: &Arc<Kubelet>, turn: &Turn, cancel: &CancellationToke
     let result = match turn.stage {
         Stage::Syncing => tokio::select! {
             result = sync(kubelet, turn) => result,
-            () = cancel.cancelled() => return Outcome::Wait(None),
+            () = cancel.cancelled() => return Outcome::Undecided(None),
         },
         Stage::Terminating => tokio::select! {
             result = terminate(kubelet, turn) => result,
@@ -172,12 +172,12 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
         // Until the pod is seen its status is what it was, perhaps before a restart.
         Err(error) => {
             tracing::warn!(%error, pod = turn.pod.metadata.name, "cannot look at a pod");
-            return Ok(Outcome::Wait(Some(look_again(kubelet))));
+            return Ok(Outcome::Undecided(Some(look_again(kubelet))));
         }
     };
     let fixed = is_static(&turn.pod);
     if fixed && !observed.may_run() && kubelet.workers.has_predecessor(&turn.pod) {
-        return Ok(Outcome::Wait(Some(PREDECESSOR)));
+        return Ok(Outcome::Undecided(Some(PREDECESSOR)));
     }
     if !turn.admitted
         && !observed.may_run()
