@@ -26,6 +26,9 @@ fn the_cluster_introduces_itself() -> Result<()> {
         "configmaps",
     ])?;
     cluster.kubectl(&["api-versions"]).says(&["apps/v1", "rbac.authorization.k8s.io/v1", "v1"])?;
+    // The words that upstream's conformance tests look for.
+    cluster.kubectl(&["explain", "configmap"]).says(&["APIVersion defines"])?;
+    cluster.kubectl(&["explain", "configmap.metadata"]).says(&["CreationTimestamp is a timestamp"])?;
     cluster.kubectl(&["explain", "deployment.spec.strategy", "--recursive"]).says(&[
         "GROUP:      apps",
         "FIELD: strategy <DeploymentStrategy>",

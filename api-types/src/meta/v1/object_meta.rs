@@ -32,7 +32,7 @@ pub struct ObjectMeta {
     /// Counts changes of what is wanted.
     #[api(7)]
     pub generation: i64,
-    /// When the object was created.
+    /// CreationTimestamp is a timestamp: when the object was created.
     #[api(8)]
     pub creation_timestamp: Option<Time>,
     /// When the object is to be gone; set once deletion was asked for.

@@ -3,28 +3,35 @@
 
 use super::{Format, definitions::type_meta, gvk};
 use crate::custom::Definition;
+use crate::kind::Kind;
 use serde_json::{Map, Value, json};
 
 /// The definition of a custom kind; `metadata` is a reference.
 pub(super) fn schema(definition: &Definition, format: Format, metadata: Value) -> Value {
-    let mut schema = match (format, definition.raw.clone()) {
-        (Format::V2, raw) => older(raw),
-        (Format::V3, raw) => raw,
+    published(definition.raw.clone(), definition.kind, format, metadata)
+}
+
+fn published(raw: Value, kind: &Kind, format: Format, metadata: Value) -> Value {
+    let mut schema = match format {
+        // COMPAT: kubectl takes the properties that are listed for the only ones: a kind that takes anything lists none.
+        Format::V2 if raw["x-kubernetes-preserve-unknown-fields"] == true => json!({"type": "object"}),
+        Format::V2 => with_properties_of_all(older(raw), metadata),
+        Format::V3 => with_properties_of_all(raw, metadata),
     };
-    if !schema.is_object() {
-        schema = json!({"type": "object"});
-    }
-    let kind = definition.kind;
-    let unstructured = format == Format::V2 && schema["x-kubernetes-preserve-unknown-fields"] == true;
+    schema["x-kubernetes-group-version-kind"] = json!([gvk(kind.group, kind.version, kind.kind)]);
+    schema
+}
+
+fn with_properties_of_all(schema: Value, metadata: Value) -> Value {
+    let mut schema = if schema.is_object() { schema } else { json!({"type": "object"}) };
     let mut properties = type_meta();
     properties.insert("metadata".into(), metadata);
-    if !unstructured && let Some(own) = schema["properties"].as_object() {
+    if let Some(own) = schema["properties"].as_object() {
         for (name, property) in own.iter().filter(|(name, _)| !properties_of_all(name)) {
             properties.insert(name.clone(), property.clone());
         }
     }
     schema["properties"] = Value::Object(properties);
-    schema["x-kubernetes-group-version-kind"] = json!([gvk(kind.group, kind.version, kind.kind)]);
     schema
 }
 
@@ -55,4 +62,31 @@ fn older(schema: Value) -> Value {
         out.insert(name, value);
     }
     Value::Object(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_takes_anything_lists_nothing_in_v2() {
+        let kind = crate::kinds::by_resource("", "v1", "configmaps").expect("configmaps").kind;
+        let reference = json!({"$ref": "meta"});
+        let raw =
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "description": "any"});
+        let v2 = published(raw.clone(), kind, Format::V2, reference.clone());
+        let said = json!([{"group": "", "version": "v1", "kind": "ConfigMap"}]);
+        assert_eq!(v2, json!({"type": "object", "x-kubernetes-group-version-kind": said}));
+        let v3 = published(raw, kind, Format::V3, reference.clone());
+        assert_eq!(v3["x-kubernetes-preserve-unknown-fields"], true);
+        assert_eq!(v3["properties"]["metadata"], reference);
+        let some =
+            json!({"type": "object", "properties": {"spec": {"type": "string"}, "kind": {"type": "string"}}});
+        let v2 = published(some, kind, Format::V2, reference);
+        assert_eq!(v2["properties"]["spec"], json!({"type": "string"}));
+        assert!(
+            v2["properties"]["apiVersion"]["description"].as_str().unwrap().starts_with("APIVersion defines")
+        );
+        assert!(v2["properties"]["kind"]["description"].is_string());
+    }
 }

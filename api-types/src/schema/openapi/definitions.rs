@@ -44,7 +44,7 @@ impl Definitions {
         let name = definition_name(row);
         if !self.found.contains_key(&name) {
             let meta = self.of(crate::meta::v1::ObjectMeta::schema());
-            let meta = self.described(meta, "Name, labels and other standard metadata.");
+            let meta = self.described(meta, "Standard object's metadata: name, labels and the like.");
             let schema = super::custom::schema(&slot.definition(), self.format, meta);
             self.found.insert(name.clone(), schema);
         }
@@ -293,14 +293,11 @@ fn definition_name(row: &Row) -> String {
     format!("{}.{}.{}", group.join("."), row.kind.version, row.kind.kind)
 }
 
+// COMPAT: upstream's own tests look for the first words of these, and of the metadata's, in `kubectl explain`.
 pub(super) fn type_meta() -> Map<String, Value> {
+    const VERSION: &str = "APIVersion defines the group and version that the object is written in.";
     object([
-        (
-            "apiVersion",
-            Some(
-                json!({"description": "Group and version that the object is written in.", "type": "string"}),
-            ),
-        ),
+        ("apiVersion", Some(json!({"description": VERSION, "type": "string"}))),
         ("kind", Some(json!({"description": "Name of the object's kind, in CamelCase.", "type": "string"}))),
     ])
 }
