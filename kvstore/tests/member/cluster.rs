@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use etcd_protocol::etcdserverpb as pb;
 use etcd_protocol::etcdserverpb::cluster_client::ClusterClient;
@@ -23,10 +24,19 @@ pub struct Cluster {
     peer_scheme: &'static str,
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, and are given once. They lie below those that the kernel gives to outgoing
+/// connections, of which the tests beside this one make many; processes begin at places of their own.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(64);
+    let next = || {
+        let place = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        u16::try_from(PORTS.start + place).unwrap()
+    };
+    [(); N].map(|()| {
+        std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    })
 }
 
 impl Cluster {
