@@ -30,6 +30,7 @@ pub enum Format {
 /// The crates whose lines follow `-v`; all others count as dependencies.
 const OURS: &[&str] = &[
     "api_types",
+    "expressions",
     "daemon",
     "client",
     "etcd_protocol",

@@ -1,10 +1,9 @@
 //! What expressions about writes share: the variables that they see, and match conditions, which decide
 //! whether a webhook or a policy is asked at all (KEP-3716).
 
-use super::authorization::Check;
+use super::authorizer::Asked;
 use super::types::{self, Decl, Type};
-use super::value::Value;
-use super::{Activation, CompileError, Env, EvalError, MATCH_BUDGET, Program};
+use super::{Activation, CompileError, Env, EvalError, MATCH_BUDGET, Program, Value};
 use crate::admission::{Request, options};
 use crate::authz::Authorizer;
 use crate::status::ApiError;
@@ -216,7 +215,7 @@ pub fn activation<'a>(
         Value::plain(&input.request),
         Value::plain(namespace),
         Value::plain(params),
-        Check::authorizer(authorizer, asked.user, asked.info),
+        Asked::value(authorizer, asked.user, asked.info),
     ];
     Activation::new(values, computed)
 }

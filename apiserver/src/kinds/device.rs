@@ -2,9 +2,6 @@
 //! have to compile, give a bool and stay within their cost, and devices that others use may be asked for in namespaces
 //! with a label only (KEP-5018). Nothing here evaluates an expression.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
-
 use api_types::core::v1::Namespace;
 use api_types::field::{Errors, Path};
 use api_types::kind::Object;
@@ -12,37 +9,14 @@ use api_types::resource::v1::{
     DeviceClaim, DeviceClass, DeviceSelector, ResourceClaim, ResourceClaimTemplate,
 };
 
-use crate::cel::types::QUANTITY;
-use crate::cel::{Decl, Env, Type};
+use crate::cel::device::Selector;
 use crate::server::Server;
 
-/// Cost that a selector may have at most.
-const MOST_COST: u64 = 1_000_000;
 /// Longest expression in bytes; longer ones are refused without being looked at.
 const LONGEST: usize = 10 * 1024;
-/// Attributes and capacities of a device.
-const MOST_PARTS: u64 = 32;
-const LONGEST_DRIVER: u64 = 63;
-const LONGEST_ATTRIBUTE: u64 = 64;
 /// On namespaces in which devices may be asked for that others use.
 const ADMIN_LABEL: &str = "resource.kubernetes.io/admin-access";
 const ADMIN_ACCESS: &str = "admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
-
-/// What selectors see: `device`.
-static ENV: LazyLock<Env> = LazyLock::new(|| {
-    let by_name = |of: Decl| Decl::map(Decl::map(of, Some(MOST_PARTS)), Some(MOST_PARTS));
-    let fields = [
-        ("driver", Decl::sized(Type::String, 2, LONGEST_DRIVER)),
-        ("allowMultipleAllocations", Decl::scalar(Type::Bool, 4)),
-        // By domain, then by name. What an attribute is only its device knows.
-        ("attributes", by_name(Decl::sized(Type::Any, 2, LONGEST_ATTRIBUTE))),
-        ("capacity", by_name(Decl::sized(QUANTITY, 2, 0))),
-    ];
-    let fields: BTreeMap<String, Arc<Decl>> =
-        fields.into_iter().map(|(name, decl)| (name.to_owned(), Arc::new(decl))).collect();
-    let device = Arc::new(Decl::object("kubernetes.DRADevice", fields, 2));
-    Env::default().with_decl("device", &device, false).with_binds()
-});
 
 /// Selectors that stand together, and where.
 type Group<'a> = (Path, &'a [DeviceSelector]);
@@ -98,16 +72,9 @@ fn selectors(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
 }
 
 fn look(expression: &str, path: &Path, errors: &mut Errors) {
-    match ENV.compile(expression) {
-        Err(error) => errors.invalid(path, expression, format!("compilation failed: {error}")),
-        Ok(program) if !matches!(program.ty(), Type::Bool | Type::Any) => {
-            let ty = program.ty().to_string().replace("any", "google.protobuf.Any");
-            let text = format!("must evaluate to bool or the unknown type, not {ty}");
-            errors.invalid(path, expression, text);
-        }
-        Ok(program) if program.estimated_cost() > MOST_COST => {
-            errors.forbidden(path, "too complex, exceeds cost limit");
-        }
+    match Selector::compile(expression) {
+        Err(error) => errors.invalid(path, expression, error.to_string()),
+        Ok(selector) if selector.is_costly() => errors.forbidden(path, "too complex, exceeds cost limit"),
         Ok(_) => {}
     }
 }

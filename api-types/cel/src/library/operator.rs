@@ -139,8 +139,8 @@ fn size<'a>(_: &mut Regexes, args: &[Value<'a>]) -> Given<'a> {
 fn is_in<'a>(_: &mut Regexes, args: &[Value<'a>]) -> Given<'a> {
     let (what, place) = (&args[0], &args[1]);
     match place {
-        Value::Map(_) | Value::Fields(..) => {
-            Ok(Value::Bool(Key::of(what).is_some_and(|key| place.lookup(&key).is_some())))
+        Value::Map(_) | Value::Domains(_) | Value::Fields(..) => {
+            Ok(Value::Bool(Key::of(what).is_some_and(|key| place.has(&key))))
         }
         _ => {
             let items = place.elements().ok_or(EvalError::NoSuchOverload)?;

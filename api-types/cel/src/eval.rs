@@ -175,7 +175,7 @@ impl<'a> Run<'_, 'a> {
             }
             other => (other, false),
         };
-        if !matches!(operand, Value::Map(_) | Value::Fields(..) | Value::Made(_)) {
+        if !matches!(operand, Value::Map(_) | Value::Domains(_) | Value::Fields(..) | Value::Made(_)) {
             return match (select.access, &operand) {
                 (Access::Plain, Value::Authorization(check)) => {
                     check.request_resource().ok_or(EvalError::NoSuchOverload)
@@ -224,7 +224,7 @@ impl<'a> Run<'_, 'a> {
                     found => found,
                 }
             }
-            Value::Map(_) | Value::Fields(..) => {
+            Value::Map(_) | Value::Domains(_) | Value::Fields(..) => {
                 let Some(key) = Key::of(&index) else { return Err(EvalError::NoSuchOverload) };
                 match operand.lookup(&key) {
                     None if !lenient => return Err(EvalError::NoSuchKey(key.text().into_owned())),

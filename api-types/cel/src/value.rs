@@ -74,6 +74,8 @@ pub enum Value<'a> {
     Timestamp(Timestamp),
     List(Arc<Vec<Value<'a>>>),
     Map(Arc<IndexMap<Key, Value<'a>>>),
+    /// A map in which every key can be looked up: what is not in it is an empty map.
+    Domains(Arc<IndexMap<Key, Value<'a>>>),
     /// A list of an object.
     Items(&'a [Json], Shape<'a>),
     /// A map of an object, or the object.
@@ -190,7 +192,7 @@ impl<'a> Value<'a> {
             Self::Duration(_) => "google.protobuf.Duration",
             Self::Timestamp(_) => "google.protobuf.Timestamp",
             Self::List(_) | Self::Items(..) => "list",
-            Self::Map(_) | Self::Fields(..) => "map",
+            Self::Map(_) | Self::Domains(_) | Self::Fields(..) => "map",
             Self::Optional(_) => "optional_type",
             Self::Type(_) => "type",
             Self::Url(_) => "kubernetes.URL",
@@ -210,7 +212,7 @@ impl<'a> Value<'a> {
             Self::Bytes(bytes) => bytes.len(),
             Self::List(items) => items.len(),
             Self::Items(items, _) => items.len(),
-            Self::Map(map) => map.len(),
+            Self::Map(map) | Self::Domains(map) => map.len(),
             Self::Fields(map, _) => map.len(),
             Self::Cidr(cidr) => {
                 usize::from(cidr.address.is_ipv4()) * 4 + usize::from(cidr.address.is_ipv6()) * 16
@@ -257,7 +259,7 @@ impl<'a> Value<'a> {
     /// The keys of a map, in its order.
     pub fn keys(&self) -> Option<Vec<Value<'a>>> {
         match self {
-            Self::Map(map) => Some(map.keys().map(Key::value).collect()),
+            Self::Map(map) | Self::Domains(map) => Some(map.keys().map(Key::value).collect()),
             Self::Fields(map, _) => Some(map.keys().map(|k| Value::String(Text::Borrowed(k))).collect()),
             _ => None,
         }
@@ -267,15 +269,29 @@ impl<'a> Value<'a> {
     pub fn lookup(&self, key: &Key) -> Option<Result<Value<'a>, EvalError>> {
         match (self, key) {
             (Self::Map(map), key) => map.get(key).cloned().map(Ok),
+            (Self::Domains(map), key) => Some(Ok(map.get(key).cloned().unwrap_or_else(Self::empty))),
             (Self::Fields(..), Key::String(name)) => self.field(name, name),
             _ => None,
         }
+    }
+
+    /// Whether a map has a key.
+    pub fn has(&self, key: &Key) -> bool {
+        match self {
+            Self::Domains(map) => map.contains_key(key),
+            _ => self.lookup(key).is_some(),
+        }
+    }
+
+    fn empty() -> Self {
+        Self::Map(Arc::default())
     }
 
     /// A field of an object or map. `name` is as the expression has it, `plain` without escapes.
     pub fn field(&self, name: &str, plain: &str) -> Option<Result<Value<'a>, EvalError>> {
         match self {
             Self::Map(map) => map.get(&Key::String(name.into())).cloned().map(Ok),
+            Self::Domains(_) => self.lookup(&Key::String(name.into())),
             Self::Made(made) => made.field(plain).map(Ok),
             Self::Fields(map, shape) => {
                 let Some(schema) = shape.schema else {
@@ -319,7 +335,7 @@ impl<'a> Value<'a> {
             Self::Duration(d) => Json::String(super::library::time::show_duration(*d)),
             Self::List(items) => items.iter().map(Value::json).collect::<Result<Vec<_>, _>>()?.into(),
             Self::Items(items, _) => Json::Array(items.to_vec()),
-            Self::Map(map) => {
+            Self::Map(map) | Self::Domains(map) => {
                 let entries = map.iter().map(|(k, v)| Ok((text_key(k)?.to_owned(), v.json()?)));
                 Json::Object(entries.collect::<Result<_, String>>()?)
             }
@@ -363,12 +379,15 @@ impl<'a> Value<'a> {
             (Self::Semver(a), Self::Semver(b)) => a.order(b) == Ordering::Equal,
             (Self::Format(a), Self::Format(b)) => a.name == b.name,
             (Self::Authorization(a), Self::Authorization(b)) => Arc::ptr_eq(a, b),
-            (Self::Map(_) | Self::Fields(..), Self::Map(_) | Self::Fields(..)) => {
+            (
+                Self::Map(_) | Self::Domains(_) | Self::Fields(..),
+                Self::Map(_) | Self::Domains(_) | Self::Fields(..),
+            ) => {
                 let (Some(own), Some(others)) = (self.keys(), other.keys()) else { return false };
                 own.len() == others.len()
                     && own.iter().filter_map(Key::of).all(|key| {
                         match (self.lookup(&key), other.lookup(&key)) {
-                            (Some(Ok(a)), Some(Ok(b))) => a.equals(&b),
+                            (Some(Ok(a)), Some(Ok(b))) => other.has(&key) && a.equals(&b),
                             _ => false,
                         }
                     })

@@ -302,7 +302,7 @@ fn shown(value: &Value<'_>) -> Option<String> {
             let parts: Option<Vec<String>> = value.elements()?.iter().map(shown).collect();
             format!("[{}]", parts?.join(", "))
         }
-        Value::Map(_) | Value::Fields(..) => {
+        Value::Map(_) | Value::Domains(_) | Value::Fields(..) => {
             let mut parts = Vec::new();
             for key in value.keys()? {
                 let of = super::super::value::Key::of(&key)?;

@@ -1,63 +1,80 @@
 //! `authorizer`: questions to the authorizers out of an expression, about the user of the request or about a
-//! service account.
+//! service account. What is asked is put together here; the caller's `Authority` answers.
 
 use super::cost::Cost;
 use super::error::EvalError;
 use super::library::{Given, Row};
 use super::value::Value;
-use crate::authz::Authorizer;
-use crate::request::{Attributes, Decision, RequestInfo, User};
 use std::fmt;
 use std::sync::Arc;
+
+/// Answers what expressions ask.
+pub trait Authority: Send + Sync {
+    /// Whether it is allowed, and why.
+    fn answer(&self, subject: &Subject, question: &Question) -> (bool, String);
+
+    /// What the request itself is about, without its verb and selectors: `authorizer.requestResource`.
+    fn request(&self) -> Question;
+}
+
+/// Of whom it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The user of the request.
+    Own,
+    ServiceAccount {
+        namespace: String,
+        name: String,
+    },
+}
+
+/// What is asked: about a path, or where that is empty about a resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    pub path: String,
+    pub verb: String,
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    pub field_selector: String,
+    pub label_selector: String,
+}
 
 /// A question, as far as it was put.
 #[derive(Clone)]
 pub struct Check<'a> {
-    authorizer: &'a dyn Authorizer,
-    user: Arc<User>,
-    /// What the request itself is about.
-    request: Arc<RequestInfo>,
+    authority: Arc<dyn Authority + 'a>,
+    subject: Subject,
     about: About,
 }
 
 #[derive(Clone, Debug)]
 enum About {
     Nothing,
-    Path(Box<RequestInfo>),
-    Resource(Box<RequestInfo>),
+    Path(Box<Question>),
+    Resource(Box<Question>),
     Answer { allowed: bool, reason: String },
 }
 
 impl fmt::Debug for Check<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Check").field("user", &self.user.name).field("about", &self.about).finish()
+        f.debug_struct("Check").field("subject", &self.subject).field("about", &self.about).finish()
     }
 }
 
 impl<'a> Check<'a> {
-    /// `authorizer`: may be asked anything about `user`; `info` is what the request itself is about.
-    pub fn authorizer(authorizer: &'a dyn Authorizer, user: &User, info: &RequestInfo) -> Value<'a> {
-        let request = RequestInfo {
-            is_resource: true,
-            path: String::new(),
-            verb: String::new(),
-            field_selector: String::new(),
-            label_selector: String::new(),
-            ..info.clone()
-        };
-        let own = Self {
-            authorizer,
-            user: Arc::new(user.clone()),
-            request: Arc::new(request),
-            about: About::Nothing,
-        };
-        Value::Authorization(Arc::new(own))
+    /// `authorizer`: may be asked anything.
+    pub fn authorizer(authority: Arc<dyn Authority + 'a>) -> Value<'a> {
+        Value::Authorization(Arc::new(Self { authority, subject: Subject::Own, about: About::Nothing }))
     }
 
     /// `authorizer.requestResource`: a question about what the request is about.
     pub fn request_resource(&self) -> Option<Value<'a>> {
         matches!(self.about, About::Nothing)
-            .then(|| self.next(About::Resource(Box::new((*self.request).clone()))))
+            .then(|| self.next(About::Resource(Box::new(self.authority.request()))))
     }
 
     pub fn type_name(&self) -> &'static str {
@@ -81,37 +98,37 @@ pub const TABLE: &[Row] = &[
     (
         "resource",
         &["GroupCheck.(string) ResourceCheck"],
-        |_, a| set(a, |info, text| info.resource = text),
+        |_, a| set(a, |own, text| own.resource = text),
         Cost::One,
     ),
     (
         "subresource",
         &["ResourceCheck.(string) ResourceCheck"],
-        |_, a| set(a, |info, text| info.subresource = text),
+        |_, a| set(a, |own, text| own.subresource = text),
         Cost::One,
     ),
     (
         "namespace",
         &["ResourceCheck.(string) ResourceCheck"],
-        |_, a| set(a, |info, text| info.namespace = text),
+        |_, a| set(a, |own, text| own.namespace = text),
         Cost::One,
     ),
     (
         "name",
         &["ResourceCheck.(string) ResourceCheck"],
-        |_, a| set(a, |info, text| info.name = text),
+        |_, a| set(a, |own, text| own.name = text),
         Cost::One,
     ),
     (
         "fieldSelector",
         &["ResourceCheck.(string) ResourceCheck"],
-        |_, a| set(a, |info, text| info.field_selector = text),
+        |_, a| set(a, |own, text| own.field_selector = text),
         Cost::Selector,
     ),
     (
         "labelSelector",
         &["ResourceCheck.(string) ResourceCheck"],
-        |_, a| set(a, |info, text| info.label_selector = text),
+        |_, a| set(a, |own, text| own.label_selector = text),
         Cost::Selector,
     ),
     (
@@ -143,17 +160,9 @@ fn text<'v>(args: &'v [Value<'_>], place: usize) -> Result<&'v str, EvalError> {
 
 fn service_account<'a>(args: &[Value<'a>]) -> Given<'a> {
     let own = own(args)?;
-    let (namespace, name) = (text(args, 1)?, text(args, 2)?);
-    let user = User {
-        name: format!("system:serviceaccount:{namespace}:{name}"),
-        groups: vec![
-            "system:serviceaccounts".into(),
-            format!("system:serviceaccounts:{namespace}"),
-            User::AUTHENTICATED.into(),
-        ],
-        ..User::default()
-    };
-    Ok(Value::Authorization(Arc::new(Check { user: Arc::new(user), ..own.clone() })))
+    let subject =
+        Subject::ServiceAccount { namespace: text(args, 1)?.to_owned(), name: text(args, 2)?.to_owned() };
+    Ok(Value::Authorization(Arc::new(Check { subject, ..own.clone() })))
 }
 
 fn path<'a>(args: &[Value<'a>]) -> Given<'a> {
@@ -161,39 +170,36 @@ fn path<'a>(args: &[Value<'a>]) -> Given<'a> {
     if path.is_empty() {
         return Err(EvalError::failed("path must not be empty"));
     }
-    let info = RequestInfo { path: path.to_owned(), ..RequestInfo::default() };
-    Ok(own(args)?.next(About::Path(Box::new(info))))
+    let question = Question { path: path.to_owned(), ..Question::default() };
+    Ok(own(args)?.next(About::Path(Box::new(question))))
 }
 
 fn group<'a>(args: &[Value<'a>]) -> Given<'a> {
-    let info = RequestInfo { is_resource: true, group: text(args, 1)?.to_owned(), ..RequestInfo::default() };
+    let question = Question { group: text(args, 1)?.to_owned(), ..Question::default() };
     let own = own(args)?;
     // A group is a resource whose name is still to come.
     match own.about {
-        About::Nothing => Ok(own.next(About::Resource(Box::new(info)))),
+        About::Nothing => Ok(own.next(About::Resource(Box::new(question)))),
         _ => Err(EvalError::NoSuchOverload),
     }
 }
 
-fn set<'a>(args: &[Value<'a>], change: fn(&mut RequestInfo, String)) -> Given<'a> {
+fn set<'a>(args: &[Value<'a>], change: fn(&mut Question, String)) -> Given<'a> {
     let own = own(args)?;
-    let About::Resource(info) = &own.about else { return Err(EvalError::NoSuchOverload) };
-    let mut info = info.clone();
-    change(&mut info, text(args, 1)?.to_owned());
-    Ok(own.next(About::Resource(info)))
+    let About::Resource(question) = &own.about else { return Err(EvalError::NoSuchOverload) };
+    let mut question = question.clone();
+    change(&mut question, text(args, 1)?.to_owned());
+    Ok(own.next(About::Resource(question)))
 }
 
 fn check<'a>(args: &[Value<'a>]) -> Given<'a> {
     let own = own(args)?;
-    let (About::Resource(info) | About::Path(info)) = &own.about else {
+    let (About::Resource(question) | About::Path(question)) = &own.about else {
         return Err(EvalError::NoSuchOverload);
     };
-    let mut info = info.clone();
-    info.verb = text(args, 1)?.to_owned();
-    let (allowed, reason) = match own.authorizer.authorize(Attributes { user: &own.user, info: &info }) {
-        Decision::Allow(reason) => (true, reason),
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => (false, reason),
-    };
+    let mut question = question.clone();
+    question.verb = text(args, 1)?.to_owned();
+    let (allowed, reason) = own.authority.answer(&own.subject, &question);
     Ok(own.next(About::Answer { allowed, reason }))
 }
 

@@ -121,7 +121,7 @@ fn traversal(value: &Value<'_>) -> u64 {
             let items = value.elements().unwrap_or_default();
             items.iter().fold(0u64, |sum, item| sum.saturating_add(traversal(item)))
         }
-        Value::Map(_) | Value::Fields(..) => {
+        Value::Map(_) | Value::Domains(_) | Value::Fields(..) => {
             let keys = value.keys().unwrap_or_default();
             keys.iter().fold(0u64, |sum, key| {
                 let of = super::value::Key::of(key).and_then(|key| value.lookup(&key)).and_then(Result::ok);
