@@ -149,6 +149,17 @@ pub struct Flags {
     /// The number of pods whose ephemeral volumes are looked after at once
     #[arg(long, value_name = "int", default_value_t = 5, help_heading = "Ephemeralvolume controller flags")]
     pub concurrent_ephemeralvolume_syncs: usize,
+    /// The number of pods and claims to devices that are synced at once
+    #[arg(long, value_name = "int", default_value_t = 50, help_heading = "Resourceclaim controller flags")]
+    pub concurrent_resourceclaim_syncs: usize,
+    /// The number of pods that are evicted from tainted devices at once
+    #[arg(
+        long,
+        value_name = "int",
+        default_value_t = 8,
+        help_heading = "Device taint eviction controller flags"
+    )]
+    pub concurrent_device_taint_eviction_syncs: usize,
     /// The number of horizontal pod autoscalers that are synced at once
     #[arg(
         long,
@@ -386,6 +397,7 @@ mod tests {
         assert!(f.leader_elect && f.enable_garbage_collector && !f.use_service_account_credentials);
         assert_eq!(f.node_monitor_grace_period.to_string(), "50s");
         assert_eq!((f.concurrent_deployment_syncs, f.concurrent_gc_syncs), (5, 20));
+        assert_eq!((f.concurrent_resourceclaim_syncs, f.concurrent_device_taint_eviction_syncs), (50, 8));
         assert_eq!((f.terminated_pod_gc_threshold, f.max_endpoints_per_slice), (12500, 100));
         assert_eq!(f.cluster_signing_duration.to_string(), "8760h0m0s");
         f.check().unwrap();

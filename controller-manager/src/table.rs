@@ -20,6 +20,7 @@ use crate::controllers::cron_job::CronJobs;
 use crate::controllers::csr::{Approving, Authority, Cleaner, Signing};
 use crate::controllers::daemon_set::DaemonSets;
 use crate::controllers::deployment::Deployments;
+use crate::controllers::device_taint_eviction::DeviceTaintEviction;
 use crate::controllers::disruption::{Disruption, StaleDisruptions};
 use crate::controllers::endpoint_slice::EndpointSlices;
 use crate::controllers::endpoint_slice_mirroring::Mirroring;
@@ -32,6 +33,7 @@ use crate::controllers::node_lifecycle::{Limits, NodeLifecycle};
 use crate::controllers::node_ttl::NodeTtl;
 use crate::controllers::pod_gc::PodGc;
 use crate::controllers::replica_set::Replicas;
+use crate::controllers::resource_claim::{Claims as DeviceClaims, PodClaims};
 use crate::controllers::resource_quota::ResourceQuotas;
 use crate::controllers::role_aggregation::RoleAggregation;
 use crate::controllers::root_ca::RootCaPublisher;
@@ -70,6 +72,7 @@ impl Row {
             "persistentvolume-binder-controller" => "persistentvolume-controller",
             "ephemeral-volume-controller" => "ephemeral_volume",
             "persistentvolume-expander-controller" => "volume_expand",
+            "resourceclaim-controller" => "resource_claim",
             "persistentvolume-attach-detach-controller" => "attachdetach-controller",
             name => name,
         }
@@ -353,18 +356,29 @@ pub const ROWS: &[Row] = &[
         account: "node-controller",
         start: |s| s.run(TaintEviction::new(s.clock.clone()), 2),
     },
+    Row {
+        name: "resourceclaim-controller",
+        account: "resource-claim-controller",
+        start: |s| {
+            s.run(PodClaims, s.flags.concurrent_resourceclaim_syncs)?;
+            s.run(DeviceClaims::default(), s.flags.concurrent_resourceclaim_syncs)
+        },
+    },
+    Row {
+        name: "device-taint-eviction-controller",
+        account: "device-taint-eviction-controller",
+        start: |s| s.run(DeviceTaintEviction::default(), s.flags.concurrent_device_taint_eviction_syncs),
+    },
 ];
 
 /// Upstream's controllers that do not exist here: they may be turned off, and not asked for.
 const ABSENT: &[&str] = &[
     "cloud-node-lifecycle-controller",
-    "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "legacy-serviceaccount-token-cleaner-controller",
     "node-route-controller",
     "podcertificaterequest-cleaner-controller",
     "podgroup-protection-controller",
-    "resourceclaim-controller",
     "resourcepoolstatusrequest-controller",
     "selinux-warning-controller",
     "service-ca-certificate-publisher-controller",
@@ -469,7 +483,7 @@ mod tests {
         assert_eq!(names("*").unwrap().len(), all);
         assert_eq!(names("*,-deployment-controller").unwrap().len(), all - 1);
         assert_eq!(names("replicaset-controller").unwrap(), ["replicaset-controller"]);
-        assert_eq!(names("*,-resourceclaim-controller").unwrap().len(), all);
+        assert_eq!(names("*,-service-lb-controller").unwrap().len(), all);
     }
 
     #[test]
@@ -489,8 +503,8 @@ mod tests {
             "--controllers: \"foo\" is not in the list of known controllers"
         );
         assert_eq!(
-            names("resource-claim-controller").unwrap_err(),
-            "--controllers: \"resourceclaim-controller\" is not supported by this controller manager"
+            names("service").unwrap_err(),
+            "--controllers: \"service-lb-controller\" is not supported by this controller manager"
         );
     }
 

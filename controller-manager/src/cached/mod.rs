@@ -4,24 +4,27 @@
 //! those that a controller writes back whole are kept whole but for their managed fields, which a
 //! PUT leaves as they are.
 
+mod device_pool;
 pub mod job_pod;
 mod node;
 mod pod;
 mod secret;
 mod whole;
 
+pub use device_pool::DevicePool;
 pub use node::{LeaseFacts, NodeFacts, OBJECT_TTL};
 #[cfg(test)]
 pub use pod::NamedPort;
-pub use pod::PodFacts;
 #[cfg(test)]
 pub use pod::{Claim, Disruption};
+pub use pod::{DeviceClaim, MadeClaim, PodFacts};
 pub use secret::{AccountFacts, BootstrapToken, ClusterInfo, TokenSecret};
 pub use whole::{
     AddressFacts, AttachmentObject, AttributesObject, AutoscalerObject, BudgetObject, CidrObject,
-    ClaimObject, ClassObject, ControllerObject, CronJobObject, Csr, DaemonSetObject, DeploymentObject,
-    DriverObject, EndpointsObject, JobObject, NamespaceObject, Presence, QuotaObject, ReplicaSetObject,
-    RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject, StatefulSetObject, VolumeObject,
+    ClaimObject, ClaimTemplateObject, ClassObject, ControllerObject, CronJobObject, Csr, DaemonSetObject,
+    DeploymentObject, DeviceClaimObject, DriverObject, EndpointsObject, JobObject, NamespaceObject, Presence,
+    QuotaObject, ReplicaSetObject, RevisionObject, RoleObject, RootCa, ServiceObject, SliceObject,
+    StatefulSetObject, VolumeObject,
 };
 
 use api_types::kind::Resource;

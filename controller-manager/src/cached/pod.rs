@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use api_types::core::v1::{
-    ConditionStatus, NodeSelectorOperator, Pod, PodCondition, PodConditionType, PodPhase, PodSpec,
-    Toleration, Volume,
+    ConditionStatus, NodeSelectorOperator, Pod, PodCondition, PodConditionType, PodPhase, PodResourceClaim,
+    PodSpec, Toleration, Volume,
 };
 use api_types::kind::Resource as _;
 use client::Key;
@@ -43,6 +43,8 @@ pub struct PodFacts {
     pub tolerations: Vec<Toleration>,
     /// Its claims to volumes.
     pub claims: Box<[Claim]>,
+    /// Its claims to devices, of a pod that has any.
+    pub devices: Option<Box<DeviceClaims>>,
     /// Why it is being disrupted, as its condition `DisruptionTarget` says.
     pub disruption: Option<Box<Disruption>>,
     /// What a Job goes by, of a pod that a Job has or counts.
@@ -64,6 +66,78 @@ pub struct Claim {
     pub name: Box<str>,
     /// Made for the pod and of its own lifetime.
     pub ephemeral: bool,
+}
+
+/// A pod's claims to devices (KEP-4381).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceClaims {
+    pub entries: Box<[DeviceClaim]>,
+    /// The ResourceClaim behind its extended resources (KEP-5004).
+    pub extended: Option<Box<str>>,
+}
+
+/// An entry of a pod's `resourceClaims`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceClaim {
+    pub name: Box<str>,
+    /// The template that its ResourceClaim is made from; none for one that the user makes.
+    pub template: Option<Box<str>>,
+    pub claim: MadeClaim,
+}
+
+/// What stands for an entry of a pod's `resourceClaims`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MadeClaim {
+    /// The pod's status does not say yet.
+    Unknown,
+    /// The pod's status says that it needs none.
+    None,
+    /// A ResourceClaim of this name.
+    Named(Box<str>),
+}
+
+impl DeviceClaims {
+    fn of(pod: &Pod) -> Option<Box<Self>> {
+        let extended = pod.status.extended_resource_claim_status.as_ref();
+        if pod.spec.resource_claims.is_empty() && extended.is_none() {
+            return None;
+        }
+        let entry = |entry: &PodResourceClaim| {
+            let statuses = &pod.status.resource_claim_statuses;
+            let claim = match (&entry.resource_claim_name, statuses.iter().find(|s| s.name == entry.name)) {
+                (Some(name), _) => MadeClaim::Named(name.as_str().into()),
+                (None, None) => MadeClaim::Unknown,
+                (None, Some(status)) => match &status.resource_claim_name {
+                    None => MadeClaim::None,
+                    Some(name) => MadeClaim::Named(name.as_str().into()),
+                },
+            };
+            let template = match entry.resource_claim_name {
+                Some(_) => None,
+                None => entry.resource_claim_template_name.as_deref().map(Into::into),
+            };
+            DeviceClaim { name: entry.name.as_str().into(), template, claim }
+        };
+        Some(Box::new(Self {
+            entries: pod.spec.resource_claims.iter().map(entry).collect(),
+            extended: extended.map(|status| status.resource_claim_name.as_str().into()),
+        }))
+    }
+
+    /// Names of the ResourceClaims that are known.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter_map(DeviceClaim::made).chain(self.extended.as_deref())
+    }
+}
+
+impl DeviceClaim {
+    /// Name of its ResourceClaim, if there is one.
+    pub fn made(&self) -> Option<&str> {
+        match &self.claim {
+            MadeClaim::Named(name) => Some(name),
+            MadeClaim::Unknown | MadeClaim::None => None,
+        }
+    }
 }
 
 /// A pod's condition `DisruptionTarget`.
@@ -90,6 +164,11 @@ impl PodFacts {
 
     pub fn is_finished(&self) -> bool {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// Runs nothing and never will: finished, or deleted before it had a node.
+    pub fn is_done(&self) -> bool {
+        self.is_finished() || (self.deleting.is_some() && self.node.is_empty())
     }
 
     /// Ready for at least this many seconds.
@@ -204,6 +283,7 @@ impl Projection for PodFacts {
             job: JobFacts::of(&pod),
             disruption: disruption(&pod.status.conditions),
             claims: claims(&pod.metadata.name, &pod.spec.volumes),
+            devices: DeviceClaims::of(&pod),
             intended: intended(&pod.spec),
             counted: counted(&pod),
             labels: pod.metadata.labels,
@@ -234,6 +314,21 @@ impl Projection for PodFacts {
                         out.extend(
                             pod.claims.iter().map(|claim| format!("{}/{}", key.namespace, claim.name)),
                         );
+                    },
+                },
+                Index {
+                    name: "resource claim",
+                    values: |key: &Key, pod: &Self, out| {
+                        let names = pod.devices.iter().flat_map(|devices| devices.names());
+                        out.extend(names.map(|name| format!("{}/{name}", key.namespace)));
+                    },
+                },
+                Index {
+                    name: "claim template",
+                    values: |key: &Key, pod: &Self, out| {
+                        let entries = pod.devices.iter().flat_map(|devices| &devices.entries);
+                        let templates = entries.filter_map(|entry| entry.template.as_deref());
+                        out.extend(templates.map(|name| format!("{}/{name}", key.namespace)));
                     },
                 },
                 Index {

@@ -18,6 +18,7 @@ use api_types::meta::v1::ListOptions;
 use api_types::networking::v1::{IPAddress, ServiceCIDR};
 use api_types::policy::v1::PodDisruptionBudget;
 use api_types::rbac::v1::ClusterRole;
+use api_types::resource::v1::{ResourceClaim, ResourceClaimTemplate};
 use api_types::storage::v1::{CSIDriver, StorageClass, VolumeAttachment, VolumeAttributesClass};
 use client::Key;
 use client::informer::{Index, Projection};
@@ -171,6 +172,21 @@ whole!(
     RoleObject, ClusterRole
 );
 
+whole!(
+    /// A claim to devices, by its managing controller's UID (`owner`), and by `driver/pool` of what it got (`pool`).
+    DeviceClaimObject, ResourceClaim,
+    "owner" => |_: &Key, this: &DeviceClaimObject, out| {
+        out.extend(controller_of(&this.metadata).map(|r| r.uid.clone()));
+    },
+    "pool" => |_: &Key, this: &DeviceClaimObject, out| {
+        let results = this.status.allocation.iter().flat_map(|allocation| &allocation.devices.results);
+        out.extend(results.map(|result| format!("{}/{}", result.driver, result.pool)));
+    }
+);
+whole!(
+    /// What claims to devices are made from.
+    ClaimTemplateObject, ResourceClaimTemplate
+);
 whole!(
     /// Ranges of addresses for Services.
     CidrObject, ServiceCIDR
