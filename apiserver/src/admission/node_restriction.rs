@@ -11,6 +11,7 @@ use crate::views::{PodReferences, PodView};
 use api_types::authentication::v1::TokenRequest;
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::core::v1::{Node, PersistentVolumeClaim, Pod};
+use api_types::resource::v1::ResourceSlice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -83,6 +84,7 @@ fn check(node: &str, request: &Request<'_>, context: Context<'_>) -> Checked {
         ("", "serviceaccounts") => token(request, context, node),
         ("", "persistentvolumeclaims") if request.subresource == "status" => claim_status(node, request),
         ("storage.k8s.io", "csinodes") => csi_node(node, request),
+        ("resource.k8s.io", "resourceslices") => slice(node, request),
         ("coordination.k8s.io", "leases") => lease(node, request),
         ("certificates.k8s.io", "certificatesigningrequests") => signing_request(node, request),
         _ => Ok(()),
@@ -372,6 +374,19 @@ fn csi_node(node: &str, request: &Request<'_>) -> Checked {
         return Ok(());
     }
     forbidden("can only access CSINode with the same name as the requesting node")
+}
+
+/// What is created and deleted has to be of the node; which ones it may change, the authorizer knows.
+fn slice(node: &str, request: &Request<'_>) -> Checked {
+    let (slice, word) = match request.operation {
+        Operation::Create => (request.object::<ResourceSlice>(), "create"),
+        Operation::Delete => (request.old::<ResourceSlice>(), "delete"),
+        _ => return Ok(()),
+    };
+    if slice.is_none_or(|slice| slice.spec.node_name.as_deref() == Some(node)) {
+        return Ok(());
+    }
+    forbidden(format!("can only {word} ResourceSlice with the same NodeName as the requesting node"))
 }
 
 /// A kubelet says how large a claim's volume has become, and nothing else of it.

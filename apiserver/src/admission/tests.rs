@@ -17,6 +17,7 @@ use api_types::core::v1::{
 use api_types::meta::v1::OwnerReference;
 use api_types::networking::v1::Ingress;
 use api_types::node::v1::{Overhead, RuntimeClass, Scheduling};
+use api_types::resource::v1::ResourceSlice;
 use api_types::scheduling::v1::PriorityClass;
 use api_types::storage::v1::CSINode;
 use daemon::clock::System;
@@ -369,6 +370,23 @@ async fn kubelets_say_how_large_a_claim_is_and_which_drivers_are_theirs() {
         refused(concat!(
             r#"csinodes.storage.k8s.io "n2" is forbidden: can only access CSINode with the same name "#,
             "as the requesting node"
+        ))
+    );
+}
+
+#[tokio::test]
+async fn kubelets_offer_devices_of_their_own_node() {
+    let cluster = cluster().node("n1");
+    let mut slice = ResourceSlice::default();
+    slice.metadata.name = "s".into();
+    slice.spec.node_name = Some("n1".into());
+    assert_eq!(cluster.create("resourceslices", &mut slice).await, Ok(vec![]));
+    slice.spec.node_name = Some("n2".into());
+    assert_eq!(
+        cluster.create("resourceslices", &mut slice).await,
+        refused(concat!(
+            r#"resourceslices.resource.k8s.io "s" is forbidden: can only create ResourceSlice with the "#,
+            "same NodeName as the requesting node"
         ))
     );
 }

@@ -11,6 +11,7 @@ use api_types::core::v1::{LimitRange, Namespace, Node, PersistentVolume, Pod, Se
 use api_types::networking::v1::IngressClass;
 use api_types::node::v1::RuntimeClass;
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use api_types::resource::v1::ResourceSlice;
 use api_types::scheduling::v1::PriorityClass;
 use api_types::storage::v1::{StorageClass, VolumeAttachment};
 use daemon::shutdown::Shutdown;
@@ -129,6 +130,7 @@ impl Feed {
             storage.of::<VolumeAttachment>(),
             into::<VolumeAttachment, _>(views, |v| &v.volume_attachments),
         );
+        follow(storage.of::<ResourceSlice>(), into::<ResourceSlice, _>(views, |v| &v.resource_slices));
         follow(storage.of::<PriorityClass>(), into::<PriorityClass, _>(views, |v| &v.priority_classes));
         follow(storage.of::<IngressClass>(), into::<IngressClass, _>(views, |v| &v.ingress_classes));
         follow(storage.of::<StorageClass>(), into::<StorageClass, _>(views, |v| &v.storage_classes));

@@ -16,7 +16,8 @@ pub use lister::Lister;
 pub use pods::Pods;
 pub use project::{
     DefaultClassView, INVALID_SINCE, Life, NamespaceView, NodeView, PersistentVolumeView, PodReferences,
-    PodView, PriorityClassView, SecretView, ServiceAccountView, VolumeAttachmentView, token_digest,
+    PodView, PriorityClassView, ResourceSliceView, SecretView, ServiceAccountView, VolumeAttachmentView,
+    token_digest,
 };
 
 use crate::admission::webhook::Hooks;
@@ -37,6 +38,7 @@ pub struct Views {
     pub secrets: Lister<SecretView>,
     pub persistent_volumes: Lister<PersistentVolumeView>,
     pub volume_attachments: Lister<VolumeAttachmentView>,
+    pub resource_slices: Lister<ResourceSliceView>,
     pub priority_classes: Lister<PriorityClassView>,
     pub ingress_classes: Lister<DefaultClassView>,
     pub storage_classes: Lister<DefaultClassView>,

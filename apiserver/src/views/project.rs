@@ -6,6 +6,7 @@ use api_types::core::v1::{
 };
 use api_types::meta::v1::ObjectMeta;
 use api_types::networking::v1::IngressClass;
+use api_types::resource::v1::ResourceSlice;
 use api_types::scheduling::v1::PriorityClass;
 use api_types::storage::v1::{StorageClass, VolumeAttachment};
 use jiff::Timestamp;
@@ -163,6 +164,19 @@ impl From<VolumeAttachment> for VolumeAttachmentView {
     }
 }
 
+/// The one node that reaches a slice's devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResourceSliceView {
+    /// Empty when several may.
+    pub node: String,
+}
+
+impl From<ResourceSlice> for ResourceSliceView {
+    fn from(slice: ResourceSlice) -> Self {
+        Self { node: slice.spec.node_name.unwrap_or_default() }
+    }
+}
+
 /// A class that may be the default one of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DefaultClassView {
@@ -224,10 +238,12 @@ impl PodView {
             ("deletionTimestamp", Keep::All),
             ("annotations", Keep::All),
         ];
+        const STATUS: &[(&str, Keep)] =
+            &[("resourceClaimStatuses", Keep::All), ("extendedResourceClaimStatus", Keep::All)];
         match member {
             "metadata" => Some(Keep::Members(METADATA)),
             "spec" => Some(Keep::All),
-            "status" => Some(Keep::Members(&[("resourceClaimStatuses", Keep::All)])),
+            "status" => Some(Keep::Members(STATUS)),
             _ => None,
         }
     }
@@ -238,6 +254,9 @@ impl From<Pod> for PodView {
         let mut references = PodReferences::of(&pod.spec, &pod.metadata.name);
         references.resource_claims.extend(
             pod.status.resource_claim_statuses.iter().filter_map(|claim| claim.resource_claim_name.clone()),
+        );
+        references.resource_claims.extend(
+            pod.status.extended_resource_claim_status.iter().map(|claim| claim.resource_claim_name.clone()),
         );
         Self {
             life: Life::from(&pod.metadata),

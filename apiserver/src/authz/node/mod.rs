@@ -66,9 +66,8 @@ impl NodeAuthorizer {
                 ("storage.k8s.io", "volumeattachments") => {
                     return get_only(info).and_then(|()| self.attachment(node, info));
                 }
-                ("resource.k8s.io", "resourceslices") | ("certificates.k8s.io", "podcertificaterequests") => {
-                    return Err(String::new());
-                }
+                ("resource.k8s.io", "resourceslices") => return self.slice(node, info),
+                ("certificates.k8s.io", "podcertificaterequests") => return Err(String::new()),
                 _ => {}
             }
         }
@@ -157,6 +156,34 @@ impl NodeAuthorizer {
         let attachment = self.views.volume_attachments.get("", &info.name);
         let ours = attachment.is_some_and(|attachment| attachment.node == node);
         if ours { Ok(()) } else { Err(unrelated(node)) }
+    }
+
+    /// A slice belongs to the one node that reaches its devices.
+    fn slice(&self, node: &str, info: &RequestInfo) -> Result<(), String> {
+        if !info.subresource.is_empty() {
+            return Err("cannot authorize ResourceSlice subresources".to_owned());
+        }
+        match info.verb.as_str() {
+            // For which node, NodeRestriction knows.
+            "create" => Ok(()),
+            "get" | "update" | "patch" | "delete" if info.name.is_empty() => {
+                Err("No Object name found".to_owned())
+            }
+            "get" | "update" | "patch" | "delete" => {
+                let slice = self.views.resource_slices.get("", &info.name);
+                if slice.is_some_and(|slice| slice.node == node) { Ok(()) } else { Err(unrelated(node)) }
+            }
+            "list" | "watch" | "deletecollection" => {
+                let selector = Fields::parse(&info.field_selector).ok();
+                if selector.as_ref().and_then(|s| s.exact("spec.nodeName")) == Some(node) {
+                    return Ok(());
+                }
+                Err("can only list/watch/deletecollection resourceslices with nodeName field selector".to_owned())
+            }
+            _ => Err("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, \
+                      patch, delete, deletecollection"
+                .to_owned()),
+        }
     }
 
     fn service_account(&self, node: &str, info: &RequestInfo) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bootstrap::node_rules;
-use crate::views::{PersistentVolumeView, PodReferences, VolumeAttachmentView};
+use crate::views::{PersistentVolumeView, PodReferences, ResourceSliceView, VolumeAttachmentView};
 use std::collections::BTreeSet;
 
 fn views() -> Arc<Views> {
@@ -24,6 +24,7 @@ fn views() -> Arc<Views> {
     }
     for (name, node) in [("here", "n1"), ("there", "n2")] {
         views.volume_attachments.put("", name, VolumeAttachmentView { node: node.into() });
+        views.resource_slices.put("", name, ResourceSliceView { node: node.into() });
     }
     views.pods.put("kube-system", "mirror", PodView { is_mirror: true, ..pod });
     views
@@ -48,6 +49,15 @@ fn a_kubelet_sees_what_its_pods_need() {
         ("get storage.k8s.io volumeattachments there", Err(unrelated)),
         ("get storage.k8s.io volumeattachments none", Err(unrelated)),
         ("list storage.k8s.io volumeattachments", Err("can only get individual resources of this type")),
+        ("create resource.k8s.io resourceslices", Ok(())),
+        ("get resource.k8s.io resourceslices here", Ok(())),
+        ("delete resource.k8s.io resourceslices here", Ok(())),
+        ("update resource.k8s.io resourceslices there", Err(unrelated)),
+        ("patch resource.k8s.io resourceslices none", Err(unrelated)),
+        (
+            "deletecollection resource.k8s.io resourceslices",
+            Err("can only list/watch/deletecollection resourceslices with nodeName field selector"),
+        ),
         ("list core secrets - web", Err("No Object name found")),
         ("list core secrets", Err("can only read namespaced object of this type")),
         ("delete core secrets password web", Err("can only read resources of this type")),
@@ -124,7 +134,7 @@ fn a_kubelet_sees_what_its_pods_need() {
 }
 
 #[test]
-fn pods_are_listed_by_node() {
+fn pods_are_listed_and_slices_deleted_by_node() {
     let node = NodeAuthorizer::new(views(), node_rules());
     let user = User { name: "system:node:n1".into(), groups: vec![NODES.into()], ..User::default() };
     for (selector, allowed) in [
@@ -133,15 +143,20 @@ fn pods_are_listed_by_node() {
         ("spec.nodeName=n2", false),
         ("spec.nodeName!=n1", false),
     ] {
-        let info = RequestInfo {
-            is_resource: true,
-            verb: "watch".into(),
-            resource: "pods".into(),
-            field_selector: selector.into(),
-            ..RequestInfo::default()
-        };
-        let decision = node.authorize(Attributes { user: &user, info: &info });
-        assert_eq!(matches!(decision, Decision::Allow(_)), allowed, "{selector}");
+        for (verb, group, resource) in
+            [("watch", "", "pods"), ("deletecollection", "resource.k8s.io", "resourceslices")]
+        {
+            let info = RequestInfo {
+                is_resource: true,
+                verb: verb.into(),
+                group: group.into(),
+                resource: resource.into(),
+                field_selector: selector.into(),
+                ..RequestInfo::default()
+            };
+            let decision = node.authorize(Attributes { user: &user, info: &info });
+            assert_eq!(matches!(decision, Decision::Allow(_)), allowed, "{resource} {selector}");
+        }
     }
 }
 
