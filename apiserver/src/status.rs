@@ -134,12 +134,12 @@ impl ApiError {
     }
 
     pub fn invalid(kind: &Kind, name: &str, errors: field::Errors) -> Self {
-        Self::Invalid {
-            group: kind.group.to_owned(),
-            kind: kind.kind.to_owned(),
-            name: name.to_owned(),
-            errors,
-        }
+        Self::invalid_of(kind.group, kind.kind, name, errors)
+    }
+
+    /// As `invalid`, of something that is no kind.
+    pub fn invalid_of(group: &str, kind: &str, name: &str, errors: field::Errors) -> Self {
+        Self::Invalid { group: group.to_owned(), kind: kind.to_owned(), name: name.to_owned(), errors }
     }
 
     pub fn internal(message: impl std::fmt::Display) -> Self {

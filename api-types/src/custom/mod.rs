@@ -9,6 +9,7 @@
 mod cells;
 mod defaults;
 pub mod definition;
+pub mod formats;
 mod json_path;
 mod prune;
 pub mod structural;

@@ -3,8 +3,8 @@
 //!
 //! An update may keep what it does not change, even if a later schema would refuse it (KEP-4008).
 
-use super::Custom;
 use super::structural::{Additional, Checks, Structural};
+use super::{Custom, formats};
 use crate::field::{Errors, Path, Shown};
 use crate::names;
 use serde_json::{Map, Value as Json};
@@ -293,35 +293,10 @@ fn strings(checks: &Checks, text: &str, path: &Path, errors: &mut Errors) {
     {
         errors.invalid(path, text, format!("{path} in body should match '{pattern}'"));
     }
-    if !has_format(&checks.format, text) {
+    if !formats::holds(&checks.format, text) {
         let words = format!("{path} in body must be of type {}: {text:?}", checks.format);
         errors.invalid(path, text, words);
     }
-}
-
-/// Whether a text is of a format; formats that upstream does not know either hold anything.
-fn has_format(format: &str, text: &str) -> bool {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-    match format {
-        "date-time" | "datetime" => text.parse::<jiff::Timestamp>().is_ok(),
-        "date" => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
-        "byte" => {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.decode(text).is_ok()
-        }
-        "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
-        "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
-        "cidr" => text.parse::<ipnet::IpNet>().is_ok(),
-        "uuid" => is_uuid(text),
-        "hostname" => names::dns1123_subdomain(&text.to_lowercase()).is_empty(),
-        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()),
-        _ => true,
-    }
-}
-
-fn is_uuid(text: &str) -> bool {
-    let plain: String = text.chars().filter(|c| *c != '-').collect();
-    plain.len() == 32 && plain.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 /// anyOf, oneOf, allOf, not.
@@ -380,5 +355,13 @@ fn best(schemas: &[Structural], holds: &dyn Fn(&Structural) -> Errors, errors: &
 pub(crate) fn default_errors(schema: &Structural, default: &Json, path: &Path, errors: &mut Errors) {
     let mut pruned = default.clone();
     super::defaults::value(schema, &mut pruned);
-    value(schema, &pruned, None, path, errors);
+    // COMPAT: the texts name the field below the default alone, the paths all of it.
+    const DEFAULT: &str = "\0";
+    let mut found = Errors::default();
+    value(schema, &pruned, None, &Path::new(DEFAULT), &mut found);
+    for mut error in found.0 {
+        error.path = Path::new(&error.path.as_str().replacen(DEFAULT, path.as_str(), 1));
+        error.detail = error.detail.replace(&format!("{DEFAULT}."), "").replace(DEFAULT, "");
+        errors.0.push(error);
+    }
 }

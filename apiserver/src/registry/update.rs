@@ -299,10 +299,11 @@ fn check_version(target: &Target, new: &dyn Object, old: &dyn Object) -> Result<
             let mut errors = Errors::default();
             errors.invalid(
                 &Path::new("metadata").child("resourceVersion"),
-                given,
+                0,
                 "must be specified for an update",
             );
-            return Err(ApiError::invalid(row.kind, &target.name, errors));
+            // COMPAT: this one names the resource where others name the kind.
+            return Err(ApiError::invalid_of(row.kind.group, row.kind.resource, &target.name, errors));
         }
     } else if given != old.resource_version {
         if given.parse::<u64>().is_err() {

@@ -47,7 +47,7 @@ async fn custom_kinds_have_rules() {
     let cause = &refused.json()["details"]["causes"][0];
     assert_eq!(
         cause["field"],
-        "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
+        "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
     );
     assert!(cause["message"].as_str().is_some_and(|text| text.contains("undefined field 'z'")), "{cause}");
 

@@ -253,8 +253,8 @@ impl<T: Typed + Default> Value for SchemaOrList<T> {
     }
     fn read_json(&mut self, input: &mut json::Reader<'_>) -> Result<(), json::Error> {
         *self = match input.first()? {
-            b'[' => Self::List(read_value(input)?),
-            b'{' => Self::Schema(Some(read_value(input)?)),
+            b'[' => Self::List(input.apart(read_value)?),
+            b'{' => Self::Schema(Some(input.apart(read_value)?)),
             // COMPAT: what is neither is passed over.
             _ => {
                 input.skip_value()?;
@@ -323,7 +323,7 @@ impl Value for JSONSchemaPropsOrBool {
     }
     fn read_json(&mut self, input: &mut json::Reader<'_>) -> Result<(), json::Error> {
         *self = match input.first()? {
-            b'{' => Self::Schema(read_value(input)?),
+            b'{' => Self::Schema(input.apart(read_value)?),
             _ => match input.token()? {
                 Token::Bool(allows) => Self::Allows(allows),
                 _ => return Err(input.custom("boolean or JSON schema expected".into())),

@@ -3,7 +3,7 @@
 
 use super::{Rule, Text, decl, field_path};
 use crate::cel::Decl;
-use api_types::apiextensions::v1::{CustomResourceDefinition, CustomResourceDefinitionVersion};
+use api_types::apiextensions::v1::{CustomResourceDefinition, CustomResourceDefinitionVersion, schema_path};
 use api_types::custom::Structural;
 use api_types::custom::structural::Additional;
 use api_types::field::{Errors, Path, Shown};
@@ -38,7 +38,7 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
         if same {
             continue;
         }
-        let path = Path::new("spec").child("versions").index(place).child("schema").child("openAPIV3Schema");
+        let path = schema_path(&crd.spec, place);
         of_schema(&Structural::read(&schema), &path, errors);
     }
 }

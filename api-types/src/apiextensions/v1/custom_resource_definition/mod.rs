@@ -3,6 +3,8 @@
 
 mod validate;
 
+pub use validate::schema_path;
+
 use crate::apiextensions::v1::JSONSchemaProps;
 use crate::columns::since;
 use crate::field::Errors;
@@ -419,6 +421,10 @@ impl Strategy for CustomResourceDefinition {
 
     fn validate_update(&self, old: &Self, errors: &mut Errors) {
         validate::update(self, old, errors);
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        validate::warnings(self, old)
     }
 
     fn columns() -> &'static [Column<Self>] {

@@ -23,7 +23,7 @@ fn crd(schema: Json) -> CustomResourceDefinition {
 
 fn of_schema(schema: Json) -> Vec<String> {
     let found = refused(crd(schema));
-    found.into_iter().map(|text| text.replace("spec.versions[0].schema.openAPIV3Schema", "S")).collect()
+    found.into_iter().map(|text| text.replace("spec.validation.openAPIV3Schema", "S")).collect()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn schemas_are_structural() {
     assert_eq!(
         of_schema(json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}})),
         [
-            r#"S.properties[a].default: Invalid value: "string": S.properties[a].default in body must be of type integer: "string""#
+            r#"S.properties[a].default: Invalid value: "string":  in body must be of type integer: "string""#
         ]
     );
 }
@@ -106,4 +106,34 @@ fn groups_of_kubernetes_need_approval() {
     );
     own.metadata.annotations.insert("api-approved.kubernetes.io".into(), "https://example.com".into());
     assert!(refused(own).is_empty());
+}
+
+#[test]
+fn what_versions_have_alike_stands_outside_of_them() {
+    let mut own = crd(json!({}));
+    let text = "type: Required value: must not be empty at the root";
+    assert_eq!(refused(own.clone()), [format!("spec.validation.openAPIV3Schema.{text}")]);
+    let mut other = own.spec.versions[0].clone();
+    (other.name, other.storage) = ("v2".into(), false);
+    other.schema = Some(Box::new(CustomResourceValidation {
+        open_api_v3_schema: Some((&json!({"type": "object"})).into()),
+    }));
+    own.spec.versions.push(other);
+    assert_eq!(refused(own), [format!("spec.versions[0].schema.openAPIV3Schema.{text}")]);
+}
+
+#[test]
+fn formats_that_are_none_are_warned_of_once() {
+    use crate::kind::Strategy;
+    let with = |format: &str| {
+        crd(json!({"type": "object", "properties": {
+            "a": {"type": "array", "format": "cidr", "items": {"type": "string", "format": format}}}}))
+    };
+    let (first, second) = (with("colour"), with("date-time"));
+    let warned = ["unrecognized format \"cidr\"", "unrecognized format \"colour\""];
+    let mut found = first.warnings(None);
+    found.sort();
+    assert_eq!(found, warned);
+    assert_eq!(second.warnings(None), warned[..1]);
+    assert_eq!(first.warnings(Some(&second)), warned[1..]);
 }

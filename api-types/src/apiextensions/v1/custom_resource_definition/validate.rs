@@ -1,7 +1,8 @@
 //! What is refused in a CustomResourceDefinition. Schemas are checked by `crate::custom`.
 
 use super::*;
-use crate::custom::{JsonPath, Structural, structural};
+use crate::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrBool, SchemaOrList};
+use crate::custom::{JsonPath, Structural, formats, structural};
 use crate::field::{Errors, Path};
 use crate::meta::v1::validate::immutable;
 use crate::names;
@@ -33,6 +34,85 @@ pub(super) fn update(crd: &CustomResourceDefinition, old: &CustomResourceDefinit
     immutable(&crd.spec.names.plural, &old.spec.names.plural, &plural, errors);
     stored_versions(crd, errors);
     approval(crd, Some(old), errors);
+}
+
+/// What all versions have alike.
+///
+/// COMPAT: upstream's internal type has such parts once, outside of the versions, and says where they stand there.
+struct Alike {
+    schemas: bool,
+    subresources: bool,
+    columns: bool,
+    selectable: bool,
+}
+
+impl Alike {
+    fn of(spec: &CustomResourceDefinitionSpec) -> Self {
+        fn all<T: PartialEq>(
+            spec: &CustomResourceDefinitionSpec,
+            part: impl Fn(&CustomResourceDefinitionVersion) -> &T,
+        ) -> bool {
+            spec.versions.windows(2).all(|pair| part(&pair[0]) == part(&pair[1]))
+        }
+        Self {
+            schemas: all(spec, |version| &version.schema),
+            subresources: all(spec, |version| &version.subresources),
+            columns: all(spec, |version| &version.additional_printer_columns),
+            selectable: all(spec, |version| &version.selectable_fields),
+        }
+    }
+}
+
+/// Where errors in a version's schema are said to be.
+pub fn schema_path(spec: &CustomResourceDefinitionSpec, place: usize) -> Path {
+    let path = Path::new("spec");
+    match Alike::of(spec).schemas {
+        true => path.child("validation"),
+        false => path.child("versions").index(place).child("schema"),
+    }
+    .child("openAPIV3Schema")
+}
+
+/// Warns of formats that are none, unless the old definition had them (KEP-5136).
+pub(super) fn warnings(
+    crd: &CustomResourceDefinition,
+    old: Option<&CustomResourceDefinition>,
+) -> Vec<String> {
+    let before = old.map(unknown_formats).unwrap_or_default();
+    let formats = unknown_formats(crd).into_iter().filter(|format| !before.contains(format));
+    formats.map(|format| format!("unrecognized format {format:?}")).collect()
+}
+
+fn unknown_formats(crd: &CustomResourceDefinition) -> Vec<String> {
+    fn look(schema: &JSONSchemaProps, found: &mut Vec<String>) {
+        if !schema.format.is_empty() && !formats::is_known(&schema.type_, &schema.format) {
+            found.push(schema.format.clone());
+        }
+        let lists = [&schema.all_of, &schema.any_of, &schema.one_of];
+        lists.into_iter().flatten().for_each(|schema| look(schema, found));
+        let maps = [&schema.properties, &schema.pattern_properties, &schema.definitions];
+        maps.into_iter().flat_map(|map| map.values()).for_each(|schema| look(schema, found));
+        if let Some(schema) = &schema.not {
+            look(schema, found);
+        }
+        match &schema.items {
+            Some(SchemaOrList::Schema(Some(schema))) => look(schema, found),
+            Some(SchemaOrList::List(schemas)) => schemas.iter().for_each(|schema| look(schema, found)),
+            _ => {}
+        }
+        for schema in [&schema.additional_properties, &schema.additional_items].into_iter().flatten() {
+            if let JSONSchemaPropsOrBool::Schema(schema) = schema {
+                look(schema, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    let schemas_alike = Alike::of(&crd.spec).schemas;
+    let versions = crd.spec.versions.iter().take(if schemas_alike { 1 } else { usize::MAX });
+    for schema in versions.filter_map(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref()) {
+        look(schema, &mut found);
+    }
+    found
 }
 
 fn joined(path: &Path, value: &str, wrong: Vec<String>, errors: &mut Errors) {
@@ -67,8 +147,7 @@ fn spec(
     for (place, version) in spec.versions.iter().enumerate() {
         let path = path.child("versions").index(place);
         joined(&path.child("name"), &version.name, names::dns1035_label(&version.name), errors);
-        let before = old.and_then(|old| old.versions.iter().find(|v| v.name == version.name));
-        self::version(version, before, &path, errors);
+        parts(spec, old, place, &path, false, errors);
     }
     let versions = path.child("versions");
     let shown: &dyn Value = &spec.versions;
@@ -80,6 +159,7 @@ fn spec(
         errors.invalid(&versions, shown, "must have exactly one version marked as storage version");
     }
     self::names(&spec.names, &path.child("names"), errors);
+    parts(spec, old, 0, &path, true, errors);
     if spec.preserve_unknown_fields {
         let text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         errors.invalid(&path.child("preserveUnknownFields"), true, text);
@@ -127,47 +207,67 @@ fn schema_of(version: &CustomResourceDefinitionVersion) -> Option<Json> {
     version.schema.as_ref()?.open_api_v3_schema.as_ref()?.tree()
 }
 
-fn version(
-    version: &CustomResourceDefinitionVersion,
-    before: Option<&CustomResourceDefinitionVersion>,
+/// Checks of a version what stands `outside` of the versions, or what does not.
+fn parts(
+    spec: &CustomResourceDefinitionSpec,
+    old: Option<&CustomResourceDefinitionSpec>,
+    place: usize,
     path: &Path,
+    outside: bool,
     errors: &mut Errors,
 ) {
-    let warning = path.child("deprecationWarning");
+    let Some(version) = spec.versions.get(place) else { return };
+    let before = old.and_then(|old| old.versions.iter().find(|v| v.name == version.name));
+    let alike = Alike::of(spec);
+    if !outside {
+        deprecation(version, &path.child("deprecationWarning"), errors);
+    }
+    if alike.schemas == outside {
+        let path = schema_path(spec, place);
+        let given = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        if given.is_some_and(|schema| schema.tree().is_none()) {
+            errors.invalid(&path, "", "its values nest too deeply");
+        }
+        if let Some(schema) = schema_of(version)
+            // What was accepted once stays accepted.
+            && before.and_then(schema_of).as_ref() != Some(&schema)
+        {
+            self::schema(&schema, version, &path, errors);
+        }
+    }
+    if alike.subresources == outside
+        && let Some(scale) = version.subresources.as_ref().and_then(|s| s.scale.as_ref())
+    {
+        self::scale(scale, &path.child("subresources"), errors);
+    }
+    if alike.columns == outside {
+        for (place, column) in version.additional_printer_columns.iter().enumerate() {
+            self::column(column, &path.child("additionalPrinterColumns").index(place), errors);
+        }
+    }
+    if alike.selectable == outside {
+        selectable(version, &path.child("selectableFields"), errors);
+    }
+}
+
+fn deprecation(version: &CustomResourceDefinitionVersion, warning: &Path, errors: &mut Errors) {
     if let Some(text) = &version.deprecation_warning {
         if !version.deprecated {
-            errors.invalid(&warning, text, "can only be set for deprecated versions");
+            errors.invalid(warning, text, "can only be set for deprecated versions");
         }
         if text.len() > 256 {
-            errors.invalid(&warning, text, "must be <= 256 characters long");
+            errors.invalid(warning, text, "must be <= 256 characters long");
         }
         if text.is_empty() {
-            errors.invalid(&warning, text, "must not be an empty string");
+            errors.invalid(warning, text, "must not be an empty string");
         }
         if let Some(at) = text.char_indices().find(|(_, c)| c.is_control()).map(|(at, _)| at) {
             let words = format!(
                 "must only contain printable UTF-8 characters; non-printable character found at index {at}"
             );
-            errors.invalid(&warning, text, words);
+            errors.invalid(warning, text, words);
         }
     }
-    let given = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
-    if given.is_some_and(|schema| schema.tree().is_none()) {
-        errors.invalid(&path.child("schema").child("openAPIV3Schema"), "", "its values nest too deeply");
-    }
-    if let Some(schema) = schema_of(version)
-        // What was accepted once stays accepted.
-        && before.and_then(schema_of).as_ref() != Some(&schema)
-    {
-        self::schema(&schema, version, &path.child("schema").child("openAPIV3Schema"), errors);
-    }
-    if let Some(scale) = version.subresources.as_ref().and_then(|s| s.scale.as_ref()) {
-        self::scale(scale, &path.child("subresources"), errors);
-    }
-    for (place, column) in version.additional_printer_columns.iter().enumerate() {
-        self::column(column, &path.child("additionalPrinterColumns").index(place), errors);
-    }
-    selectable(version, &path.child("selectableFields"), errors);
 }
 
 fn schema(schema: &Json, version: &CustomResourceDefinitionVersion, path: &Path, errors: &mut Errors) {
