@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::core::v1::{Node, NodeAddressType, Service};
-use api_types::discovery::v1::EndpointSlice;
+use api_types::discovery::v1::{AddressType, EndpointSlice};
 use api_types::meta::v1::ListOptions;
 use client::informer::{Change, Projection};
 use daemon::clock::SharedClock;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -40,19 +41,27 @@ impl Projection for ServiceView {
 
 /// An EndpointSlice, without what kube-proxy does not read.
 #[derive(Debug)]
-pub struct SliceView(EndpointSlice);
+pub struct SliceView {
+    slice: EndpointSlice,
+    /// When the change happened that made the slice what it is, as its controller noted.
+    triggered: Option<Timestamp>,
+}
+
+/// The controllers' note.
+const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 impl Projection for SliceView {
     type Source = EndpointSlice;
 
     fn project(mut slice: EndpointSlice) -> Option<Self> {
+        let triggered = slice.metadata.annotations.get(TRIGGERED).and_then(|time| time.parse().ok());
         slice.metadata.managed_fields.clear();
         slice.metadata.annotations.clear();
         for endpoint in &mut slice.endpoints {
             endpoint.target_ref = None;
             endpoint.deprecated_topology.clear();
         }
-        Some(Self(slice))
+        Some(Self { slice, triggered })
     }
 
     /// Headless Services have nothing to forward.
@@ -94,6 +103,20 @@ impl NodeView {
 /// By namespace and name.
 type Key = (String, String);
 
+/// The Service that a slice is of.
+fn service_of(slice: &EndpointSlice) -> Key {
+    let name = slice.metadata.labels.get("kubernetes.io/service-name").cloned().unwrap_or_default();
+    (slice.metadata.namespace.clone(), name)
+}
+
+fn family_of(slice: &EndpointSlice) -> Option<Family> {
+    match slice.address_type {
+        AddressType::IPv4 => Some(Family::V4),
+        AddressType::IPv6 => Some(Family::V6),
+        _ => None,
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     services: BTreeMap<Key, Arc<ServiceView>>,
@@ -102,6 +125,8 @@ struct Seen {
     node: Option<Arc<NodeView>>,
     /// Since when changes wait.
     pending: Option<Duration>,
+    /// When what waits was triggered, by the Service's namespace and name.
+    triggers: BTreeMap<Key, Vec<(Family, Timestamp)>>,
 }
 
 /// What has been seen. Whoever syncs waits here.
@@ -109,17 +134,22 @@ pub struct Changes {
     seen: Mutex<Seen>,
     clock: SharedClock,
     changed: Notify,
+    /// What was triggered before says nothing of this process.
+    started: Timestamp,
 }
 
 /// All that a sync works from.
 pub struct Collected {
     pub families: Vec<(Family, Services, Endpoints)>,
     pub node: Option<Arc<NodeView>>,
+    /// When the changes to endpoints were triggered that were not collected before.
+    pub triggers: Vec<(Family, Timestamp)>,
 }
 
 impl Changes {
     pub fn new(clock: SharedClock) -> Arc<Self> {
-        Arc::new(Self { seen: Mutex::default(), clock, changed: Notify::new() })
+        let started = clock.now();
+        Arc::new(Self { seen: Mutex::default(), clock, changed: Notify::new(), started })
     }
 
     fn change(&self, change: impl FnOnce(&mut Seen)) {
@@ -145,11 +175,27 @@ impl Changes {
 
     pub fn slice_changed(&self, change: &Change<'_, SliceView>) {
         let key = (change.key.namespace.to_string(), change.key.name.to_string());
+        self.slice_seen(key, change.new);
+    }
+
+    fn slice_seen(&self, key: Key, new: Option<&Arc<SliceView>>) {
         metrics().endpoint_changes.inc();
         metrics().endpoint_changes_pending.inc();
-        self.change(|seen| match change.new {
-            Some(new) => drop(seen.slices.insert(key, new.clone())),
-            None => drop(seen.slices.remove(&key)),
+        let started = self.started;
+        self.change(|seen| {
+            let Some(new) = new else {
+                if let Some(old) = seen.slices.remove(&key) {
+                    // COMPAT: how long a removal took is not known: the note is of the last change before it.
+                    seen.triggers.remove(&service_of(&old.slice));
+                }
+                return;
+            };
+            if let (Some(at), Some(family)) =
+                (new.triggered.filter(|at| *at > started), family_of(&new.slice))
+            {
+                seen.triggers.entry(service_of(&new.slice)).or_default().push((family, at));
+            }
+            seen.slices.insert(key, new.clone());
         });
     }
 
@@ -178,22 +224,62 @@ impl Changes {
     pub fn collect(&self, node_name: &str) -> Collected {
         let mut seen = self.seen.lock();
         seen.pending = None;
+        let triggers = std::mem::take(&mut seen.triggers).into_values().flatten().collect();
         metrics().service_changes_pending.set(0);
         metrics().endpoint_changes_pending.set(0);
         let family = |family: Family| {
             let ports = seen.services.values().flat_map(|s| service_ports(&s.0, family));
             let services: Services = ports.collect();
             let mut endpoints = Endpoints::new();
-            for slice in seen.slices.values() {
-                add_endpoints(&mut endpoints, &slice.0, family, node_name);
+            for view in seen.slices.values() {
+                add_endpoints(&mut endpoints, &view.slice, family, node_name);
             }
             (family, services, endpoints)
         };
-        Collected { families: Family::BOTH.into_iter().map(family).collect(), node: seen.node.clone() }
+        let families = Family::BOTH.into_iter().map(family).collect();
+        Collected { families, node: seen.node.clone(), triggers }
     }
 
     /// The sync of what was collected failed: it is still to be done.
     pub fn put_back(&self) {
         self.seen.lock().pending.get_or_insert(self.clock.monotonic());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_dated_by_their_trigger_once() {
+        let changes = Changes::new(daemon::clock::System::shared());
+        let view = |trigger: &str| {
+            let mut slice = EndpointSlice { address_type: AddressType::IPv4, ..EndpointSlice::default() };
+            slice.metadata.labels.insert("kubernetes.io/service-name".into(), "web".into());
+            slice.metadata.annotations.insert(TRIGGERED.into(), trigger.into());
+            Arc::new(SliceView::project(slice).unwrap())
+        };
+        let seen = |slice: Option<&Arc<SliceView>>| changes.slice_seen(("n".into(), "web-1".into()), slice);
+        let triggers = || changes.collect("here").triggers;
+        seen(Some(&view("2020-01-01T00:00:00Z")));
+        assert_eq!(triggers(), [], "before this process began");
+        let later = "2999-01-01T00:00:00.5Z";
+        seen(Some(&view(later)));
+        assert_eq!(triggers(), [(Family::V4, later.parse().unwrap())]);
+        assert_eq!(triggers(), [], "only once");
+        seen(Some(&view(later)));
+        seen(None);
+        assert_eq!(triggers(), [], "a removal has no date");
+    }
+
+    #[test]
+    fn the_buckets_are_upstreams() {
+        let all = crate::metrics::programming_buckets();
+        assert_eq!(all.len(), 80);
+        assert_eq!(
+            (all[0], all[2], all[60], all[61], all[73], all[79]),
+            (0.25, 1.0, 59.0, 60.0, 120.0, 300.0)
+        );
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
     }
 }

@@ -24,6 +24,14 @@ pub struct Metrics {
     pub livez: IntCounterVec,
     pub conntrack: HistogramVec,
     pub conntrack_deleted: IntCounterVec,
+    pub network_programming: HistogramVec,
+}
+
+/// Upstream's: a quarter and half of a second, each second of a minute, each five of the next, then half minutes.
+pub fn programming_buckets() -> Vec<f64> {
+    let steps = |first: f64, step: f64, count: u32| (0..count).map(move |n| first + step * f64::from(n));
+    let all = steps(0.25, 0.25, 2).chain(steps(1.0, 1.0, 59));
+    all.chain(steps(60.0, 5.0, 12)).chain(steps(120.0, 30.0, 7)).collect()
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -104,6 +112,12 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             "kubeproxy_conntrack_reconciler_deleted_entries_total",
             "[ALPHA] Cumulative conntrack flows deleted by conntrack reconciler",
             family,
+        ),
+        network_programming: registry.histogram_vec(
+            "kubeproxy_network_programming_duration_seconds",
+            "[ALPHA] In Cluster Network Programming Latency in seconds",
+            family,
+            &programming_buckets(),
         ),
     }
 });

@@ -139,7 +139,7 @@ impl Proxy {
 
     /// One sync of both families. False when something failed.
     async fn sync(&mut self, shutdown: &Shutdown) -> bool {
-        let Collected { families, node } = self.changes.collect(&self.fixed.node);
+        let Collected { families, node, triggers } = self.changes.collect(&self.fixed.node);
         let own = if self.fixed.node_ports.is_some() { machine_addresses() } else { Vec::new() };
         let mut all_ok = true;
         for (family, services, endpoints) in &families {
@@ -173,6 +173,10 @@ impl Proxy {
                 applied = format!("{applied:?}"),
                 "SyncProxyRules complete"
             );
+            for (_, at) in triggers.iter().filter(|(of, _)| *of == family) {
+                let seconds = self.clock.now().duration_since(*at).as_secs_f64();
+                metrics().network_programming.with_label_values(&label).observe(seconds);
+            }
             metrics().last_sync.with_label_values(&label).set(self.clock.now().as_second() as f64);
             for (policy, count) in
                 [("internal", counts.no_local_internal), ("external", counts.no_local_external)]

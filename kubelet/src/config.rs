@@ -19,6 +19,7 @@ use crate::image_gc;
 use crate::placement::settings::{self as placement, ReservedMemory};
 use crate::shutdown::plan::{self as shutdown_plan, Period};
 use crate::sources::manifest_url::Place;
+use crate::user_namespaces::ranges::UNIT;
 
 const EXPECTED: Expected =
     Expected { kind: "KubeletConfiguration", api_versions: &["kubelet.config.k8s.io/v1beta1"] };
@@ -76,7 +77,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("systemReservedCgroup", &[]),
     ("tlsCurvePreferences", &[]),
     ("tracing", &[]),
-    ("userNamespaces", &[]),
     ("volumePluginDir", &["\"/usr/libexec/kubernetes/kubelet-plugins/volume/exec/\""]),
 ];
 
@@ -173,6 +173,15 @@ pub struct Taint {
     pub value: String,
     /// NoSchedule, PreferNoSchedule or NoExecute.
     pub effect: String,
+}
+
+/// Pods with users of their own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct UserNamespaceSettings {
+    /// Ids of each pod; 65536 by default.
+    #[serde(rename = "idsPerPod")]
+    pub ids_per_pod: Option<i64>,
 }
 
 /// The configuration. Units are in the names' documentation upstream; durations are real ones here.
@@ -275,6 +284,7 @@ pub struct KubeletConfiguration {
     #[serde(deserialize_with = "duration")]
     pub shutdown_grace_period_critical_pods: Option<Duration>,
     pub shutdown_grace_period_by_pod_priority: Vec<Period>,
+    pub user_namespaces: UserNamespaceSettings,
 }
 
 impl Default for KubeletConfiguration {
@@ -352,6 +362,7 @@ impl Default for KubeletConfiguration {
             shutdown_grace_period: None,
             shutdown_grace_period_critical_pods: None,
             shutdown_grace_period_by_pod_priority: Vec::new(),
+            user_namespaces: UserNamespaceSettings::default(),
         }
     }
 }
@@ -405,6 +416,7 @@ impl KubeletConfiguration {
         self.thresholds()?;
         self.shutdown_periods()?;
         self.manifest_place()?;
+        self.ids_per_pod()?;
         self.placement().check().map_err(ConfigError::Invalid)?;
         if self.enable_system_log_query == Some(true) && self.enable_system_log_handler == Some(false) {
             return Err(ConfigError::Invalid(
@@ -448,6 +460,19 @@ impl KubeletConfiguration {
         }
         let place = Place::new(&self.static_pod_url, &self.static_pod_url_header);
         place.map(Some).map_err(ConfigError::Invalid)
+    }
+
+    /// How many users a pod with users of its own has.
+    pub fn ids_per_pod(&self) -> Result<u32, ConfigError> {
+        let Some(ids) = self.user_namespaces.ids_per_pod else { return Ok(UNIT) };
+        let refused = |why: String| Err(ConfigError::Invalid(format!("userNamespaces.idsPerPod must {why}")));
+        if ids < i64::from(UNIT) {
+            return refused(format!("not be less than {UNIT}"));
+        }
+        if ids % i64::from(UNIT) != 0 {
+            return refused(format!("be a multiple of {UNIT}"));
+        }
+        u32::try_from(ids).or_else(|_| refused(format!("not be more than {}", u32::MAX)))
     }
 
     /// Which CPUs and memory containers may have to themselves.
@@ -553,8 +578,8 @@ mod tests {
             "KubeletConfiguration: memoryThrottlingFactor: 0.5 is not supported by this kubelet",
         );
         check(
-            "staticPodURL: https://x/\n",
-            "invalid KubeletConfiguration: staticPodURL: \"https://x/\": only http is supported by this kubelet",
+            "staticPodURL: ftp://x/\n",
+            "invalid KubeletConfiguration: staticPodURL: \"ftp://x/\": only http and https are supported by this kubelet",
         );
         check(
             "evictionSoft: {memory.available: 5%}\n",
@@ -572,6 +597,10 @@ mod tests {
         check(
             "reservedMemory: [{numaNode: 0, limits: {cpu: 1}}]\n",
             "invalid KubeletConfiguration: the limit type \"cpu\" for NUMA node 0 is not supported, only [memory hugepages-<HugePageSize>] is accepted",
+        );
+        check(
+            "userNamespaces: {idsPerPod: 65537}\n",
+            "invalid KubeletConfiguration: userNamespaces.idsPerPod must be a multiple of 65536",
         );
         assert!(parse("nonsense: 1\n").unwrap_err().contains("unknown field `nonsense`"));
         assert!(parse("evictionHard: {memory.available: \"0%\"}\n").is_ok());

@@ -27,6 +27,8 @@ pub struct Images {
     /// The error of the last pull, by back-off key.
     errors: Mutex<HashMap<String, String>>,
     pulls: Arc<Semaphore>,
+    /// How long pods waited for pulls, by uid.
+    pulled: Mutex<HashMap<String, Duration>>,
 }
 
 /// What is pulled, and for whom.
@@ -55,7 +57,13 @@ impl Images {
             backoff: Backoff::upstream(),
             errors: Mutex::default(),
             pulls: Arc::new(Semaphore::new(pulls)),
+            pulled: Mutex::default(),
         }
+    }
+
+    /// How long images were pulled for a pod.
+    pub fn pulling(&self, uid: &str) -> Duration {
+        self.pulled.lock().get(uid).copied().unwrap_or_default()
     }
 
     /// How long until a pull of this image for this pod is tried again.
@@ -68,6 +76,7 @@ impl Images {
     pub fn forget(&self, uid: &str) {
         self.backoff.forget(&format!("{uid}_"));
         self.errors.lock().retain(|key, _| !key.starts_with(uid));
+        self.pulled.lock().remove(uid);
     }
 
     /// Makes sure that the image is there; answers the runtime's reference of it.
@@ -132,7 +141,9 @@ impl Images {
             return Err(StartError::new(reasons::IMAGE_PULL, "the kubelet is stopping"));
         };
         let began = Instant::now();
-        match self.pull_with_credentials(request, &spec).await {
+        let pulled = self.pull_with_credentials(request, &spec).await;
+        *self.pulled.lock().entry(request.pod.metadata.uid.clone()).or_default() += asked.elapsed();
+        match pulled {
             Ok(reference) => {
                 let milliseconds =
                     |since: Instant| GoDuration(Duration::from_millis(since.elapsed().as_millis() as u64));

@@ -35,6 +35,7 @@ use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
+use crate::user_namespaces::UserNamespaces;
 use crate::volume::claims::ClaimCache;
 use crate::volume::space::Spaces;
 use crate::{resources, termination};
@@ -124,6 +125,8 @@ pub struct Kubelet {
     pub devices: Arc<Devices>,
     /// Which CPUs and memory containers have to themselves.
     pub placement: Arc<Placement>,
+    /// Pods with users of their own.
+    pub user_namespaces: UserNamespaces,
     /// Static pods.
     pub manifests: Manifests,
     /// Their mirrors in the API.
@@ -188,6 +191,15 @@ impl Kubelet {
         facts.status.runtime_handlers.iter().find(|known| known.name == handler)?.features
     }
 
+    /// The users of a pod whose sandbox `handler` makes.
+    ///
+    /// # Errors
+    /// When it cannot have those that it asks for: worded for the event.
+    pub fn users(&self, pod: &Pod, handler: &str) -> Result<v1::UserNamespace, String> {
+        let facts = self.runtime_facts.read();
+        self.user_namespaces.of(pod, handler, &facts.status.runtime_handlers)
+    }
+
     /// The runtime's name, as container ids start with it.
     pub fn runtime_name(&self) -> String {
         self.runtime_facts.read().name.clone()
@@ -208,6 +220,7 @@ impl Kubelet {
         self.resizes.forget(uid);
         self.devices.release(uid);
         self.placement.release(uid);
+        self.user_namespaces.release(uid);
         // What the pod had is free for those that wait for more.
         self.resizes.poke(self);
     }

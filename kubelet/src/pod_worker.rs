@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::core::v1::{Pod, PodPhase};
+use api_types::core::v1::{Pod, PodPhase, PodStatus};
 use futures::StreamExt;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -81,6 +82,8 @@ struct Worker {
     dirty: bool,
     /// When it was first seen, until it runs.
     seen: Option<Instant>,
+    /// It was new to the node, and not all of its containers have run yet.
+    unstarted: bool,
 }
 
 enum Wake {
@@ -148,6 +151,7 @@ impl Workers {
             dirty: false,
             // One that ran before this kubelet did does not start now.
             seen: (pod.status.phase == PodPhase::Pending).then(Instant::now),
+            unstarted: pod.status.start_time.is_none(),
         });
         worker.turn.orphan = false;
         let old = std::mem::replace(&mut worker.turn.pod, Arc::clone(&pod));
@@ -206,7 +210,7 @@ impl Workers {
             admitted: true,
             freed: false,
         };
-        pods.insert(uid.clone(), Worker { turn, running: None, dirty: false, seen: None });
+        pods.insert(uid.clone(), Worker { turn, running: None, dirty: false, seen: None, unstarted: false });
         drop(pods);
         self.wake(&uid);
     }
@@ -370,14 +374,21 @@ impl Workers {
     }
 
     fn finish(&self, kubelet: &Arc<Kubelet>, uid: &str, outcome: Outcome) {
-        let starts = self.pods.lock().get(uid).is_some_and(|worker| worker.seen.is_some());
-        let runs = starts && kubelet.statuses.get(uid).is_some_and(|s| s.phase == PodPhase::Running);
+        let starts =
+            self.pods.lock().get(uid).is_some_and(|worker| worker.seen.is_some() || worker.unstarted);
+        let status = starts.then(|| kubelet.statuses.get(uid)).flatten();
+        let runs = status.as_ref().is_some_and(|status| status.phase == PodPhase::Running);
         let mut pods = self.pods.lock();
         let Some(worker) = pods.get_mut(uid) else { return };
         worker.running = None;
         worker.turn.admitted |= !matches!(outcome, Outcome::Undecided(_));
         if let Some(seen) = worker.seen.take_if(|_| runs) {
             latency::started(seen.elapsed());
+        }
+        let all_run = |status: &&PodStatus| worker.unstarted && latency::has_started(status);
+        if let Some(status) = status.as_ref().filter(all_run) {
+            worker.unstarted = false;
+            latency::ran(&worker.turn.pod, status, kubelet.images.pulling(uid), Timestamp::now());
         }
         let mut again = worker.dirty;
         let mut delay = None;

@@ -43,6 +43,7 @@ use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
+use crate::user_namespaces::UserNamespaces;
 use crate::volume::claims::ClaimCache;
 use crate::volume::space::{self, Spaces};
 use crate::{
@@ -175,6 +176,8 @@ fn assemble(
         allocatable::reserved(&capacity, &reservations, &thresholds).map_err(anyhow::Error::msg)?;
     let placement = Placement::load(&flags.root_dir, &settings, topology, &reserved)
         .map_err(|error| anyhow::anyhow!("failed to start the container manager: {error}"))?;
+    let user_namespaces = UserNamespaces::load(&flags.root_dir, config.ids_per_pod()?, config.max_pods)
+        .map_err(anyhow::Error::msg)?;
     let recorder = Recorder::new(client::events::Recorder::new(
         client.clone(),
         "kubelet",
@@ -228,6 +231,7 @@ fn assemble(
         services: Services::new(),
         devices: Arc::new(Devices::load(&flags.root_dir)),
         placement: Arc::new(placement),
+        user_namespaces,
         csi: Arc::new(Csi::new(client.clone(), &node_name, &flags.root_dir, Arc::clone(&tokens))),
         tokens,
         tree: if driver == cgroup::Driver::Systemd { tree.with_slices() } else { tree },

@@ -6,6 +6,7 @@
 //! `kubelet-client-DATE.pem`, holds certificate and key; `kubelet-server-…` likewise. Client and server
 //! follow the files, so nothing else has to be told. [`store`] keeps them.
 
+pub mod metrics;
 pub mod store;
 
 use std::net::IpAddr;
@@ -148,6 +149,7 @@ pub async fn rotate(client: Client, cert_dir: std::path::PathBuf, node: String, 
     let spread = fastrand::f64();
     loop {
         let life = std::fs::read(store.current()).ok().and_then(|pem| store::life(&pem));
+        metrics::current(&purpose, life);
         let due = life.map_or(Timestamp::now(), |life| deadline(life, spread));
         let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
         if !left.is_zero() {
@@ -158,9 +160,13 @@ pub async fn rotate(client: Client, cert_dir: std::path::PathBuf, node: String, 
         let renewed = async {
             Ok::<_, anyhow::Error>(store.keep(&request(&client, &node, &purpose).await?, Timestamp::now())?)
         };
-        if let Err(error) = renewed.await {
-            tracing::warn!(error = format!("{error:#}"), signer, "no new certificate yet");
-            tokio::time::sleep(RETRY).await;
+        match renewed.await {
+            Ok(()) => metrics::renewed(&purpose, life, Timestamp::now()),
+            Err(error) => {
+                metrics::failed(&purpose);
+                tracing::warn!(error = format!("{error:#}"), signer, "no new certificate yet");
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 }

@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use daemon::metrics::HistogramVec;
 
 use super::slices::{Slices, properties, rounded};
 use super::{SLICE, shares_of_weight, uid_of, weight};
 use crate::dbus;
+use crate::latency::SECONDS;
 use crate::resources::{CPU_PERIOD, PodLimits};
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -92,6 +97,18 @@ impl Tree {
 
     /// Makes a cgroup with its parents and sets its limits, where any are given.
     pub fn ensure(&self, cgroup: &str, limits: Option<&PodLimits>, pod: bool) -> Result<(), CgroupError> {
+        let there = self.dir(CONTROLLERS[1], cgroup).is_dir();
+        let began = Instant::now();
+        let result = self.make(cgroup, limits, pod);
+        match there {
+            false => observe("create", began),
+            true if limits.is_some() => observe("update", began),
+            true => {}
+        }
+        result
+    }
+
+    fn make(&self, cgroup: &str, limits: Option<&PodLimits>, pod: bool) -> Result<(), CgroupError> {
         if let Some(slices) = self.slice(cgroup)
             && !self.dir("systemd", cgroup).is_dir()
         {
@@ -223,6 +240,7 @@ impl Tree {
 
     /// Removes a cgroup with its children, killing what is left in it.
     pub fn remove(&self, cgroup: &str) -> Result<(), CgroupError> {
+        let (mut there, began) = (false, Instant::now());
         if let Some(slices) = self.slice(cgroup)
             && self.dir("systemd", cgroup).is_dir()
         {
@@ -231,9 +249,13 @@ impl Tree {
         for root in self.hierarchies() {
             let dir = root.join(cgroup.trim_start_matches('/'));
             if dir.is_dir() {
+                there = true;
                 kill_all(&dir);
                 remove_tree(&dir).map_err(failed("rmdir", &dir))?;
             }
+        }
+        if there {
+            observe("destroy", began);
         }
         Ok(())
     }
@@ -264,6 +286,19 @@ impl Tree {
         }
         uids
     }
+}
+
+/// Something was done to a pod's or a class's cgroup.
+fn observe(operation: &str, began: Instant) {
+    static TOOK: LazyLock<HistogramVec> = LazyLock::new(|| {
+        daemon::metrics::global().histogram_vec(
+            "kubelet_cgroup_manager_duration_seconds",
+            "Duration in seconds for cgroup manager operations. Broken down by method.",
+            &["operation_type"],
+            &SECONDS,
+        )
+    });
+    TOOK.with_label_values(&[operation]).observe(began.elapsed().as_secs_f64());
 }
 
 fn processes(dir: &Path) -> Vec<i32> {

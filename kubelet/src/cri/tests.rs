@@ -12,7 +12,8 @@ use super::observed::{self, ObservedPod, State};
 use super::{Runtime, v1};
 use crate::dns::PodDns;
 use crate::sync_pod::container_config::{ImageUser, Inputs, ReadyMount, container_config};
-use crate::sync_pod::sandbox_config::{Node, sandbox_config};
+use crate::sync_pod::sandbox_config::{Node, sandbox_config, users};
+use crate::user_namespaces;
 
 const IMAGE: &str = "localhost/test:1";
 /// Long enough for a busy machine; nothing is asserted about time.
@@ -144,7 +145,7 @@ async fn start(runtime: &Runtime, pod: &Pod, dir: &Path, restart_count: i32) -> 
     let logs = dir.join("pods").to_string_lossy().into_owned();
     let names = crate::cgroup::Names::new("/kubelet-test", Default::default());
     let node = Node { cgroups: &names, cluster_domain: "", pod_logs: &logs };
-    let config = sandbox_config(pod, 0, &PodDns::default(), &node).unwrap();
+    let config = sandbox_config(pod, 0, &PodDns::default(), &node, user_namespaces::of_node()).unwrap();
     std::fs::create_dir_all(format!("{}/c", config.log_directory)).unwrap();
     let words = dir.join("words");
     std::fs::write(&words, "").unwrap();
@@ -166,6 +167,7 @@ async fn start(runtime: &Runtime, pod: &Pod, dir: &Path, restart_count: i32) -> 
         seccomp_default: false,
         target: None,
         strict_groups: false,
+        users: users(&config).cloned(),
     };
     let container = container_config(pod, &pod.spec.containers[0], inputs).unwrap();
     let sandbox = runtime.run_sandbox(config.clone(), "").await.unwrap();

@@ -57,6 +57,11 @@ impl Volumes {
         Places::of(self.root(), name).published.join(uid)
     }
 
+    /// Where a volume is staged whose device pods get.
+    pub(super) fn device_staging(&self, name: &str) -> PathBuf {
+        Places::of(self.root(), name).staging
+    }
+
     /// Stages the volume where its driver wants that, and publishes its device for the pod.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Volumes that have grown: where their driver wants it, the node makes their filesystem as large.
+//! Volumes that have grown: where their driver wants it, the node makes their filesystem, or their device,
+//! as large.
 //!
 //! The controllers grow the volume and leave the rest to the node in the claim's status
 //! (`allocatedResourceStatuses`, KEP-1790; before it the condition FileSystemResizePending). The kubelet may
@@ -37,9 +38,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
             }
             for volume in desired::mounted(&pod) {
                 let Ok(wanted) = desired::wanted(volume, &claims) else { continue };
-                // A device grows with its volume.
                 if wanted.kind == Kind::Csi
-                    && !wanted.block
                     && let Err(error) = look(&kubelet, &pod, &wanted).await
                 {
                     let name = wanted.behind.as_ref().map_or("", |behind| behind.metadata.name.as_str());
@@ -113,7 +112,12 @@ async fn look(kubelet: &Arc<Kubelet>, pod: &Pod, wanted: &Wanted) -> Result<(), 
     let Some(reference) = wanted.behind.as_ref().and_then(|behind| behind.spec.claim_ref.as_ref()) else {
         return Ok(());
     };
-    let path = wanted.path(&kubelet.pod_dir(&pod.metadata.uid));
+    let uid = &pod.metadata.uid;
+    let path = match request.block {
+        // COMPAT: a device is named by where its driver published it.
+        true => kubelet.csi.volumes.device(&request.name, uid),
+        false => wanted.path(&kubelet.pod_dir(uid)),
+    };
     if !kubelet.csi.volumes.can_expand(&request, &path).await? {
         return Ok(());
     }

@@ -116,7 +116,16 @@ impl Node for Fake {
     ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
         self.note("expand")?;
         let request = call.get_ref();
-        assert!(Path::new(&request.volume_path).join("file").exists());
+        let (path, staged) = (Path::new(&request.volume_path), Path::new(&request.staging_target_path));
+        let block = matches!(
+            request.volume_capability.as_ref().and_then(|one| one.access_type.as_ref()),
+            Some(volume_capability::AccessType::Block(_))
+        );
+        assert!(if block {
+            path.exists() && staged.ends_with("staging/pv")
+        } else {
+            path.join("file").exists()
+        });
         let capacity_bytes = request.capacity_range.as_ref().map_or(0, |range| range.required_bytes);
         Ok(Response::new(NodeExpandVolumeResponse { capacity_bytes }))
     }
@@ -275,6 +284,11 @@ async fn a_device_is_staged_once_and_unstaged_after_its_last_pod() {
     assert_eq!(bench.volumes.device("pv", "a"), all.join("publish/pv/a"));
     assert!(mounts::is_mounted(&all.join("pv/dev/b")).unwrap());
     assert_eq!(bench.volumes.mounted(), [("d".to_owned(), "h".to_owned())]);
+    let place = bench.volumes.device("pv", "a");
+    assert!(bench.volumes.can_expand(&device, &place).await.unwrap());
+    assert!(!bench.volumes.can_expand(&device, &bench.volumes.device("pv", "c")).await.unwrap());
+    bench.volumes.expand(&device, &place, 7, Default::default()).await.unwrap();
+    assert_eq!(bench.fake.taken(), ["expand"]);
     bench.volumes.take_device("pv", "a").await.unwrap();
     assert_eq!(bench.fake.taken(), ["unpublish"]);
     bench.volumes.remove_driver("d");

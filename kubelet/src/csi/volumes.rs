@@ -239,18 +239,21 @@ impl Volumes {
         Ok(path)
     }
 
-    /// The volume is mounted at `path`, and its driver can make more of a volume that has grown.
+    /// The volume is there for a pod at `path`, mounted or as a device, and its driver can make more of a volume that has grown.
     ///
     /// # Errors
     /// When the driver does not answer, or the mount table cannot be read.
     pub async fn can_expand(&self, request: &Request, path: &Path) -> Result<bool, CsiError> {
         // One that is not there (yet) has nothing mounted for sure.
         let Ok(driver) = self.driver(&request.driver) else { return Ok(false) };
-        let mounted = mounts::is_mounted(path).map_err(io("read the mount table".into()))?;
-        Ok(mounted && driver.capabilities().await?.expand)
+        let there = match request.block {
+            true => path.exists(),
+            false => mounts::is_mounted(path).map_err(io("read the mount table".into()))?,
+        };
+        Ok(there && driver.capabilities().await?.expand)
     }
 
-    /// Makes what is on the volume that is mounted at `path` as large as the volume now is.
+    /// Makes what a pod has of the volume at `path`, its filesystem or its device, as large as the volume now is.
     ///
     /// # Errors
     /// When the driver is not there or refuses.
@@ -264,7 +267,10 @@ impl Volumes {
         let driver = self.driver(&request.driver)?;
         let _turn = self.turn(&request.driver, &request.handle).await;
         let can = driver.capabilities().await?;
-        let staged = self.staged_dir(&request.driver, &request.handle).join("globalmount");
+        let staged = match request.block {
+            true => self.device_staging(&request.name),
+            false => self.staged_dir(&request.driver, &request.handle).join("globalmount"),
+        };
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let call = NodeExpandVolumeRequest {
             volume_id: request.handle.clone(),

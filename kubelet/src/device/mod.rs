@@ -343,6 +343,12 @@ impl Devices {
         Ok(())
     }
 
+    /// A container asks for devices of plugins.
+    pub fn asked(&self, container: &Container) -> bool {
+        let state = self.state.lock();
+        container.resources.limits.keys().any(|name| state.knows(name))
+    }
+
     /// Where a container's devices could come from, for each resource; `nodes` are the machine's.
     pub fn hints(
         &self,

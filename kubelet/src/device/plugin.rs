@@ -33,6 +33,8 @@ const VERSION: &str = "v1beta1";
 const SOCKET: &str = "kubelet.sock";
 /// How long a plugin may take to say what it is.
 const HELLO: Duration = Duration::from_secs(10);
+/// For its answer while a pod is admitted. Upstream waits for ever, and no other pod is admitted meanwhile.
+const ANSWER: Duration = Duration::from_secs(60);
 /// COMPAT: for what it does before a container starts.
 const BEFORE_START: Duration = Duration::from_secs(30);
 
@@ -88,11 +90,11 @@ impl Plugin {
             allocation_size: i32::try_from(size).unwrap_or(i32::MAX),
         };
         let request = PreferredAllocationRequest { container_requests: vec![request] };
-        let answer = self.client.clone().get_preferred_allocation(request).await.map_err(|status| {
-            let error = CallError::from(status);
-            format!("device plugin GetPreferredAllocation rpc failed with err: {error}")
-        })?;
-        let first = answer.into_inner().container_responses.into_iter().next();
+        let mut client = self.client.clone();
+        let answer = in_time(ANSWER, client.get_preferred_allocation(request))
+            .await
+            .map_err(|error| format!("device plugin GetPreferredAllocation rpc failed with err: {error}"))?;
+        let first = answer.container_responses.into_iter().next();
         Ok(first.map(|one| one.device_i_ds).unwrap_or_default())
     }
 
@@ -100,9 +102,9 @@ impl Plugin {
     pub async fn allocate(&self, ids: &Ids) -> Result<ContainerAllocateResponse, String> {
         let request = ContainerAllocateRequest { devices_ids: list(ids) };
         let request = AllocateRequest { container_requests: vec![request] };
-        let answer = self.client.clone().allocate(request).await;
-        let answer = answer.map_err(|status| CallError::from(status).to_string())?;
-        let first = answer.into_inner().container_responses.into_iter().next();
+        let mut client = self.client.clone();
+        let answer = in_time(ANSWER, client.allocate(request)).await.map_err(|error| error.to_string())?;
+        let first = answer.container_responses.into_iter().next();
         first.ok_or_else(|| "no containers return in allocation response".into())
     }
 
@@ -119,6 +121,16 @@ impl Plugin {
             Err(_) => Err(failed("context deadline exceeded".into())),
         }
     }
+}
+
+/// An answer that a pod's admission waits for.
+async fn in_time<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, CallError> {
+    let late = |_| Err(Status::deadline_exceeded("context deadline exceeded"));
+    let answer = tokio::time::timeout(limit, call).await.unwrap_or_else(late);
+    answer.map(Response::into_inner).map_err(CallError::from)
 }
 
 /// The kubelet's side.
@@ -237,6 +249,13 @@ pub async fn serve(devices: Arc<Devices>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_that_does_not_answer_is_waited_for_only_so_long() {
+        let error = in_time::<Empty>(Duration::ZERO, std::future::pending()).await.unwrap_err();
+        assert_eq!(error.to_string(), "rpc error: code = DeadlineExceeded desc = context deadline exceeded");
+        assert!(in_time(ANSWER, std::future::ready(Ok(Response::new(Empty {})))).await.is_ok());
+    }
 
     #[test]
     fn registrations_that_cannot_be() {

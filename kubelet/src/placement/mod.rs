@@ -215,7 +215,7 @@ impl Placement {
     }
 
     /// Gives a pod's containers all that they are to have to themselves; what they have they keep. `active` says
-    /// which pods are not over.
+    /// which pods are not over; `first`: the pod was not looked at before.
     ///
     /// # Errors
     /// Why the pod cannot run here; what it was given until then it has until it is over.
@@ -223,19 +223,36 @@ impl Placement {
         &self,
         devices: &Devices,
         pod: &Pod,
+        first: bool,
         active: impl Fn(&str) -> bool,
     ) -> Result<(), Refusal> {
-        let _turn = self.turn.lock().await;
-        metrics::ADMISSIONS.inc();
+        if first {
+            metrics::ADMISSIONS.inc();
+        }
+        // A pod that nothing is chosen for need not wait for a plugin that takes its time with another's devices.
+        let _turn = match self.chooses(devices, pod) {
+            true => Some(self.turn.lock().await),
+            false => None,
+        };
         let timer = std::time::Instant::now();
         devices.retain(&active);
         self.retain(&active);
         let result = self.place(devices, pod).await;
-        metrics::ADMISSION_TIME.observe(timer.elapsed().as_secs_f64() * 1000.0);
-        if result.is_err() && self.policies.merger.policy != Policy::None {
+        if first {
+            metrics::ADMISSION_TIME.observe(timer.elapsed().as_secs_f64() * 1000.0);
+        }
+        if first && result.is_err() && self.policies.merger.policy != Policy::None {
             metrics::ADMISSION_ERRORS.inc();
         }
         result
+    }
+
+    /// Something of the node's is, or may be, to be chosen for the pod.
+    fn chooses(&self, devices: &Devices, pod: &Pod) -> bool {
+        let own_cpus = |container| self.policies.cpus.is_some() && cpus::wanted(pod, container) > 0;
+        self.policies.merger.policy != Policy::None
+            || self.policies.memory.is_some()
+            || containers(&pod.spec).any(|(container, _)| devices.asked(container) || own_cpus(container))
     }
 
     async fn place(&self, devices: &Devices, pod: &Pod) -> Result<(), Refusal> {

@@ -63,7 +63,7 @@ impl Bench {
     }
 
     async fn admit(&self, pod: &Pod) -> Result<(), Refusal> {
-        self.placement.admit(&self.devices, pod, |_| true).await
+        self.placement.admit(&self.devices, pod, true, |_| true).await
     }
 
     fn shows(&self, expected: &[(&str, &str, &str, &str)]) {

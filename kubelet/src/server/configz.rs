@@ -17,7 +17,7 @@ fn or<'a>(value: &'a str, default: &'a str) -> &'a str {
 /// The settings as JSON.
 pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
     let config = &kubelet.config;
-    let body = json!({"kubeletconfig": {
+    let mut body = json!({"kubeletconfig": {
         "address": config.address,
         "port": config.port,
         "readOnlyPort": config.read_only_port,
@@ -67,5 +67,7 @@ pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
         "containerLogMaxSize": config.container_log_max_size,
         "containerLogMaxFiles": config.container_log_max_files.unwrap_or(5),
     }});
+    // More than one `json!` can hold.
+    body["kubeletconfig"]["userNamespaces"] = json!({"idsPerPod": config.ids_per_pod().unwrap_or_default()});
     typed(StatusCode::OK, "application/json", body.to_string())
 }

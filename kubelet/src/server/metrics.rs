@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use api_types::core::v1::Volume;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 
@@ -12,6 +13,7 @@ use super::{Body, stats, typed};
 use crate::kubelet::Kubelet;
 use crate::pod_worker::Stage;
 use crate::volume::space::{ClaimSpace, Space};
+use crate::volume::{desired, metrics as volume_metrics};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -79,6 +81,16 @@ pub async fn own(kubelet: &Arc<Kubelet>) -> Response<Body> {
             .int_gauge("kubelet_running_pods", "Number of pods that have a running pod sandbox")
             .set(sandboxes.iter().filter(|sandbox| sandbox.state == ready).count() as i64);
     }
+    crate::certificate::metrics::show(Timestamp::now());
+    let wanted = all.iter().filter(|(_, stage)| *stage == Stage::Syncing).flat_map(|(pod, _)| {
+        let claims = kubelet.claims.known(&pod.metadata.uid);
+        let plugin = |volume: &Volume| match desired::wanted(volume, &claims) {
+            Ok(wanted) => volume_metrics::plugin(&wanted),
+            Err(_) => "N/A".to_owned(),
+        };
+        desired::mounted(pod).into_iter().map(plugin).collect::<Vec<_>>()
+    });
+    volume_metrics::count(wanted);
     let mut page = Page(String::from_utf8_lossy(&registry.text()).into_owned());
     volumes(&mut page, &kubelet.spaces.all());
     page.response()

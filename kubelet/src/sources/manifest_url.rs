@@ -1,19 +1,23 @@
 //! Static pods from a server (`staticPodURL`): a Pod or a PodList in JSON or YAML, asked for every
 //! `httpCheckFrequency`. What cannot be had or read changes nothing; an answer without content takes all away.
 //!
-//! Plain HTTP only: there is nothing here that would vouch for a server's certificate.
+//! By HTTPS the server's certificate must be vouched for by an authority that the node trusts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::codec::yaml;
 use api_types::core::v1::Pod;
 use bytes::Bytes;
+use daemon::tls::Pem;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::static_pods::{Origin, decode};
@@ -28,12 +32,18 @@ const LONGEST: usize = 10 << 20;
 /// How soon a pod that must go first is looked for again.
 const SOON: Duration = Duration::from_secs(1);
 
+/// A connection, secured or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// Where to ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     url: String,
     host: String,
     port: u16,
+    tls: bool,
     path: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -46,9 +56,11 @@ impl Place {
     pub fn new(url: &str, headers: &BTreeMap<String, Vec<String>>) -> Result<Self, String> {
         let bad = |what: &str| format!("staticPodURL: {url:?}: {what}");
         let uri: Uri = url.parse().map_err(|_| bad("is no URL"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(bad("only http is supported by this kubelet"));
-        }
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(bad("only http and https are supported by this kubelet")),
+        };
         let host = uri.host().ok_or_else(|| bad("names no host"))?;
         let mut given = Vec::new();
         for (name, values) in headers {
@@ -64,15 +76,45 @@ impl Place {
         Ok(Self {
             url: url.to_owned(),
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            tls,
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
             headers: given,
         })
     }
 }
 
+/// COMPAT: where Go looks for the authorities that a Linux machine trusts; the first file that is there.
+const AUTHORITIES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The node's authorities.
+fn authorities() -> Option<PathBuf> {
+    // COMPAT: as in Go, the environment may name another file.
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    named.or_else(|| AUTHORITIES.iter().map(PathBuf::from).find(|path| path.exists()))
+}
+
+/// Trusts these authorities; read each time, so that a changed file needs no restart.
+fn trust(authorities: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, String> {
+    let Some(path) = authorities else {
+        return Err("x509: certificate signed by unknown authority: this node trusts none".into());
+    };
+    let certificates = Pem::File(path.to_owned()).certificates().map_err(|error| error.to_string())?;
+    let mut roots = rustls::RootCertStore::empty();
+    // One that cannot be read must not take the others away.
+    roots.add_parsable_certificates(certificates);
+    Ok(Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
 /// The content behind the URL; errors are worded as upstream's.
-async fn fetch(place: &Place) -> Result<Vec<u8>, String> {
+async fn fetch(place: &Place, authorities: Option<&Path>) -> Result<Vec<u8>, String> {
     let authority = http_get::authority(&place.host, place.port);
     let failed = |cause: String| format!("Get {:?}: {cause}", place.url);
     let exchange = async {
@@ -87,6 +129,16 @@ async fn fetch(place: &Place) -> Result<Vec<u8>, String> {
         for (name, value) in &place.headers {
             request.headers_mut().append(name, value.clone());
         }
+        let stream: Box<dyn Stream> = match place.tls {
+            false => Box::new(stream),
+            true => {
+                let connector = tokio_rustls::TlsConnector::from(trust(authorities).map_err(failed)?);
+                let name =
+                    ServerName::try_from(place.host.clone()).map_err(|error| failed(error.to_string()))?;
+                let secured = connector.connect(name, stream).await;
+                Box::new(secured.map_err(|error| failed(format!("tls: {error}")))?)
+            }
+        };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -135,7 +187,7 @@ pub async fn run(kubelet: Arc<Kubelet>, place: Place) {
     let mut last: Option<Vec<u8>> = None;
     loop {
         let mut complete = true;
-        match fetch(&place).await {
+        match fetch(&place, authorities().as_deref()).await {
             Ok(body) if last.as_ref() == Some(&body) => {}
             Ok(body) => {
                 let text = String::from_utf8_lossy(&body);
@@ -199,12 +251,46 @@ mod tests {
             Ok(("h".into(), 8, "/p?q".into()))
         );
         assert_eq!(
-            of("https://h/").unwrap_err(),
-            "staticPodURL: \"https://h/\": only http is supported by this kubelet"
+            of("ftp://h/").unwrap_err(),
+            "staticPodURL: \"ftp://h/\": only http and https are supported by this kubelet"
         );
         assert!(of("nonsense").is_err());
         let headers = BTreeMap::from([("a b".to_owned(), vec!["c".to_owned()])]);
         assert!(Place::new("http://h/", &headers).unwrap_err().contains("is no header"));
+    }
+
+    #[tokio::test]
+    async fn a_server_whom_nobody_vouches_for_is_not_believed() {
+        daemon::tls::install_default_provider();
+        let (cert, key) = daemon::tls::self_signed("localhost", &["127.0.0.1".to_owned()]).unwrap();
+        let server = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(cert.certificates().unwrap(), key.private_key().unwrap())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+            }
+        });
+        let place = Place::new(&format!("https://{address}/"), &BTreeMap::new()).unwrap();
+        let dir = std::env::temp_dir().join(format!("kubelet-authorities-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (known, other) = (dir.join("known.pem"), dir.join("other.pem"));
+        std::fs::write(&known, cert.bytes().unwrap()).unwrap();
+        let (stranger, _) = daemon::tls::self_signed("else", &[]).unwrap();
+        std::fs::write(&other, stranger.bytes().unwrap()).unwrap();
+        assert_eq!(fetch(&place, Some(&known)).await.unwrap(), b"hi");
+        let refused = fetch(&place, Some(&other)).await.unwrap_err();
+        assert!(refused.starts_with(&format!("Get \"https://{address}/\": tls: ")), "{refused}");
+        assert!(fetch(&place, None).await.unwrap_err().contains("unknown authority"));
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[tokio::test]
@@ -227,8 +313,8 @@ mod tests {
         });
         let headers = BTreeMap::from([("X-A".to_owned(), vec!["1".to_owned(), "2".to_owned()])]);
         let place = Place::new(&format!("http://{address}/pods"), &headers).unwrap();
-        assert_eq!(fetch(&place).await.unwrap(), b"hi");
-        assert_eq!(fetch(&place).await.unwrap_err(), format!("http://{address}/pods: 404 Not Found"));
+        assert_eq!(fetch(&place, None).await.unwrap(), b"hi");
+        assert_eq!(fetch(&place, None).await.unwrap_err(), format!("http://{address}/pods: 404 Not Found"));
         let seen = server.await.unwrap();
         assert!(
             seen[0].starts_with("GET /pods HTTP/1.1")
@@ -236,7 +322,7 @@ mod tests {
                 && seen[0].contains("x-a: 2")
         );
         let refused = Place::new("http://127.0.0.1:1/", &BTreeMap::new()).unwrap();
-        let error = fetch(&refused).await.unwrap_err();
+        let error = fetch(&refused, None).await.unwrap_err();
         assert_eq!(error, "Get \"http://127.0.0.1:1/\": dial tcp 127.0.0.1:1: connect: connection refused");
     }
 }

@@ -15,8 +15,8 @@ use super::reasons::{self, StartError};
 use super::sandbox_config::{Node, sandbox_config};
 use super::start::{self, PodInputs};
 use super::{kill, sandbox_config};
-use crate::cri::CallError;
 use crate::cri::observed::{ObservedPod, State};
+use crate::cri::{CallError, v1};
 use crate::downward::NodeFacts;
 use crate::environment::Objects;
 use crate::kubelet::Kubelet;
@@ -27,7 +27,7 @@ use crate::status::{self, Eviction, restarting};
 use crate::volume::apply::{self, Ready};
 use crate::volume::desired;
 use crate::volume::kinds::payload::Materials;
-use crate::{admission, dns, resize, resources};
+use crate::{admission, dns, resize, resources, user_namespaces};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -188,7 +188,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
     if !observed.may_run()
         && let Err(refusal) = kubelet
             .placement
-            .admit(&kubelet.devices, &turn.pod, |uid| kubelet.workers.may_be_active(uid))
+            .admit(&kubelet.devices, &turn.pod, !turn.admitted, |uid| kubelet.workers.may_be_active(uid))
             .await
     {
         kubelet.recorder.pod(&turn.pod, "Warning", &refusal.reason, &refusal.message);
@@ -253,7 +253,15 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
     next.sooner(resize_waits.then_some(resize::RETRY));
     if !actions.is_empty() {
         tracing::debug!(pod = pod.metadata.name, ?actions, "sync");
+        let begins = actions.iter().any(|action| matches!(action, Action::CreateSandbox { .. }));
+        let remapped = begins && user_namespaces::asks(pod);
+        if remapped {
+            user_namespaces::STARTED.inc();
+        }
         let result = perform(kubelet, pod, observed, actions, &volumes, &objects, &mut next).await;
+        if remapped && (result.is_err() || !kubelet.reasons.of(uid).is_empty()) {
+            user_namespaces::FAILED.inc();
+        }
         let observed = kubelet.observe(uid).await?;
         let status = report(kubelet, turn, &observed, Life::Lives);
         if matches!(status.phase, PodPhase::Failed | PodPhase::Succeeded) {
@@ -444,14 +452,14 @@ async fn perform(
         cluster_domain: &kubelet.config.cluster_domain,
         pod_logs: &kubelet.config.pod_logs_dir,
     };
-    let mut sandbox = observed.ready_sandbox().cloned();
+    let mut ready = observed.ready_sandbox().cloned();
     let mut config = None;
     // A failed init container keeps the ones after it from starting.
     let mut blocked = false;
     for action in actions {
         match action {
             Action::StopPod => {
-                if sandbox.is_some() && !observed.sandboxes.is_empty() && config.is_none() {
+                if ready.is_some() && !observed.sandboxes.is_empty() && config.is_none() {
                     let changed = plan::sandbox_changed(pod, &observed).0;
                     if changed {
                         let text = "Pod sandbox changed, it will be killed and re-created.";
@@ -461,7 +469,7 @@ async fn perform(
                 kill::stop_pod(kubelet, pod, &observed, None)
                     .await
                     .map_err(|error| failed_kill(kubelet, pod, error))?;
-                sandbox = None;
+                ready = None;
             }
             Action::PurgeInit => {
                 let init = |name: &str| pod.spec.init_containers.iter().any(|spec| spec.name == name);
@@ -496,51 +504,47 @@ async fn perform(
                 }
             }
             Action::CreateSandbox { attempt } => {
-                let made = sandbox_config(pod, attempt, &settings, &node).map_err(|error| {
-                    let message = format!("Failed to create pod sandbox: {error}");
+                let told = |message: String| {
                     kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
                     message
-                })?;
+                };
+                if let Some(reason) = unsupported(pod) {
+                    return Err(told(format!("Failed to create pod sandbox: {reason}")).into());
+                }
+                let (made, handler) = sandbox(kubelet, pod, attempt, &settings, &node)
+                    .await
+                    .map_err(|error| told(format!("Failed to create pod sandbox: {error}")))?;
                 let logs = sandbox_config::log_directory(node.pod_logs, pod);
                 std::fs::create_dir_all(&logs).map_err(|error| format!("mkdir {logs}: {error}"))?;
-                let handler = kubelet.runtime_classes.handler(pod).await;
-                let refused = unsupported(pod);
-                if let Some(reason) = refused.or(handler.clone().err()) {
-                    let message = format!("Failed to create pod sandbox: {reason}");
-                    kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
-                    return Err(message.into());
-                }
-                kubelet.runtime.run_sandbox(made.clone(), &handler.unwrap_or_default()).await.map_err(
-                    |error| {
-                        let failed = Failed::call("Failed to create pod sandbox", &error);
-                        kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &failed.message);
-                        failed
-                    },
-                )?;
+                kubelet.runtime.run_sandbox(made.clone(), &handler).await.map_err(|error| {
+                    let failed = Failed::call("Failed to create pod sandbox", &error);
+                    told(failed.message.clone());
+                    failed
+                })?;
                 let now = kubelet.observe(uid).await.map_err(|error| {
                     let failed = Failed::call("Unable to get pod sandbox status", &error);
                     kubelet.recorder.pod(pod, "Warning", "FailedPodSandBoxStatus", &failed.message);
                     failed
                 })?;
-                sandbox = now.ready_sandbox().cloned();
+                ready = now.ready_sandbox().cloned();
                 config = Some(made);
             }
             Action::Start { kind, index } => {
                 if blocked && kind != Kind::Ephemeral {
                     continue;
                 }
-                let Some(sandbox) = &sandbox else {
+                let Some(found) = &ready else {
                     return Err("the sandbox is gone again".to_owned().into());
                 };
                 let config = match &config {
                     Some(config) => config,
-                    None => config.insert(sandbox_config(pod, sandbox.attempt, &settings, &node)?),
+                    None => config.insert(sandbox(kubelet, pod, found.attempt, &settings, &node).await?.0),
                 };
                 let host_ips = &kubelet.node_ips;
-                let pod_ips: &[String] = if pod.spec.host_network { host_ips } else { &sandbox.ips };
+                let pod_ips: &[String] = if pod.spec.host_network { host_ips } else { &found.ips };
                 let common = PodInputs {
                     pod,
-                    sandbox: &sandbox.id,
+                    sandbox: &found.id,
                     sandbox_config: config,
                     pod_ips,
                     volumes,
@@ -554,6 +558,19 @@ async fn perform(
         }
     }
     Ok(())
+}
+
+/// The sandbox's configuration, and the runtime's handler that makes it; an error is worded for the event.
+async fn sandbox(
+    kubelet: &Kubelet,
+    pod: &Pod,
+    attempt: u32,
+    settings: &dns::PodDns,
+    node: &Node<'_>,
+) -> Result<(v1::PodSandboxConfig, String), String> {
+    let handler = kubelet.runtime_classes.handler(pod).await?;
+    let users = kubelet.users(pod, &handler)?;
+    Ok((sandbox_config(pod, attempt, settings, node, users)?, handler))
 }
 
 fn failed_kill(kubelet: &Kubelet, pod: &Pod, error: CallError) -> Failed {
@@ -712,8 +729,7 @@ fn unsupported(pod: &Pod) -> Option<String> {
     if !pod.spec.resource_claims.is_empty() {
         return Some("can't prepare `spec.resourceClaims`, drivers of devices are not supported".to_owned());
     }
-    let remapped = pod.spec.host_users == Some(false);
-    remapped.then(|| "can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned())
+    None
 }
 
 #[cfg(test)]
@@ -724,11 +740,7 @@ mod tests {
     #[test]
     fn a_pod_that_asks_for_more_than_there_is_does_not_start() {
         let mut pod = Pod::default();
-        pod.spec.host_users = Some(true);
         assert_eq!(unsupported(&pod), None);
-        pod.spec.host_users = Some(false);
-        assert!(unsupported(&pod).is_some_and(|reason| reason.contains("spec.hostUsers")));
-        pod.spec.host_users = None;
         pod.spec.resource_claims.push(PodResourceClaim { name: "gpu".into(), ..PodResourceClaim::default() });
         assert!(unsupported(&pod).is_some_and(|reason| reason.contains("spec.resourceClaims")));
     }

@@ -84,6 +84,8 @@ pub struct Inputs<'a> {
     pub target: Option<String>,
     /// The runtime understands strict supplemental groups.
     pub strict_groups: bool,
+    /// The users of the pod's sandbox.
+    pub users: Option<v1::UserNamespace>,
 }
 
 /// The container's configuration; an error is worded for its status.
@@ -108,7 +110,7 @@ pub fn container_config(
         command: expand_all(&container.command),
         args: expand_all(&container.args),
         working_dir: container.working_dir.clone(),
-        mounts: inputs.mounts.iter().map(mount).collect(),
+        mounts: inputs.mounts.iter().map(|ready| mount(ready, inputs.users.as_ref())).collect(),
         devices: inputs.devices.clone(),
         labels: labels::container_labels(pod, container),
         annotations: inputs
@@ -135,7 +137,8 @@ pub fn container_config(
     })
 }
 
-fn mount(ready: &ReadyMount) -> v1::Mount {
+/// COMPAT: who owns what is mounted is mapped as the users are, whatever it is: volumes, files of the pod, images.
+fn mount(ready: &ReadyMount, users: Option<&v1::UserNamespace>) -> v1::Mount {
     let propagation = match ready.propagation {
         Some(MountPropagationMode::HostToContainer) => v1::MountPropagation::PropagationHostToContainer,
         Some(MountPropagationMode::Bidirectional) => v1::MountPropagation::PropagationBidirectional,
@@ -147,6 +150,8 @@ fn mount(ready: &ReadyMount) -> v1::Mount {
         readonly: ready.read_only,
         recursive_read_only: ready.recursive,
         propagation: propagation as i32,
+        uid_mappings: users.map(|users| users.uids.clone()).unwrap_or_default(),
+        gid_mappings: users.map(|users| users.gids.clone()).unwrap_or_default(),
         image: ready.image.as_ref().map(|(image, _)| image.clone()),
         image_sub_path: ready.image.as_ref().map(|(_, path)| path.clone()).unwrap_or_default(),
         ..Default::default()
@@ -245,7 +250,7 @@ fn security(
     let own = container.security_context.as_deref().unwrap_or(&empty);
     let pods = pod.spec.security_context.as_deref().cloned().unwrap_or_default();
     let number = |value: i64| v1::Int64Value { value };
-    let mut namespaces = namespaces(pod);
+    let mut namespaces = namespaces(pod, inputs.users.clone());
     if let Some(target) =
         inputs.target.as_ref().filter(|_| namespaces.pid == v1::NamespaceMode::Container as i32)
     {
@@ -320,4 +325,22 @@ fn apparmor(
         localhost_ref: if kind == ProfileType::Localhost { name } else { String::new() },
     });
     context.apparmor_profile = old;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_belongs_to_whom_the_pods_users_are() {
+        let ready = ReadyMount { container_path: "/data".into(), ..Default::default() };
+        let all = vec![v1::IdMapping { host_id: 65536, container_id: 0, length: 65536 }];
+        let own =
+            v1::UserNamespace { mode: v1::NamespaceMode::Pod as i32, uids: all.clone(), gids: all.clone() };
+        let mounted = mount(&ready, Some(&own));
+        assert_eq!((mounted.uid_mappings, mounted.gid_mappings), (all.clone(), all));
+        let nodes = v1::UserNamespace { mode: v1::NamespaceMode::Node as i32, ..Default::default() };
+        assert!(mount(&ready, Some(&nodes)).uid_mappings.is_empty());
+        assert!(mount(&ready, None).gid_mappings.is_empty());
+    }
 }

@@ -25,12 +25,13 @@ pub fn log_directory(pod_logs: &str, pod: &Pod) -> String {
     format!("{pod_logs}/{}_{}_{}", meta.namespace, meta.name, meta.uid)
 }
 
-/// The sandbox's configuration; an error is worded for the event.
+/// The sandbox's configuration, with the `users` that the pod has; an error is worded for the event.
 pub fn sandbox_config(
     pod: &Pod,
     attempt: u32,
     dns: &dns::PodDns,
     node: &Node<'_>,
+    users: v1::UserNamespace,
 ) -> Result<v1::PodSandboxConfig, String> {
     let meta = &pod.metadata;
     let hostname =
@@ -48,7 +49,7 @@ pub fn sandbox_config(
         port_mappings: port_mappings(pod),
         labels: labels::sandbox_labels(pod),
         annotations: meta.annotations.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        linux: Some(linux(pod, node)),
+        linux: Some(linux(pod, node, users)),
     })
 }
 
@@ -70,8 +71,13 @@ fn port_mappings(pod: &Pod) -> Vec<v1::PortMapping> {
     mappings
 }
 
+/// The users of a sandbox's pod.
+pub fn users(config: &v1::PodSandboxConfig) -> Option<&v1::UserNamespace> {
+    config.linux.as_ref()?.security_context.as_ref()?.namespace_options.as_ref()?.userns_options.as_ref()
+}
+
 /// The namespaces that the pod's containers live in.
-pub fn namespaces(pod: &Pod) -> v1::NamespaceOption {
+pub fn namespaces(pod: &Pod, users: Option<v1::UserNamespace>) -> v1::NamespaceOption {
     let mode = |host: bool| if host { v1::NamespaceMode::Node } else { v1::NamespaceMode::Pod } as i32;
     let pid = if pod.spec.host_pid {
         v1::NamespaceMode::Node
@@ -84,17 +90,18 @@ pub fn namespaces(pod: &Pod) -> v1::NamespaceOption {
         network: mode(pod.spec.host_network),
         pid: pid as i32,
         ipc: mode(pod.spec.host_ipc),
+        userns_options: users,
         ..Default::default()
     }
 }
 
-fn linux(pod: &Pod, node: &Node<'_>) -> v1::LinuxPodSandboxConfig {
+fn linux(pod: &Pod, node: &Node<'_>, users: v1::UserNamespace) -> v1::LinuxPodSandboxConfig {
     let context = pod.spec.security_context.as_deref();
     let privileged = pod.spec.containers.iter().chain(&pod.spec.init_containers).any(|container| {
         container.security_context.as_ref().is_some_and(|context| context.privileged == Some(true))
     });
     let mut security = v1::LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces(pod, Some(users))),
         privileged,
         seccomp: Some(v1::SecurityProfile::default()),
         ..Default::default()

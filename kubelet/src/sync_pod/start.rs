@@ -11,7 +11,7 @@ use super::container_config::{ImageUser, Inputs, ReadyMount, container_config};
 use super::kill::{Target, stop_container};
 use super::plan::KillReason;
 use super::reasons::{self, StartError};
-use super::sandbox_config::log_directory;
+use super::sandbox_config::{log_directory, users};
 use crate::cri::{CallError, observed, v1};
 use crate::device::plugin::proto;
 use crate::downward::NodeFacts;
@@ -265,6 +265,7 @@ async fn configure(
         seccomp_default: kubelet.config.seccomp_default == Some(true),
         target,
         strict_groups: kubelet.strict_groups(),
+        users: users(common.sandbox_config).cloned(),
     };
     container_config(pod, container, inputs)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use api_types::core::v1::Pod;
 
@@ -11,7 +12,7 @@ use super::desired::{self, Kind, Wanted};
 use super::kinds::payload::{Materials, payload};
 use super::kinds::{empty_dir, host_path, local_device, mounted};
 use super::plan::{Action, plan};
-use super::{VolumeError, atomic_writer, block, io, mounts, ownership};
+use super::{VolumeError, atomic_writer, block, io, metrics, mounts, ownership};
 use crate::csi::request::Request;
 use crate::csi::{self, Csi};
 use crate::resources;
@@ -51,19 +52,23 @@ pub fn ensure(
     csi: &Csi,
 ) -> (BTreeMap<String, Ready>, Vec<Failed>) {
     let (mut ready, mut failed) = (BTreeMap::new(), Vec::new());
-    let mut wanted = Vec::new();
+    let (mut wanted, mut plugins) = (Vec::new(), BTreeMap::new());
     let mut by_dir: BTreeMap<String, Wanted> = BTreeMap::new();
     for volume in desired::mounted(pod) {
         match desired::wanted(volume, claims) {
             Ok(one) => {
                 let (path, kind, read_only, block) = (one.path(pod_dir), one.kind, one.read_only, one.block);
                 let used = desired::check_use(pod, &volume.name, block).map_err(VolumeError::Path);
-                let result = used.and_then(|()| if block { map(pod, pod_dir, &one, csi) } else { Ok(()) });
+                let result = used.and_then(|()| match block {
+                    true => timed(&metrics::plugin(&one), "map_volume", || map(pod, pod_dir, &one, csi)),
+                    false => Ok(()),
+                });
                 if let Err(error) = result {
                     failed.push(Failed { volume: volume.name.clone(), error, block });
                     continue;
                 }
                 ready.insert(volume.name.clone(), Ready { path, kind, read_only, block });
+                plugins.insert(volume.name.clone(), metrics::plugin(&one));
                 if !block {
                     wanted.push((one.dir.clone(), kind));
                     by_dir.insert(one.dir.clone(), one);
@@ -91,7 +96,12 @@ pub fn ensure(
             }
             Action::SetUp { volume, kind } | Action::Refresh { volume, kind } => {
                 let Some(one) = by_dir.get(&volume) else { continue };
-                let result = set_up(pod, pod_dir, one, kind, materials, csi);
+                let set_up = || set_up(pod, pod_dir, one, kind, materials, csi);
+                let result = match kind {
+                    // Nothing is mounted, each time anew.
+                    Kind::HostPath | Kind::Image => set_up(),
+                    _ => timed(&metrics::plugin(one), "volume_mount", set_up),
+                };
                 let name = one.volume.name.clone();
                 if result.is_err() {
                     ready.remove(&name);
@@ -103,7 +113,24 @@ pub fn ensure(
             failed.push(Failed { volume: name, error, block: false });
         }
     }
+    let there = plugins.into_iter().filter(|(name, _)| ready.contains_key(name)).map(|(_, plugin)| plugin);
+    metrics::mounted(&pod.metadata.uid, there.collect());
     (ready, failed)
+}
+
+/// Does something for a volume and counts it.
+fn timed(
+    plugin: &str,
+    operation: &str,
+    work: impl FnOnce() -> Result<(), VolumeError>,
+) -> Result<(), VolumeError> {
+    let began = Instant::now();
+    let result = work();
+    // Waiting for others to do their part is no failure of this one.
+    if !result.as_ref().is_err_and(VolumeError::is_waiting) {
+        metrics::done(plugin, operation, began.elapsed(), result.is_ok());
+    }
+    result
 }
 
 /// Gives the pod a device.
@@ -214,6 +241,11 @@ fn republishes(pod: &Pod, wanted: Option<&Wanted>, csi: &Csi) -> bool {
 }
 
 fn tear_down(pod_dir: &Path, found: &Found, csi: &Csi) -> Result<(), VolumeError> {
+    let plugin = found.plugin.replacen('~', "/", 1);
+    timed(&plugin, "volume_unmount", || take_down(pod_dir, found, csi))
+}
+
+fn take_down(pod_dir: &Path, found: &Found, csi: &Csi) -> Result<(), VolumeError> {
     if found.plugin == csi::volumes::PLUGIN {
         Csi::wait(csi.volumes.tear_down(&found.path))?;
         let _ = std::fs::remove_file(actual::ready_file(pod_dir, &found.plugin, &found.volume));
@@ -251,6 +283,21 @@ pub fn remove_volumes(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
 }
 
 fn unmount_all(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
+    let found = actual::found(pod_dir).unwrap_or_default();
+    let began = Instant::now();
+    let result = unmount_each(pod_dir, csi);
+    // All of a pod's are unmounted as one.
+    for one in found {
+        let plugin = one.plugin.replacen('~', "/", 1);
+        metrics::done(&plugin, "volume_unmount", began.elapsed(), result.is_ok());
+    }
+    if result.is_ok() {
+        metrics::unmounted(&pod_dir.file_name().unwrap_or_default().to_string_lossy());
+    }
+    result
+}
+
+fn unmount_each(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
     Csi::wait(csi.volumes.tear_down_pod(pod_dir))?;
     unmap_all(pod_dir, csi)?;
     for point in mounts::below(pod_dir).map_err(io("read the mount table"))? {

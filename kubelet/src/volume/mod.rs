@@ -16,6 +16,7 @@ pub mod block;
 pub mod claims;
 pub mod desired;
 pub mod kinds;
+pub mod metrics;
 pub mod mounts;
 pub mod ownership;
 pub mod plan;
