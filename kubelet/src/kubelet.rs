@@ -16,6 +16,7 @@ use crate::cri::observed::{self, ObservedPod};
 use crate::cri::{CallError, Runtime, changes::Pulse, v1};
 use crate::csi::Csi;
 use crate::device::Devices;
+use crate::dra::Dra;
 use crate::events::Recorder;
 use crate::eviction::Pressures;
 use crate::image_gc::Records;
@@ -123,6 +124,8 @@ pub struct Kubelet {
     pub csi: Arc<Csi>,
     /// Devices of plugins.
     pub devices: Arc<Devices>,
+    /// Devices of claims.
+    pub dra: Arc<Dra>,
     /// Which CPUs and memory containers have to themselves.
     pub placement: Arc<Placement>,
     /// Pods with users of their own.

@@ -14,6 +14,7 @@ mod dbus;
 mod device;
 mod dns;
 mod downward;
+mod dra;
 mod environment;
 mod events;
 mod eviction;

@@ -1,6 +1,6 @@
 //! Plugins make themselves known by a socket in `plugins_registry`, and go by removing it (upstream's
-//! pluginregistration/v1). Storage drivers and device plugins are served; other types of plugins are told that
-//! they are not.
+//! pluginregistration/v1). Storage drivers, device plugins and drivers of claims' devices are served; other types of
+//! plugins are told that they are not.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -17,6 +17,7 @@ use crate::csi::driver::{self, Driver};
 use crate::csi::node_info;
 use crate::device;
 use crate::device::plugin::Joined;
+use crate::dra;
 use crate::kubelet::Kubelet;
 use crate::volume::actual::entries;
 use proto::registration_client::RegistrationClient;
@@ -67,6 +68,8 @@ enum Kind {
     Storage,
     /// Devices that pods ask for by a resource's name (`DevicePlugin`).
     Devices(Joined),
+    /// Devices of claims (`DRAPlugin`), at this socket.
+    Claims(String),
 }
 
 /// Follows the folder; never ends.
@@ -143,6 +146,10 @@ fn check(info: &PluginInfo, socket: &str) -> Result<(), String> {
             info.name, info.supported_versions
         )),
         "DevicePlugin" => device::plugin::check_found(&info.name, &info.supported_versions),
+        "DRAPlugin" => {
+            let endpoint = if info.endpoint.is_empty() { socket } else { &info.endpoint };
+            dra::plugin::choose(&info.name, endpoint, &info.supported_versions).map(drop)
+        }
         other => {
             return Err(format!(
                 "RegisterPlugin error -- no handler registered for plugin type: {other} at socket {socket}"
@@ -199,6 +206,12 @@ async fn install(kubelet: &Kubelet, info: &PluginInfo, socket: &str) -> Result<K
         let joined = device::plugin::join(&kubelet.devices, &info.name, Path::new(endpoint)).await?;
         return Ok(Kind::Devices(joined));
     }
+    if info.r#type == "DRAPlugin" {
+        let service = dra::plugin::choose(&info.name, endpoint, &info.supported_versions)?;
+        let plugin = dra::plugin::Plugin::new(&info.name, endpoint, service);
+        kubelet.dra.drivers.add(&kubelet.dra, plugin)?;
+        return Ok(Kind::Claims(endpoint.to_owned()));
+    }
     let driver = Driver::new(endpoint);
     let about = driver.info().await.map_err(|error| error.to_string())?;
     node_info::install(&kubelet.client, &kubelet.node_name, &info.name, &about)
@@ -212,6 +225,7 @@ async fn deregister(kubelet: &Kubelet, name: &str, kind: &Kind) {
     tracing::info!(plugin = name, "a plugin went away");
     match kind {
         Kind::Devices(joined) => device::plugin::leave(&kubelet.devices, name, joined),
+        Kind::Claims(endpoint) => kubelet.dra.drivers.remove(name, endpoint),
         Kind::Storage => {
             kubelet.csi.volumes.remove_driver(name);
             if let Err(error) = node_info::uninstall(&kubelet.client, &kubelet.node_name, name).await {
@@ -260,6 +274,11 @@ mod tests {
         assert_eq!(check(&info("CSIPlugin", "d", "v1"), "/s"), Ok(()));
         assert!(check(&info("CSIPlugin", "d", "2.0.0"), "/s").unwrap_err().contains("versions specified"));
         assert_eq!(check(&info("DevicePlugin", "example.com/a", "v1beta1"), "/s"), Ok(()));
+        assert_eq!(check(&info("DRAPlugin", "d", "v1.DRAPlugin"), "/s"), Ok(()));
+        assert_eq!(
+            check(&info("DRAPlugin", "d", "v1alpha4.Node"), "/s").unwrap_err(),
+            "RegisterPlugin error -- plugin validation failed with err: invalid supported gRPC versions of DRA driver plugin d at endpoint /s: none of services supported by the plugin ([\"v1alpha4.Node\"]) are supported by the kubelet ([\"v1.DRAPlugin\" \"v1beta1.DRAPlugin\"])"
+        );
         assert_eq!(
             check(&info("DevicePlugin", "example.com/a", "v1"), "/s").unwrap_err(),
             "RegisterPlugin error -- plugin validation failed with err: manager version, v1beta1, is not among plugin supported versions [v1]"

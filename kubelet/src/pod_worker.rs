@@ -166,6 +166,7 @@ impl Workers {
             || shown(&old) != shown(&pod)
             || old.metadata.annotations != pod.metadata.annotations
             || old.spec != pod.spec
+            || old.status.resource_claim_statuses != pod.status.resource_claim_statuses
             || !crate::status::conditions::same_foreign(&old, &pod);
         let done = worker.turn.stage == Stage::Done && pod.metadata.deletion_timestamp.is_some();
         drop(pods);

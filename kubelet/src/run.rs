@@ -18,6 +18,7 @@ use crate::cri::changes::{self, Change, Pulse};
 use crate::cri::{Runtime, v1};
 use crate::csi::{self, Csi};
 use crate::device::{self, Devices};
+use crate::dra::{Dra, drivers};
 use crate::events::Recorder;
 use crate::eviction::Pressures;
 use crate::flags::Flags;
@@ -202,6 +203,8 @@ fn assemble(
         wake: Box::new(wake.clone()),
         started,
     });
+    let dra = Dra::load(client.clone(), &node_name, &flags.root_dir, drivers::AWAY, wake.clone())
+        .map_err(anyhow::Error::msg)?;
     let tokens = Arc::new(Tokens::new(client.clone()));
     let pids = config.pod_pids_limit.unwrap_or(-1);
     let driver = match config.cgroup_driver.as_str() {
@@ -230,6 +233,7 @@ fn assemble(
         spaces: Spaces::default(),
         services: Services::new(),
         devices: Arc::new(Devices::load(&flags.root_dir)),
+        dra,
         placement: Arc::new(placement),
         user_namespaces,
         csi: Arc::new(Csi::new(client.clone(), &node_name, &flags.root_dir, Arc::clone(&tokens))),
@@ -312,6 +316,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>, place: Option<Place>) {
             node::register::register_until_done(&node).await;
         }
         tokio::spawn(node::lease::run(Arc::clone(&node)));
+        tokio::spawn(Arc::clone(&node.dra).run(Arc::clone(&node.workers)));
         tokio::spawn(plugins::run(Arc::clone(&node)));
         node::status::run(node).await;
     });
@@ -328,6 +333,10 @@ async fn serve_pod_resources(kubelet: Arc<Kubelet>) {
         pod: Box::new(move |namespace, name| named.by_name(namespace, name)),
         devices: Arc::clone(&kubelet.devices),
         placement: Arc::clone(&kubelet.placement),
+        claims: Box::new({
+            let dra = Arc::clone(&kubelet.dra);
+            move |pod, container| dra.of_container(pod, container)
+        }),
     };
     let socket = kubelet.root.join("pod-resources/kubelet.sock");
     if let Err(error) = pod_resources::serve(sources, &socket).await {

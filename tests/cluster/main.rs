@@ -8,6 +8,7 @@ mod bodies;
 mod controllers;
 mod csi;
 mod deletion;
+mod dra;
 mod lifecycle;
 mod networking;
 mod objects;

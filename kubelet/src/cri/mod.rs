@@ -83,7 +83,7 @@ impl From<Status> for CallError {
 }
 
 /// COMPAT: names of gRPC codes as Go prints them.
-fn code_name(code: Code) -> String {
+pub(crate) fn code_name(code: Code) -> String {
     match code {
         Code::Ok => "OK".into(),
         Code::Cancelled => "Canceled".into(),

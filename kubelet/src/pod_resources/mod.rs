@@ -2,7 +2,7 @@
 //! `pod-resources/kubelet.sock` below the kubelet's root, versions v1 and v1alpha1.
 //!
 //! Everything is read from where it is kept ([`Sources`]) when it is asked for. Only long-running containers are
-//! told of: sidecars and a pod's own, no init containers. Devices of claims are not there.
+//! told of: sidecars and a pod's own, no init containers.
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +19,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
 use crate::device::{Devices, Placed};
+use crate::dra::claims::Entry;
 use crate::placement::Placement;
 use crate::placement::cpu_set::CpuSet;
 use crate::placement::memory::Block;
@@ -84,6 +85,9 @@ pub type AllPods = dyn Fn(bool) -> Vec<Arc<Pod>> + Send + Sync;
 /// The pod of that namespace and name.
 pub type OnePod = dyn Fn(&str, &str) -> Option<Arc<Pod>> + Send + Sync;
 
+/// The claims of a pod's container.
+pub type ClaimsOf = dyn Fn(&Pod, &Container) -> Vec<Entry> + Send + Sync;
+
 /// Where the answers come from.
 pub struct Sources {
     /// Many pods.
@@ -94,6 +98,8 @@ pub struct Sources {
     pub devices: Arc<Devices>,
     /// CPUs and memory.
     pub placement: Arc<Placement>,
+    /// Devices of claims.
+    pub claims: Box<ClaimsOf>,
 }
 
 /// Serves both versions at `socket`; ends with an error only.
@@ -173,6 +179,21 @@ fn memory(blocks: Vec<Block>) -> Vec<v1::ContainerMemory> {
     blocks.into_iter().map(block).collect()
 }
 
+fn dynamic(claim: &Entry) -> v1::DynamicResource {
+    let resources = claim.devices().map(|(driver, device)| v1::ClaimResource {
+        cdi_devices: device.cdi().iter().map(|name| v1::CdiDevice { name: name.clone() }).collect(),
+        driver_name: driver.to_owned(),
+        pool_name: device.pool_name.clone(),
+        device_name: device.device_name.clone(),
+        share_id: device.share_id.clone(),
+    });
+    v1::DynamicResource {
+        claim_name: claim.state.name.clone(),
+        claim_namespace: claim.state.namespace.clone(),
+        claim_resources: resources.collect(),
+    }
+}
+
 impl Sources {
     fn container(&self, pod: &Pod, container: &Container) -> v1::ContainerResources {
         let (uid, name) = (pod.metadata.uid.as_str(), container.name.as_str());
@@ -181,7 +202,7 @@ impl Sources {
             devices: devices(self.devices.of_container(uid, name)),
             cpu_ids: numbers(&self.placement.own_cpus(uid, name)),
             memory: memory(self.placement.memory(uid, name)),
-            ..Default::default()
+            dynamic_resources: (self.claims)(pod, container).iter().map(dynamic).collect(),
         }
     }
 

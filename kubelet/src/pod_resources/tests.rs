@@ -6,7 +6,8 @@ use super::v1::pod_resources_lister_client::PodResourcesListerClient;
 use super::v1alpha1::pod_resources_lister_client::PodResourcesListerClient as OldClient;
 use super::*;
 use crate::csi::driver::channel;
-use crate::device::checkpoint::{self, Data, Entry};
+use crate::device::checkpoint::{self, Data, Entry as Given};
+use crate::dra::checkpoint::{ClaimState, Device, DriverState};
 use crate::placement::settings::Settings;
 use crate::placement::topology::fixtures::machine;
 
@@ -31,7 +32,7 @@ fn pod(name: &str) -> Arc<Pod> {
 fn sources(root: &Path) -> Sources {
     let dir = root.join(crate::device::FOLDER);
     std::fs::create_dir_all(&dir).unwrap();
-    let entry = Entry {
+    let entry = Given {
         uid: "a-uid".into(),
         container_name: "c".into(),
         resource_name: "example.com/dev".into(),
@@ -45,7 +46,29 @@ fn sources(root: &Path) -> Sources {
         pod: Box::new(|namespace, name| (namespace == "ns" && name == "a").then(|| pod(name))),
         devices: Arc::new(Devices::load(root)),
         placement: Arc::new(placement(root)),
+        claims: Box::new(|pod, container| {
+            let own = (pod.metadata.name.as_str(), container.name.as_str()) == ("a", "c");
+            own.then(claim).into_iter().collect()
+        }),
     }
+}
+
+/// One device of one driver.
+fn claim() -> Entry {
+    let device = Device {
+        pool_name: "pool".into(),
+        device_name: "dev".into(),
+        cdi_ids: Some(vec!["example.com/dev=1".into()]),
+        ..Default::default()
+    };
+    let driver = DriverState { devices: Some(vec![device]) };
+    let state = ClaimState {
+        name: "claim".into(),
+        namespace: "ns".into(),
+        drivers: [("driver".to_owned(), driver)].into(),
+        ..Default::default()
+    };
+    Entry { state, prepared: true }
 }
 
 /// Eight CPUs of which one is reserved; the pod's container has two of them.
@@ -85,6 +108,10 @@ async fn long_running_containers_of_active_pods_are_listed_with_their_devices() 
     assert_eq!(shown, [("x".to_owned(), Some(1)), ("y".to_owned(), None)]);
     let cpus: Vec<&[i64]> = all[0].containers.iter().map(|one| one.cpu_ids.as_slice()).collect();
     assert_eq!(cpus, [&[][..], &[2, 3]], "what is shared is not told");
+    let [claim] = all[0].containers[1].dynamic_resources.as_slice() else { panic!("{all:?}") };
+    let device = &claim.claim_resources[0];
+    let told = [&claim.claim_name, &claim.claim_namespace, &device.driver_name, &device.cdi_devices[0].name];
+    assert_eq!(told, ["claim", "ns", "driver", "example.com/dev=1"]);
 
     let old = OldClient::new(channel).list(v1alpha1::ListPodResourcesRequest {}).await.unwrap();
     let old = old.into_inner().pod_resources;

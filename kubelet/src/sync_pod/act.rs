@@ -128,6 +128,7 @@ pub(super) fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, lif
         resize: &resize,
         now: Timestamp::now(),
     });
+    kubelet.dra.fill(&given, &mut status, Timestamp::now());
     if life == Life::Over {
         status::finish::finish(pod, &mut status);
     }
@@ -504,13 +505,16 @@ async fn perform(
                 }
             }
             Action::CreateSandbox { attempt } => {
+                kubelet.dra.prepare(pod).await.map_err(|error| {
+                    let message =
+                        format!("Failed to prepare dynamic resources: prepare dynamic resources: {error}");
+                    kubelet.recorder.pod(pod, "Warning", "FailedPrepareDynamicResources", &message);
+                    message
+                })?;
                 let told = |message: String| {
                     kubelet.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", &message);
                     message
                 };
-                if let Some(reason) = unsupported(pod) {
-                    return Err(told(format!("Failed to create pod sandbox: {reason}")).into());
-                }
                 let (made, handler) = sandbox(kubelet, pod, attempt, &settings, &node)
                     .await
                     .map_err(|error| told(format!("Failed to create pod sandbox: {error}")))?;
@@ -718,30 +722,11 @@ async fn terminate(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Faile
         return Err(format!("container {} runs although it was stopped", running.name).into());
     }
     kubelet.probes.remove(uid);
+    // COMPAT: before the pod is said to have ended, since its claims may then be given to others.
+    let returned = kubelet.dra.unprepare(pod).await;
+    returned.map_err(|error| format!("unprepare dynamic resources: {error}"))?;
     if !turn.orphan {
         report(kubelet, turn, &observed, Life::Stopped);
     }
     Ok(Outcome::Stopped)
-}
-
-/// What a pod asks of its sandbox that this kubelet cannot give; such a pod must not run without it.
-fn unsupported(pod: &Pod) -> Option<String> {
-    if !pod.spec.resource_claims.is_empty() {
-        return Some("can't prepare `spec.resourceClaims`, drivers of devices are not supported".to_owned());
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use api_types::core::v1::PodResourceClaim;
-
-    #[test]
-    fn a_pod_that_asks_for_more_than_there_is_does_not_start() {
-        let mut pod = Pod::default();
-        assert_eq!(unsupported(&pod), None);
-        pod.spec.resource_claims.push(PodResourceClaim { name: "gpu".into(), ..PodResourceClaim::default() });
-        assert!(unsupported(&pod).is_some_and(|reason| reason.contains("spec.resourceClaims")));
-    }
 }

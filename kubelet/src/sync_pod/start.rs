@@ -228,7 +228,9 @@ async fn configure(
     let recursive = kubelet.handler_features(&handler).is_some_and(|has| has.recursive_read_only_mounts);
     let mut mounts = mounts(kubelet, common, container, &environment, (images, recursive))?;
     let mut devices = devices(common.volumes, container)?;
+    let mut named_devices = kubelet.dra.devices(pod, container)?;
     let needs = kubelet.devices.before_start(pod, container).await?;
+    named_devices.extend(needs.named);
     // COMPAT: what plugins say comes first: the spec has the last word.
     environment.splice(0..0, needs.envs);
     mounts.splice(0..0, needs.mounts.into_iter().map(plugin_mount));
@@ -255,7 +257,7 @@ async fn configure(
         mounts,
         devices,
         annotations: needs.annotations,
-        named_devices: needs.named,
+        named_devices,
         resources: v1::LinuxContainerResources {
             cpuset_cpus: kubelet.placement.cpus(&pod.metadata.uid, &container.name).to_string(),
             cpuset_mems: kubelet.placement.memory_nodes(&pod.metadata.uid, &container.name),
