@@ -245,7 +245,7 @@ mod tests {
         let key = ("ns".to_owned(), "c".to_owned());
         assert!(claims.enter(state("c", "u"), "pod-1").unwrap());
         claims.gave(&key, "d", vec![Device { device_name: "dev".into(), ..Default::default() }]);
-        claims.prepared(&[key.clone()]).unwrap();
+        claims.prepared(std::slice::from_ref(&key)).unwrap();
         assert!(!claims.enter(state("c", "u"), "pod-2").unwrap(), "prepared already");
         let other = claims.enter(state("c", "v"), "pod-3").unwrap_err();
         assert_eq!(

@@ -352,8 +352,8 @@ async fn how_devices_are_stands_in_the_pods_status_and_wakes_it() {
     let pod = pod("1", "one");
     bench.dra.prepare(&pod).await.unwrap();
     let shown = || {
-        let mut status = PodStatus::default();
-        status.container_statuses = vec![ContainerStatus { name: "main".into(), ..Default::default() }];
+        let main = ContainerStatus { name: "main".into(), ..Default::default() };
+        let mut status = PodStatus { container_statuses: vec![main], ..Default::default() };
         bench.dra.fill(&pod, &mut status, Timestamp::now());
         let all = status.container_statuses.remove(0).allocated_resources_status;
         assert_eq!((all.len(), all[0].name.as_str()), (1, "claim:dev/one"));
