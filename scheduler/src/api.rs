@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api_types::core::v1::PodCondition;
+use api_types::resource::v1::ResourceClaim;
 use async_trait::async_trait;
 
 use crate::pod::PodView;
@@ -30,6 +31,22 @@ pub struct Note {
     pub message: String,
 }
 
+/// A call about a claim for devices.
+#[derive(Clone, Copy, Debug)]
+pub enum ClaimCall<'c> {
+    Get {
+        namespace: &'c str,
+        name: &'c str,
+    },
+    Update(&'c ResourceClaim),
+    UpdateStatus(&'c ResourceClaim),
+    /// Takes the user of this UID off the claim, whatever version it has.
+    Unreserve {
+        claim: &'c ResourceClaim,
+        uid: &'c str,
+    },
+}
+
 /// Writes to the apiserver.
 #[async_trait]
 pub trait Api: Send + Sync + 'static {
@@ -54,6 +71,9 @@ pub trait Api: Send + Sync + 'static {
     /// Asks the claim's provisioner for a volume for the node, provided that the claim is as it was
     /// seen. Returns its revision.
     async fn select_node(&self, claim: &ClaimView, node: &str) -> Result<u64, ApiError>;
+
+    /// Reads or writes a claim for devices; gives it as it is then.
+    async fn claim(&self, call: ClaimCall<'_>) -> Result<ResourceClaim, ApiError>;
 
     /// Records an event about the pod. Does not wait and cannot fail.
     fn note(&self, pod: &Arc<PodView>, related: Option<&Arc<PodView>>, note: Note);

@@ -14,7 +14,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::resource::v1::ResourceClaim;
+
 use crate::cache::{Cache, NodeInfo, Snapshot};
+use crate::devices::{self, Devices};
 use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::profile::Profile;
@@ -117,6 +120,10 @@ pub enum ClusterEvent {
     CsiDriver(Changed<CsiDriverView>),
     Capacity(Changed<CapacityView>),
     Attachment(Changed<AttachmentView>),
+    /// A claim for devices, and all devices as they are with it.
+    DeviceClaim(Changed<devices::Claim>, Devices),
+    DeviceClass(Changed<devices::Class>),
+    DeviceSlice(Changed<devices::Slice>),
 }
 
 /// `labels!("PersistentVolume")`: upstream's labels of adding, changing and deleting.
@@ -145,7 +152,15 @@ impl ClusterEvent {
             Self::CsiDriver(c) => c.label(labels!("storage.k8s.io/CSIDriver")),
             Self::Capacity(c) => c.label(labels!("storage.k8s.io/CSIStorageCapacity")),
             Self::Attachment(c) => c.label(labels!("storage.k8s.io/VolumeAttachment")),
+            Self::DeviceClaim(c, _) => c.label(labels!("resource.k8s.io/ResourceClaim")),
+            Self::DeviceClass(c) => c.label(labels!("resource.k8s.io/DeviceClass")),
+            Self::DeviceSlice(c) => c.label(labels!("resource.k8s.io/ResourceSlice")),
         }
+    }
+
+    /// Whether it may let pods in that PreEnqueue holds back. Else their gates open by an update of the pod itself.
+    pub fn opens_gates(&self) -> bool {
+        matches!(self, Self::DeviceClaim(..))
     }
 
     /// The node that appeared or changed, and how it was before.
@@ -179,7 +194,7 @@ pub trait Plugin: Send + Sync + 'static {
 
 /// Before a pod enters the queue of pods that are ready to be scheduled.
 pub trait PreEnqueue: Plugin {
-    fn pre_enqueue(&self, pod: &PodView) -> Verdict;
+    fn pre_enqueue(&self, pod: &PodView, devices: &Devices) -> Verdict;
 }
 
 /// A pod's place in the queue: smaller goes first.
@@ -262,10 +277,19 @@ pub struct PostFiltered {
     pub nominate: Option<Arc<str>>,
     /// Pods to delete so that the pod fits its nominated node, most important first.
     pub victims: Vec<Arc<PodView>>,
+    /// What a claim is to give up, so that the pod finds other devices.
+    pub release: Option<Release>,
     /// For people, when the plugin could not help.
     pub message: String,
     /// Whether the plugin failed: then none after it is asked, and its message alone is told.
     pub failed: bool,
+}
+
+/// What PostFilter wants a claim to give up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Release {
+    /// Its devices.
+    Deallocate(Arc<devices::Claim>),
 }
 
 /// After no node was found: preemption.
@@ -300,6 +324,11 @@ pub trait Reserve: Plugin {
     fn reserve(&self, state: &mut CycleState, pod: &PodView, node: &str, cache: &mut Cache) -> Verdict;
     /// Undoes `reserve`; called for all Reserve plugins, in reverse order, also for those that did not come to it.
     fn unreserve(&self, state: &mut CycleState, pod: &PodView, node: &str, cache: &mut Cache);
+    /// What is left to be undone at the apiserver after `unreserve`; nothing for most.
+    fn clean_up(&self, state: &CycleState, pod: &Arc<PodView>, around: &Around) -> Option<Wait> {
+        let _ = (state, pod, around);
+        None
+    }
 }
 
 /// Something that is waited for.
@@ -322,6 +351,9 @@ pub trait Permit: Plugin {
 /// What a plugin that waits can see of the cluster.
 pub trait Sight: Send + Sync + 'static {
     fn storage(&self) -> crate::storage::Storage;
+    fn devices(&self) -> Devices;
+    /// Notes a claim that was written, under whose UID its allocation may have been pending.
+    fn claim_written(&self, pending: &str, claim: ResourceClaim);
     fn node(&self, name: &str) -> Option<Arc<NodeView>>;
     /// Whether the pod is still there.
     fn expects(&self, uid: &str) -> bool;

@@ -7,13 +7,14 @@ use api_types::core::v1::{
     Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod, PodCondition,
 };
 use api_types::meta::v1::{DeleteOptions, ObjectMeta, Preconditions, Status};
+use api_types::resource::v1::ResourceClaim;
 use async_trait::async_trait;
 use client::events::Recorder;
 use client::{Client, Patch};
 use daemon::logging::error_chain;
 use serde_json::json;
 
-use crate::api::{Api, ApiError, Note};
+use crate::api::{Api, ApiError, ClaimCall, Note};
 use crate::pod::PodView;
 use crate::storage::{BOUND_BY_CONTROLLER, ClaimView, SELECTED_NODE, VolumeView};
 
@@ -130,6 +131,23 @@ impl Api for KubeApi {
         } }));
         let api = self.client.api::<PersistentVolumeClaim>().namespace(claim.namespace.clone());
         Ok(revision(&api.patch(&claim.name, &patch).await?.metadata))
+    }
+
+    async fn claim(&self, call: ClaimCall<'_>) -> Result<ResourceClaim, ApiError> {
+        let claims = |namespace: &str| self.client.api::<ResourceClaim>().namespace(namespace);
+        let own = |claim: &ResourceClaim| claims(&claim.metadata.namespace);
+        Ok(match call {
+            ClaimCall::Get { namespace, name } => claims(namespace).get(name).await?,
+            ClaimCall::Update(claim) => own(claim).update(claim).await?,
+            ClaimCall::UpdateStatus(claim) => own(claim).update_status(claim).await?,
+            ClaimCall::Unreserve { claim, uid } => {
+                let patch = Patch::Strategic(json!({
+                    "metadata": { "uid": claim.metadata.uid },
+                    "status": { "reservedFor": [{ "$patch": "delete", "uid": uid }] },
+                }));
+                own(claim).patch_status(&claim.metadata.name, &patch).await?
+            }
+        })
     }
 
     fn note(&self, pod: &Arc<PodView>, _related: Option<&Arc<PodView>>, note: Note) {

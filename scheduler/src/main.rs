@@ -9,6 +9,7 @@ mod api;
 mod cache;
 mod config;
 mod cycle;
+mod devices;
 mod extender;
 mod flags;
 mod framework;

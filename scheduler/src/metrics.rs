@@ -61,6 +61,8 @@ pub struct Metrics {
     pub preemption_victims: Histogram,
     pub bindings: IntGaugeVec,
     pub volume_stage_failed: IntCounterVec,
+    pub device_allocations: IntCounterVec,
+    pub device_wait: HistogramVec,
 }
 
 fn buckets(start: f64, factor: f64, count: usize) -> Vec<f64> {
@@ -145,6 +147,17 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             "scheduler_volume_scheduling_stage_error_total",
             "[ALPHA] Volume scheduling stage error count",
             &["operation"],
+        ),
+        device_allocations: registry.counter_vec(
+            "scheduler_dra_bindingconditions_allocations_total",
+            "[ALPHA] Number of allocations using devices with BindingConditions, counted per driver per scheduling attempt",
+            &["profile", "driver", "status"],
+        ),
+        device_wait: registry.histogram_vec(
+            "scheduler_dra_bindingconditions_wait_duration_seconds",
+            "[ALPHA] Time in seconds spent waiting for BindingConditions to be satisfied during PreBind.",
+            &["profile", "driver", "status"],
+            &buckets(0.1, 2.0, 14),
         ),
     }
 });

@@ -44,6 +44,26 @@ pub struct ClaimUse {
     pub ephemeral: bool,
 }
 
+/// An entry of a pod's resourceClaims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceClaimUse {
+    pub name: String,
+    pub source: ClaimSource,
+}
+
+/// The claim that an entry stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimSource {
+    /// Made by somebody.
+    Named(String),
+    /// Made for the pod, of a template; `None` when none is needed.
+    Made(Option<String>),
+    /// To be made for the pod.
+    Missing,
+    /// The entry says it in a way that is not known.
+    Unknown,
+}
+
 /// A disk that a pod names itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disk {
@@ -136,8 +156,8 @@ pub struct PodView {
     pub volume_claims: Vec<ClaimUse>,
     /// Disks that the pod names itself, which only so many can share.
     pub disks: Vec<Disk>,
-    /// The pod's entries of resourceClaims: the claim's name, empty until one was made from a template.
-    pub device_claims: Vec<String>,
+    /// Claims for devices.
+    pub device_claims: Vec<DeviceClaimUse>,
 }
 
 impl PodView {
@@ -270,15 +290,18 @@ fn volume_claims(pod: &Pod) -> Vec<ClaimUse> {
     pod.spec.volumes.iter().filter_map(claim).collect()
 }
 
-fn device_claims(pod: &Pod) -> Vec<String> {
-    let made = |name: &str| {
-        let status = pod.status.resource_claim_statuses.iter().find(|s| s.name == name)?;
-        status.resource_claim_name.clone()
+fn device_claims(pod: &Pod) -> Vec<DeviceClaimUse> {
+    let made = |name: &str| pod.status.resource_claim_statuses.iter().find(|s| s.name == name);
+    let of = |entry: &api_types::core::v1::PodResourceClaim| {
+        let source = match (&entry.resource_claim_name, &entry.resource_claim_template_name) {
+            (Some(name), _) => ClaimSource::Named(name.clone()),
+            (None, Some(_)) => made(&entry.name)
+                .map_or(ClaimSource::Missing, |status| ClaimSource::Made(status.resource_claim_name.clone())),
+            (None, None) => ClaimSource::Unknown,
+        };
+        DeviceClaimUse { name: entry.name.clone(), source }
     };
-    let name = |claim: &api_types::core::v1::PodResourceClaim| {
-        claim.resource_claim_name.clone().or_else(|| made(&claim.name)).unwrap_or_default()
-    };
-    pod.spec.resource_claims.iter().map(name).collect()
+    pod.spec.resource_claims.iter().map(of).collect()
 }
 
 #[cfg(test)]

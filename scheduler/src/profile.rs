@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cache::{Cache, NodeInfo, Snapshot};
+use crate::devices::Devices;
 use crate::extender::Extenders;
 use crate::framework::{
-    Bind, ClusterEvent, Code, CycleState, Failed, Filter, Permit, Plugin, PostBind, PostFilter, PostFiltered,
-    PreBind, PreEnqueue, PreFilter, PreFiltered, PreScore, QueueSort, Rejection, Reserve, Score, SortKey,
-    Verdict,
+    Around, Bind, ClusterEvent, Code, CycleState, Failed, Filter, Permit, Plugin, PostBind, PostFilter,
+    PostFiltered, PreBind, PreEnqueue, PreFilter, PreFiltered, PreScore, QueueSort, Rejection, Reserve,
+    Score, SortKey, Verdict,
 };
 use crate::metrics::{self, Point};
 use crate::plugins::Points;
@@ -61,8 +62,8 @@ impl Profile {
     }
 
     /// Whether the pod may enter the queue.
-    pub fn run_pre_enqueue(&self, pod: &PodView) -> Verdict {
-        self.pre_enqueue.iter().try_for_each(|p| p.pre_enqueue(pod).map_err(|r| r.by(p.name())))
+    pub fn run_pre_enqueue(&self, pod: &PodView, devices: &Devices) -> Verdict {
+        self.pre_enqueue.iter().try_for_each(|p| p.pre_enqueue(pod, devices).map_err(|r| r.by(p.name())))
     }
 
     /// Whether one of the plugins that rejected `pod` thinks that `event` helps.
@@ -171,8 +172,9 @@ impl Profile {
         for plugin in &self.post_filter {
             let own = plugin.post_filter(failed);
             if own.failed || own.nominate.as_ref().is_some_and(|n| !n.is_empty()) {
-                return own;
+                return PostFiltered { release: own.release.or(all.release), ..own };
             }
+            all.release = own.release.or(all.release);
             all.nominate = own.nominate.or(all.nominate);
             if !own.message.is_empty() {
                 if !all.message.is_empty() {
@@ -231,6 +233,16 @@ impl Profile {
 
     pub fn run_unreserve(&self, state: &mut CycleState, pod: &PodView, node: &str, cache: &mut Cache) {
         self.reserve.iter().rev().for_each(|p| p.unreserve(state, pod, node, cache));
+    }
+
+    /// Undoes at the apiserver what `run_unreserve` cannot.
+    pub async fn run_clean_up(&self, state: &CycleState, pod: &Arc<PodView>, around: &Around) {
+        for plugin in self.reserve.iter().rev() {
+            if let Some(wait) = plugin.clean_up(state, pod, around) {
+                // What went wrong has been told; there is nothing else to be done about it.
+                let _ = wait.await;
+            }
+        }
     }
 }
 

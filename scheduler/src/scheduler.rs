@@ -9,18 +9,20 @@ use std::time::Duration;
 
 use api_types::core::v1::{PodCondition, PodConditionType};
 use api_types::meta::v1::ConditionStatus;
+use api_types::resource::v1::ResourceClaim;
 use api_types::value::Time;
 use daemon::clock::SharedClock;
 use daemon::shutdown::Shutdown;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::api::{Api, ApiError, Note};
+use crate::api::{Api, ApiError, ClaimCall, Note};
 use crate::cache::{Cache, Snapshot};
 use crate::cycle::{Attempt, Chosen, Failure};
+use crate::devices::{self, Devices};
 use crate::extender::EXTENDER;
 use crate::framework::{
-    Around, ClusterEvent, Code, CycleState, Permission, PostFiltered, Rejection, Sight, Verdict,
+    Around, ClusterEvent, Code, CycleState, Permission, PostFiltered, Rejection, Release, Sight, Verdict,
 };
 use crate::metrics::{Attempted, Point, metrics, timed};
 use crate::node::NodeView;
@@ -237,7 +239,11 @@ impl Scheduler {
         };
         if let Err(rejection) = reserved {
             self.forget(&assumed);
-            self.set_back(queued.pod, Setback::rejected(&rejection));
+            let this = self.clone();
+            tokio::spawn(async move {
+                profile.run_clean_up(&state, &assumed, &this.around()).await;
+                this.set_back(queued.pod, Setback::rejected(&rejection));
+            });
             return;
         }
         let this = self.clone();
@@ -264,6 +270,7 @@ impl Scheduler {
                             profile.run_unreserve(&mut state, &assumed, &node, &mut shared.cache);
                         });
                     });
+                    profile.run_clean_up(&state, &assumed, &this.around()).await;
                     this.forget(&assumed);
                     let how = if rejection.code == Code::Error {
                         Attempted::Error
@@ -300,7 +307,7 @@ impl Scheduler {
                 tracing::error!(pod, node, error, "Failed to update the nominated node name");
             }
         }
-        let around = Around { api: self.api.clone(), sight: self.clone(), clock: self.clock.clone() };
+        let around = self.around();
         for plugin in profile.pre_bind.iter().filter(|plugin| plugin.has_work(state)) {
             let started = self.clock.monotonic();
             let verdict = plugin.pre_bind(state, pod, node, &around).await;
@@ -317,6 +324,10 @@ impl Scheduler {
         let verdict = plugin.bind(&self.api, pod, node).await;
         metrics().point(Point::Bind, &verdict, &profile.name, self.clock.monotonic() - started);
         verdict.map_err(|r| failed(&r, "Bind", plugin.name()))
+    }
+
+    fn around(self: &Arc<Self>) -> Around {
+        Around { api: self.api.clone(), sight: self.clone(), clock: self.clock.clone() }
     }
 
     /// An extender that binds goes before the plugins. `None`: there is none for this pod, or it failed
@@ -426,12 +437,26 @@ impl Scheduler {
             {
                 this.preempt(&latest, node, &post.victims).await;
             }
+            if let Some(release) = &post.release {
+                this.release(&latest, release).await;
+            }
             // Not before the victims are told to go: their end may be what the pod waits for.
             this.change(|shared, now| shared.queue.give_back(&latest.uid, returned, now));
             this.failed_event(&latest, message.clone());
             let nominate = ticket.zip(post.nominate.as_deref());
             this.report(&latest, reason, message, nominate).await;
         });
+    }
+
+    /// Lets a claim give up what it has: the event of that lets the pod be tried again.
+    async fn release(&self, pod: &PodView, release: &Release) {
+        let Release::Deallocate(claim) = release;
+        let mut claim = claim.0.clone();
+        claim.status = Default::default();
+        if let Err(error) = self.api.claim(ClaimCall::UpdateStatus(&claim)).await {
+            let (pod, claim) = (pod.key(), devices::key(&claim));
+            tracing::error!(pod, claim, error = error.to_string(), "Could not deallocate a claim");
+        }
     }
 
     fn failed_event(&self, pod: &Arc<PodView>, message: String) {
@@ -568,6 +593,18 @@ impl Scheduler {
 impl Sight for Scheduler {
     fn storage(&self) -> Storage {
         self.shared.lock().cache.storage.clone()
+    }
+
+    fn devices(&self) -> Devices {
+        self.shared.lock().cache.devices.clone()
+    }
+
+    fn claim_written(&self, pending: &str, claim: ResourceClaim) {
+        self.change(|shared, _| {
+            shared.cache.devices.written(claim);
+            shared.cache.devices.settle(pending);
+            shared.queue.devices = shared.cache.devices.clone();
+        });
     }
 
     fn node(&self, name: &str) -> Option<Arc<NodeView>> {

@@ -10,6 +10,7 @@ use api_types::selector::Labels;
 use client::informer::{Caches, Change, Projection};
 
 use crate::cache::BudgetView;
+use crate::devices::{self, Devices};
 use crate::framework::ClusterEvent;
 use crate::node::NodeView;
 use crate::pod::PodView;
@@ -99,6 +100,9 @@ pub async fn follow(caches: &Caches, scheduler: &Arc<Scheduler>) {
     follow_storage::<AttachmentView>(caches, scheduler, ClusterEvent::Attachment);
     follow_storage::<VolumeView>(caches, scheduler, ClusterEvent::Volume);
     follow_storage::<ClaimView>(caches, scheduler, ClusterEvent::Claim);
+    follow_devices::<devices::Class>(caches, scheduler, |changed, _| ClusterEvent::DeviceClass(changed));
+    follow_devices::<devices::Slice>(caches, scheduler, |changed, _| ClusterEvent::DeviceSlice(changed));
+    follow_devices::<devices::Claim>(caches, scheduler, ClusterEvent::DeviceClaim);
     let it = scheduler.clone();
     caches.store::<PodView>().subscribe(move |c| pod_changed(&it, c.old, c.new));
     caches.wait_synced().await;
@@ -129,6 +133,34 @@ pub fn storage_changed<P: Part + PartialEq>(
     scheduler.change(|shared, now| {
         P::put(&mut shared.cache.storage, key, changed.new.clone());
         shared.queue.on_event(&event(changed), now);
+    });
+    scheduler.tell_waiting();
+}
+
+fn follow_devices<P: Projection + devices::Part>(
+    caches: &Caches,
+    scheduler: &Arc<Scheduler>,
+    event: fn(Changed<P>, Devices) -> ClusterEvent,
+) {
+    let it = scheduler.clone();
+    caches.store::<P>().subscribe(move |change: &Change<'_, P>| {
+        let changed = Changed { old: change.old.cloned(), new: change.new.cloned() };
+        devices_changed(&it, &change.key.to_string(), changed, event);
+    });
+}
+
+/// A claim for devices, a slice of them or a class came, changed or went.
+pub fn devices_changed<P: devices::Part>(
+    scheduler: &Scheduler,
+    key: &str,
+    changed: Changed<P>,
+    event: fn(Changed<P>, Devices) -> ClusterEvent,
+) {
+    scheduler.change(|shared, now| {
+        P::put(&mut shared.cache.devices, key, changed.new.clone());
+        let devices = shared.cache.devices.clone();
+        shared.queue.devices = devices.clone();
+        shared.queue.on_event(&event(changed, devices), now);
     });
     scheduler.tell_waiting();
 }

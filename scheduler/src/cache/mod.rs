@@ -19,6 +19,7 @@ pub use budget::{BudgetView, violating};
 pub use node_info::NodeInfo;
 pub use snapshot::Snapshot;
 
+use crate::devices::Devices;
 use crate::node::NodeView;
 use crate::pod::PodView;
 use crate::pod_affinity::NamespaceLabels;
@@ -65,6 +66,7 @@ pub struct Cache {
     workloads: Arc<WorkloadSelectors>,
     image_nodes: Arc<HashMap<String, usize>>,
     pub storage: Storage,
+    pub devices: Devices,
     budgets: Arc<BTreeMap<String, Arc<BudgetView>>>,
     /// Nodes that changed since the last snapshot.
     dirty: HashSet<Arc<str>>,
@@ -205,6 +207,7 @@ impl Cache {
         snapshot.namespaces = self.namespaces.clone();
         snapshot.workloads = self.workloads.clone();
         snapshot.storage = self.storage.clone();
+        snapshot.devices = self.devices.clone();
         snapshot.budgets = self.budgets.clone();
         if std::mem::take(&mut self.reorder) {
             self.dirty.clear();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{BudgetView, NodeInfo, WorkloadSelectors};
+use crate::devices::Devices;
 use crate::pod::PodView;
 use crate::pod_affinity::NamespaceLabels;
 use crate::storage::Storage;
@@ -22,6 +23,7 @@ pub struct Snapshot {
     pub namespaces: Arc<NamespaceLabels>,
     pub workloads: Arc<WorkloadSelectors>,
     pub storage: Storage,
+    pub devices: Devices,
     /// Budgets of disruptions, by `namespace/name`.
     pub budgets: Arc<BTreeMap<String, Arc<BudgetView>>>,
 }

@@ -22,6 +22,22 @@ pub struct PluginArgs {
     pub spread: SpreadArgs,
     /// How long VolumeBinding waits for bindings.
     pub bind_timeout: Duration,
+    pub devices: DevicesArgs,
+}
+
+/// How long DynamicResources takes.
+#[derive(Clone, Copy, Debug)]
+pub struct DevicesArgs {
+    /// For a node's devices at most; zero for as long as it needs.
+    pub filter_timeout: Duration,
+    /// Until devices have to be ready.
+    pub binding_timeout: Duration,
+}
+
+impl Default for DevicesArgs {
+    fn default() -> Self {
+        Self { filter_timeout: Duration::from_secs(10), binding_timeout: Duration::from_secs(600) }
+    }
 }
 
 impl Default for PluginArgs {
@@ -34,6 +50,7 @@ impl Default for PluginArgs {
             inter_pod: InterPodArgs::default(),
             spread: SpreadArgs::default(),
             bind_timeout: Duration::from_secs(600),
+            devices: DevicesArgs::default(),
         }
     }
 }
@@ -196,6 +213,7 @@ impl PluginArgs {
                 })?;
                 self.bind_timeout = Duration::from_secs(seconds);
             }
+            "DynamicResources" => self.devices = fields.read::<DevicesFile>(args)?.args(&fields)?,
             _ => return Err(fields.refuse("this plugin takes no arguments")),
         }
         Ok(())
@@ -363,6 +381,33 @@ impl FitFile {
 struct VolumeBindingFile {
     bind_timeout_seconds: Option<i64>,
     shape: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct DevicesFile {
+    filter_timeout: Option<Value>,
+    binding_timeout: Option<Value>,
+}
+
+impl DevicesFile {
+    fn args(self, fields: &Fields<'_>) -> Result<DevicesArgs, ConfigError> {
+        let mut args = DevicesArgs::default();
+        let given = |name: &str, value: &Option<Value>, least: i64, rule: &str| {
+            let Some(value) = value else { return Ok(None) };
+            let duration: api_types::value::Duration = fields.typed(value)?;
+            if duration.0 < least {
+                return Err(fields.refuse(format!("{name}: Invalid value: {value}: {rule}")));
+            }
+            Ok(Some(duration.to_std()))
+        };
+        let filter = given("filterTimeout", &self.filter_timeout, 0, "must be zero or positive")?;
+        let binding =
+            given("bindingTimeout", &self.binding_timeout, 1_000_000_000, "must be at least 1 second")?;
+        args.filter_timeout = filter.unwrap_or(args.filter_timeout);
+        args.binding_timeout = binding.unwrap_or(args.binding_timeout);
+        Ok(args)
+    }
 }
 
 #[derive(Deserialize, Default)]

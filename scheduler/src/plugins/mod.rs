@@ -144,8 +144,11 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         name: "DynamicResources",
-        weight: 0,
-        make: |_| points!(resource_claims::DynamicResources => pre_filter, post_filter),
+        weight: 2,
+        make: |args| {
+            let clock = daemon::clock::System::shared();
+            points!(resource_claims::DynamicResources::new(args.devices, clock) => pre_enqueue, pre_filter, filter, post_filter, score, reserve, pre_bind)
+        },
     },
     Row {
         name: "DefaultPreemption",

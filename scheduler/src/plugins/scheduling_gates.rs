@@ -1,5 +1,6 @@
 //! SchedulingGates: a pod with gates does not enter the queue (KEP-3521).
 
+use crate::devices::Devices;
 use crate::framework::{ClusterEvent, Plugin, PreEnqueue, Rejection, Verdict};
 use crate::pod::PodView;
 
@@ -17,7 +18,7 @@ impl Plugin for SchedulingGates {
 }
 
 impl PreEnqueue for SchedulingGates {
-    fn pre_enqueue(&self, pod: &PodView) -> Verdict {
+    fn pre_enqueue(&self, pod: &PodView, _: &Devices) -> Verdict {
         if pod.gates.is_empty() {
             return Ok(());
         }
@@ -32,12 +33,12 @@ mod tests {
 
     #[test]
     fn gates_hold_a_pod_back() {
-        assert_eq!(SchedulingGates.pre_enqueue(&pod("a").view()), Ok(()));
+        assert_eq!(SchedulingGates.pre_enqueue(&pod("a").view(), &Devices::default()), Ok(()));
         let gated = pod("a").edit(|p| {
             p.spec.scheduling_gates =
                 ["foo", "bar"].map(|n| api_types::core::v1::PodSchedulingGate { name: n.into() }).into();
         });
-        let rejection = SchedulingGates.pre_enqueue(&gated.view()).unwrap_err();
+        let rejection = SchedulingGates.pre_enqueue(&gated.view(), &Devices::default()).unwrap_err();
         assert_eq!(rejection.message(), "waiting for scheduling gates: [foo bar]");
     }
 }

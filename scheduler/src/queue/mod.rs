@@ -24,6 +24,7 @@ use std::time::Duration;
 
 pub use nominator::{Nominator, Ticket};
 
+use crate::devices::Devices;
 use crate::framework::{ClusterEvent, SortKey};
 use crate::metrics::metrics;
 use crate::pod::PodView;
@@ -124,6 +125,8 @@ pub struct Queue {
     number: u64,
     in_flight: BTreeSet<u64>,
     events: VecDeque<(u64, ClusterEvent)>,
+    /// As PreEnqueue sees them.
+    pub devices: Devices,
     pub nominator: Nominator,
 }
 
@@ -140,6 +143,7 @@ impl Queue {
             number: 0,
             in_flight: BTreeSet::new(),
             events: VecDeque::new(),
+            devices: Devices::default(),
             nominator: Nominator::default(),
         }
     }
@@ -289,11 +293,12 @@ impl Queue {
 
     /// Something happened: pods that it may help are tried again.
     pub fn on_event(&mut self, event: &ClusterEvent, now: Duration) {
-        // Gated pods are not asked: a gate opens by an update of the pod itself.
+        let gated = event.opens_gates().then_some(&self.gated);
         let helped: Vec<Arc<str>> = self
             .unschedulable
             .iter()
             .map(|(_, uid)| uid)
+            .chain(gated.into_iter().flatten())
             .filter(|uid| self.pods.get(*uid).is_some_and(|e| self.helps(&e.queued, event)))
             .cloned()
             .collect();
@@ -379,7 +384,7 @@ impl Queue {
     }
 
     fn gate(&self, pod: &PodView) -> Option<&'static str> {
-        self.profile(pod).and_then(|p| p.run_pre_enqueue(pod).err()).map(|r| r.plugin)
+        self.profile(pod).and_then(|p| p.run_pre_enqueue(pod, &self.devices).err()).map(|r| r.plugin)
     }
 
     /// Into the active pods, unless PreEnqueue holds the pod back.

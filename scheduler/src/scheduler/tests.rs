@@ -19,6 +19,8 @@ enum Call {
     Delete(String),
     Volume(String, String),
     Select(String, String),
+    /// What was done to which claim, and the devices it has then.
+    DeviceClaim(&'static str, String, String),
     Note(String, &'static str, String),
 }
 
@@ -54,6 +56,20 @@ impl Api for Notes {
     async fn select_node(&self, claim: &ClaimView, node: &str) -> Result<u64, ApiError> {
         let _ = self.calls.send(Call::Select(claim.name.clone(), node.into()));
         Ok(claim.revision + 1)
+    }
+    async fn claim(&self, call: ClaimCall<'_>) -> Result<ResourceClaim, ApiError> {
+        let (verb, mut claim) = match call {
+            ClaimCall::Get { .. } => return Err(ApiError::NotFound("not kept".into())),
+            ClaimCall::Update(claim) => ("update", claim.clone()),
+            ClaimCall::UpdateStatus(claim) => ("status", claim.clone()),
+            ClaimCall::Unreserve { claim, .. } => ("unreserve", claim.clone()),
+        };
+        let given = claim.status.allocation.iter().flat_map(|a| &a.devices.results);
+        let devices = given.map(|r| r.device.as_str()).collect::<Vec<_>>().join(",");
+        let _ = self.calls.send(Call::DeviceClaim(verb, claim.metadata.name.clone(), devices));
+        let revision: u64 = claim.metadata.resource_version.parse().unwrap_or(0);
+        claim.metadata.resource_version = (revision + 1).to_string();
+        Ok(claim)
     }
     fn note(&self, pod: &Arc<PodView>, _: Option<&Arc<PodView>>, note: Note) {
         let _ = self.calls.send(Call::Note(pod.name.clone(), note.reason, note.message));
@@ -102,6 +118,16 @@ impl Bench {
         let view = ClassView::project(class(name, provisioner, true)).map(Arc::new);
         let changed = Changed { old: None, new: view };
         watch::storage_changed(&self.scheduler, name, changed, ClusterEvent::Class);
+    }
+    fn devices<P: crate::devices::Part>(
+        &self,
+        key: &str,
+        old: Option<P>,
+        new: P,
+        event: fn(Changed<P>, crate::devices::Devices) -> ClusterEvent,
+    ) {
+        let changed = Changed { old: old.map(Arc::new), new: Some(Arc::new(new)) };
+        watch::devices_changed(&self.scheduler, key, changed, event);
     }
     async fn expect(&mut self, expected: &[Call]) {
         for call in expected {
@@ -270,4 +296,104 @@ fn notes_have_a_limit() {
     assert_eq!(shortened("x".repeat(1024)).len(), 1024);
     let long = shortened("ä".repeat(1024));
     assert!(long.len() <= 1024 && long.ends_with(" ..."));
+}
+
+mod device_claims {
+    use super::*;
+    use api_types::core::v1::PodResourceClaim;
+    use api_types::resource::v1::{
+        Device, DeviceAllocationMode, DeviceClass, DeviceRequest, ExactDeviceRequest, ResourceSlice,
+    };
+    use client::informer::Whole;
+
+    fn asking(name: &str) -> PodBuilder {
+        pod(name).edit(|p| {
+            let entry = PodResourceClaim { name: "gpu".into(), ..PodResourceClaim::default() };
+            p.spec.resource_claims =
+                vec![PodResourceClaim { resource_claim_name: Some(format!("claim-{name}")), ..entry }];
+        })
+    }
+
+    fn claim_for(name: &str) -> crate::devices::Claim {
+        let mut claim = ResourceClaim::default();
+        claim.metadata.name = format!("claim-{name}");
+        claim.metadata.namespace = "default".into();
+        claim.metadata.uid = format!("claim-{name}");
+        claim.metadata.resource_version = "1".into();
+        let exactly = ExactDeviceRequest {
+            device_class_name: "any".into(),
+            allocation_mode: DeviceAllocationMode::ExactCount,
+            count: 1,
+            ..Default::default()
+        };
+        let request =
+            DeviceRequest { name: "r".into(), exactly: Some(Box::new(exactly)), ..Default::default() };
+        claim.spec.devices.requests.push(request);
+        Whole(claim)
+    }
+
+    fn offer(bench: &Bench, device: &str) {
+        let mut class = DeviceClass::default();
+        class.metadata.name = "any".into();
+        bench.devices("any", None, Whole(class), |changed, _| ClusterEvent::DeviceClass(changed));
+        let mut slice = ResourceSlice::default();
+        slice.metadata.name = "s".into();
+        slice.spec.driver = "dra.example.com".into();
+        slice.spec.pool.name = "n".into();
+        slice.spec.pool.resource_slice_count = 1;
+        slice.spec.node_name = Some("n".into());
+        slice.spec.devices.push(Device { name: device.into(), ..Device::default() });
+        bench.devices("s", None, Whole(slice), |changed, _| ClusterEvent::DeviceSlice(changed));
+    }
+
+    fn said(verb: &'static str, claim: &str, devices: &str) -> Call {
+        Call::DeviceClaim(verb, claim.into(), devices.into())
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_allocated_and_reserved_before_its_pod_is_bound() {
+        let mut bench = bench(false);
+        bench.node("1");
+        offer(&bench, "d0");
+        bench.pod(&asking("a"));
+        // Held back until the claim is there: nothing is said of it.
+        bench.devices("default/claim-a", None, claim_for("a"), ClusterEvent::DeviceClaim);
+        bench
+            .expect(&[
+                Call::Status("a".into(), None, Some("n".into())),
+                said("update", "claim-a", ""),
+                said("status", "claim-a", "d0"),
+                Call::Bind("a".into(), "n".into()),
+                Call::Note("a".into(), "Scheduled", "Successfully assigned default/a to n".into()),
+            ])
+            .await;
+        // The informer has not shown the allocation yet: nobody else gets the device.
+        bench.devices("default/claim-b", None, claim_for("b"), ClusterEvent::DeviceClaim);
+        bench.pod(&asking("b"));
+        let message = "0/1 nodes are available: 1 cannot allocate all claims. still not schedulable, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+        bench
+            .expect(&[
+                Call::Note("b".into(), "FailedScheduling", message.into()),
+                Call::Status("b".into(), Some("PodScheduled=False Unschedulable".into()), None),
+            ])
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_not_bound_gives_its_claim_back() {
+        let mut bench = bench(true);
+        bench.node("1");
+        offer(&bench, "d0");
+        bench.devices("default/claim-a", None, claim_for("a"), ClusterEvent::DeviceClaim);
+        bench.pod(&asking("a"));
+        bench
+            .expect(&[
+                Call::Status("a".into(), None, Some("n".into())),
+                said("update", "claim-a", ""),
+                said("status", "claim-a", "d0"),
+                Call::Bind("a".into(), "n".into()),
+                said("unreserve", "claim-a", "d0"),
+            ])
+            .await;
+    }
 }

@@ -1,0 +1,219 @@
+//! Writes what the claims of a pod got: the finalizer, then allocation and reservation in one; and takes the reservation
+//! back when the pod is not bound after all.
+//!
+//! A write that meets a newer version looks at the claim again and goes on, unless somebody else allocated it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::resource::v1::ResourceClaim;
+use api_types::value::Time;
+
+use super::{Wanted, claims};
+use crate::api::{ApiError, ClaimCall, Note};
+use crate::devices::key;
+use crate::framework::{Around, Wait};
+use crate::metrics::metrics;
+use crate::pod::PodView;
+
+/// Keeps a claim with devices from going.
+pub const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+/// Times that a write is tried, and the pause between them.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The claims of one pod.
+pub(super) struct Task {
+    pub wanted: Arc<Wanted>,
+    pub pod: Arc<PodView>,
+    pub node: String,
+    pub around: Around,
+    pub timeout: Duration,
+}
+
+/// How a write ended that was not to be.
+enum Missed {
+    /// It may be tried again.
+    Conflict(String),
+    Failed(String),
+}
+
+impl Missed {
+    fn of(error: &ApiError, doing: &str) -> Self {
+        let text = format!("{doing}: {error}");
+        match error {
+            ApiError::Conflict(_) => Self::Conflict(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl Task {
+    /// Returns when all claims are the pod's and their devices are ready; else why they are not.
+    pub async fn run(&self) -> Result<(), String> {
+        for (at, claim) in self.wanted.claims.iter().enumerate() {
+            if !claims::is_reserved_for(claim, &self.pod) {
+                self.claim(at, claim).await?;
+            }
+        }
+        let needs_wait = self.current().iter().any(|claim| claims::conditional(claim).next().is_some());
+        if needs_wait { self.wait().await } else { Ok(()) }
+    }
+
+    /// The claims as they were last written.
+    fn current(&self) -> Vec<ResourceClaim> {
+        let found = self.wanted.found.lock();
+        let claims = self.wanted.claims.iter().enumerate();
+        claims.map(|(at, claim)| found.written.get(&at).unwrap_or(claim).clone()).collect()
+    }
+
+    async fn claim(&self, at: usize, claim: &ResourceClaim) -> Result<(), String> {
+        let mut current = claim.clone();
+        let mut tries = 0;
+        let written = loop {
+            tries += 1;
+            match self.write(at, &mut current).await {
+                Ok(written) => break written,
+                Err(Missed::Failed(why)) => return Err(why),
+                Err(Missed::Conflict(why)) if tries == TRIES => return Err(why),
+                Err(Missed::Conflict(_)) => {}
+            }
+            self.around.clock.sleep(PAUSE).await;
+            let (namespace, name) = (&claim.metadata.namespace, &claim.metadata.name);
+            let latest = self.around.api.claim(ClaimCall::Get { namespace, name }).await;
+            current = latest
+                .map_err(|error| format!("get updated claim {} after conflict: {error}", key(claim)))?;
+        };
+        self.around.sight.claim_written(&claim.metadata.uid, written.clone());
+        self.wanted.found.lock().written.insert(at, written);
+        Ok(())
+    }
+
+    async fn write(&self, at: usize, claim: &mut ResourceClaim) -> Result<ResourceClaim, Missed> {
+        let name = key(claim);
+        if claim.metadata.deletion_timestamp.is_some() {
+            return Err(Missed::Failed(format!("claim {name} got deleted in the meantime")));
+        }
+        let allocation = self.wanted.found.lock().kept.get(&at).cloned();
+        if let Some(allocation) = &allocation {
+            if claim.status.allocation.is_some() {
+                return Err(Missed::Failed(format!("claim {name} got allocated elsewhere in the meantime")));
+            }
+            if !claim.metadata.finalizers.iter().any(|own| own == FINALIZER) {
+                claim.metadata.finalizers.push(FINALIZER.into());
+                let written = self.around.api.claim(ClaimCall::Update(claim)).await;
+                *claim =
+                    written.map_err(|error| Missed::of(&error, &format!("add finalizer to claim {name}")))?;
+            }
+            claim.status.allocation = Some(Box::new((**allocation).clone()));
+        }
+        // Whether the pod can be one more user the apiserver says.
+        claim.status.reserved_for.push(claims::user(&self.pod));
+        let Some(own) = &mut claim.status.allocation else {
+            return Err(Missed::Failed(format!("claim {name} got deallocated elsewhere in the meantime")));
+        };
+        own.allocation_timestamp.get_or_insert_with(|| Time::whole(self.around.clock.now()));
+        let what = if allocation.is_some() { "allocation and reservation" } else { "reservation" };
+        let written = self.around.api.claim(ClaimCall::UpdateStatus(claim)).await;
+        written.map_err(|error| Missed::of(&error, &format!("add {what} to claim {name}")))
+    }
+
+    /// Waits until the drivers have made the devices ready.
+    async fn wait(&self) -> Result<(), String> {
+        let note = Note {
+            warning: false,
+            reason: "BindingConditionsPending",
+            action: "Scheduling",
+            message: format!("waiting for binding conditions for device on node {}", self.node),
+        };
+        self.around.api.note(&self.pod, None, note);
+        let started = self.around.clock.monotonic();
+        let end = self.ready().await;
+        let took = self.around.clock.monotonic().saturating_sub(started);
+        let status = match &end {
+            Ok(()) => "success",
+            Err(why) if why.starts_with(TIMED_OUT) => "timeout",
+            Err(why) if why.starts_with("device binding failed") => "failure",
+            Err(_) => "error",
+        };
+        let profile = &*self.pod.scheduler_name;
+        let current = self.current();
+        for claim in &current {
+            for result in claim.status.allocation.iter().flat_map(|a| &a.devices.results) {
+                let labels = [profile, &result.driver, status];
+                metrics().device_wait.with_label_values(&labels).observe(took.as_secs_f64());
+            }
+            for result in claims::conditional(claim) {
+                metrics().device_allocations.with_label_values(&[profile, &result.driver, status]).inc();
+            }
+        }
+        if let Err(error) = &end {
+            let devices: Vec<String> = current.iter().flat_map(claims::readiness).collect();
+            let (pod, devices) = (self.pod.key(), devices.join("; "));
+            tracing::info!(pod, node = self.node, error, devices, "Devices did not become ready");
+        }
+        end
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        let mut changes = self.around.sight.changes();
+        let deadline = self.around.clock.sleep(self.timeout);
+        tokio::pin!(deadline);
+        loop {
+            changes.borrow_and_update();
+            if self.look()? {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| "context canceled".to_owned())?,
+                () = &mut deadline => return Err(format!("{TIMED_OUT}: context deadline exceeded")),
+            }
+        }
+    }
+
+    fn look(&self) -> Result<bool, String> {
+        let devices = self.around.sight.devices();
+        for (at, claim) in self.wanted.claims.iter().enumerate() {
+            let name = key(claim);
+            let Some(latest) = devices.claim(&name) else {
+                return Err(format!("could not find ResourceClaim {name:?}"));
+            };
+            self.wanted.found.lock().written.insert(at, latest.0.clone());
+            if !claims::is_ready(latest)? {
+                if claims::is_overdue(latest, self.timeout, self.around.clock.now()) {
+                    return Err(format!("{TIMED_OUT}: claim={}", latest.metadata.name));
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+const TIMED_OUT: &str = "device binding timeout";
+
+/// Takes the pod's reservations back. `None` when there are none.
+pub(super) fn clean_up(wanted: Arc<Wanted>, pod: &Arc<PodView>, around: &Around) -> Option<Wait> {
+    let reserved: Vec<ResourceClaim> = {
+        let found = wanted.found.lock();
+        let claims = wanted.claims.iter().enumerate();
+        let current = claims.map(|(at, claim)| found.written.get(&at).unwrap_or(claim));
+        current
+            .filter(|claim| claim.status.allocation.is_some() && claims::is_reserved_for(claim, pod))
+            .cloned()
+            .collect()
+    };
+    if reserved.is_empty() {
+        return None;
+    }
+    let (pod, around) = (pod.clone(), around.clone());
+    Some(Box::pin(async move {
+        for claim in &reserved {
+            if let Err(error) = around.api.claim(ClaimCall::Unreserve { claim, uid: &pod.uid }).await {
+                let (pod, claim) = (pod.key(), key(claim));
+                tracing::error!(pod, claim, error = error.to_string(), "Could not take a reservation back");
+            }
+        }
+        Ok(())
+    }))
+}
