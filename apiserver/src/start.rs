@@ -56,7 +56,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let watches_end = Shutdown::new();
     let storage = Arc::new(Storage::new(kv.clone()));
     steps.informers.runs(storage.spawn(&background));
-    tokio::spawn(storage.clone().forget_messages(background.clone()));
+    tokio::spawn(storage.clone().forget(background.clone()));
     tokio::spawn(learn_version(kv.clone()));
     tokio::spawn(compactor::run(kv, flags.etcd.etcd_compaction_interval.0, background.clone()));
 

@@ -1,5 +1,7 @@
 //! One object in the form and encoding asked for: itself, its metadata, or a row of a table.
 
+use std::sync::Arc;
+
 use api_types::codec::{json, protobuf};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::PartialObjectMetadata;
@@ -59,7 +61,7 @@ impl Served {
     /// As `decode`.
     pub fn json(self, entry: &Entry) -> Result<Bytes, ApiError> {
         if self.passes(entry) {
-            return Ok(entry.bytes.clone());
+            return Ok(entry.json());
         }
         Ok(json::to_vec(&*self.decode(entry)?).into())
     }
@@ -77,16 +79,16 @@ impl Served {
     }
 
     /// An item of a protobuf list: the message alone, the same bytes each time. Whole objects in the version
-    /// that is stored are kept for the next list, if it comes soon.
+    /// that is stored are kept for the next list, if it comes soon; `near` are those before it.
     ///
     /// # Errors
     /// As `decode`.
-    pub fn item(self, entry: &Entry, form: Form) -> Result<Bytes, ApiError> {
+    pub fn item(self, entry: &Entry, form: Form, near: &[Arc<Entry>]) -> Result<Bytes, ApiError> {
         if form != Form::Whole {
             return metadata_message(entry);
         }
         if self.passes(entry) {
-            return entry.message(self.row).map_err(ApiError::internal);
+            return entry.message(self.row, near).map_err(ApiError::internal);
         }
         Ok(protobuf::to_vec(self.decode(entry)?.as_dyn_struct()).into())
     }
@@ -138,7 +140,8 @@ pub fn metadata(served: Served, entry: &Entry, out: &mut Vec<u8>) {
     out.extend_from_slice(PARTIAL.as_bytes());
     let start = entry::prefix(entry.row(served.stored)).len();
     // Every entry's bytes begin with kind, apiVersion, metadata, in this order.
-    out.extend_from_slice(field(&entry.bytes[start.min(entry.bytes.len())..]));
+    let text = entry.json();
+    out.extend_from_slice(field(&text[start.min(text.len())..]));
     out.push(b'}');
 }
 
@@ -148,8 +151,8 @@ fn metadata_protobuf(entry: &Entry) -> Result<Bytes, ApiError> {
 }
 
 fn metadata_message(entry: &Entry) -> Result<Bytes, ApiError> {
-    let object: PartialObjectMetadata = json::from_slice(&entry.bytes).map_err(ApiError::internal)?;
-    Ok(protobuf::to_vec(&object).into())
+    let metadata = entry.typed_metadata().map_err(ApiError::internal)?;
+    Ok(protobuf::to_vec(&PartialObjectMetadata { metadata }).into())
 }
 
 /// The first `"name":{…}` of a text, as it stands.

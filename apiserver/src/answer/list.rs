@@ -283,10 +283,11 @@ impl Items {
         // COMPAT: items of built-in kinds do not say what they are, custom ones do.
         let says = served.row.custom.is_some();
         match self.form {
-            Form::Whole if served.passes(entry) && says => out.extend_from_slice(&entry.bytes),
+            Form::Whole if served.passes(entry) && says => entry.append_json(out),
             Form::Whole if served.passes(entry) => {
-                out.push(b'{');
-                out.extend_from_slice(&entry.bytes[self.stored_prefix.min(entry.bytes.len())..]);
+                let start = out.len();
+                entry.append_json(out);
+                out.drain(start + 1..(start + self.stored_prefix).min(out.len()));
             }
             Form::Whole if says => out.extend_from_slice(&served.json(entry)?),
             Form::Whole => {

@@ -2,7 +2,8 @@
 //!
 //! A message says its length before its content, so the items are gone through twice: measured, then
 //! written. Both make or find the same bytes (`Served::item`); those of whole objects are kept with the
-//! entry while they are asked for, so that of lists in a row all but the first only copy.
+//! entry while they are asked for, so that of lists in a row all but the first only copy. Of other forms a
+//! batch is remembered from the one to the other: lists come in pages, mostly.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::body::{self, Body};
 use crate::negotiate::{Encoding, Form};
 use crate::status::ApiError;
 use crate::storage::Entry;
+use crate::storage::entry::NEAR;
 
 /// Items that are measured before others have their turn; lists of no more than these are written at once.
 const BATCH: usize = 1024;
@@ -32,6 +34,8 @@ pub struct Items {
     metadata: Vec<u8>,
     /// Of metadata and items so far, bytes.
     length: usize,
+    /// The first items, where nothing else keeps them.
+    made: Vec<Bytes>,
     place: Place,
 }
 
@@ -61,8 +65,8 @@ impl Items {
         let mut metadata = Vec::new();
         protobuf::append_field(METADATA, &protobuf::to_vec(&meta), &mut metadata);
         let (served, length) = (list.served, metadata.len());
-        let mut items =
-            Self { served, form, entries: list.chosen(), metadata, length, place: Place::Measure(0) };
+        let (entries, made, place) = (list.chosen(), Vec::new(), Place::Measure(0));
+        let mut items = Self { served, form, entries, metadata, length, made, place };
         items.measure(0)?;
         Ok(items)
     }
@@ -85,11 +89,23 @@ impl Items {
 
     fn measure(&mut self, from: usize) -> Result<(), ApiError> {
         let to = (from + BATCH).min(self.entries.len());
-        for entry in &self.entries[from..to] {
-            self.length += protobuf::field_length(ITEMS, self.served.item(entry, self.form)?.len());
+        for place in from..to {
+            let item = self.item(place)?;
+            self.length += protobuf::field_length(ITEMS, item.len());
+            if self.form != Form::Whole && place == self.made.len() && place < BATCH {
+                self.made.push(item);
+            }
         }
         self.place = if to == self.entries.len() { Place::Head } else { Place::Measure(to) };
         Ok(())
+    }
+
+    fn item(&self, place: usize) -> Result<Bytes, ApiError> {
+        if let Some(item) = self.made.get(place) {
+            return Ok(item.clone());
+        }
+        let before = &self.entries[place.saturating_sub(NEAR)..place];
+        self.served.item(&self.entries[place], self.form, before)
     }
 
     /// The next bytes: empty ones while it measures.
@@ -113,8 +129,8 @@ impl Items {
             Place::Write(from) => {
                 let mut out = Vec::with_capacity(CHUNK + CHUNK / 4);
                 let mut next = from;
-                while let Some(entry) = self.entries.get(next).filter(|_| out.len() < CHUNK) {
-                    protobuf::append_field(ITEMS, &self.served.item(entry, self.form)?, &mut out);
+                while next < self.entries.len() && out.len() < CHUNK {
+                    protobuf::append_field(ITEMS, &self.item(next)?, &mut out);
                     next += 1;
                 }
                 self.place = Place::Write(next);

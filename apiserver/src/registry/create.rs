@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::admit::{self, Operation, Write};
 use super::manage::{self, Manager};
 use super::{
-    OBJECT, collection, decode, names, quota, relative_key, store_error, stored_bytes, written_entry,
+    OBJECT, collection, decode, names, quota, relative_key, store_error, stored_bytes, stored_entry,
+    written_entry,
 };
 use crate::answer::{Answer, Served};
 use crate::authz;
@@ -193,12 +194,13 @@ async fn attempt_create(
             None => 0,
         };
         let raced = !companions.is_empty() || !charge.ops.is_empty();
-        let mut ops = vec![Op::put(&key, stored_bytes(served, &mut *object)?, 0).with_lease(lease)];
+        let value = stored_bytes(served, &mut *object)?;
+        let mut ops = vec![Op::put(&key, value.clone(), 0).with_lease(lease)];
         ops.extend(companions);
         ops.extend(charge.ops.iter().cloned());
         match collection.kv.commit(ops).await.map_err(|e| store_error(row, "create", e))? {
             Guarded::Done(revision) => {
-                let entry = written_entry(served, relative, &mut *object, revision)?;
+                let entry = stored_entry(served, relative, &mut *object, &value, revision)?;
                 return Ok(Answer::Stored { code: 201, served, entry });
             }
             Guarded::Lost(None) if raced => continue,

@@ -14,7 +14,9 @@ use api_types::value::Time;
 
 use super::admit::{self, Operation, Write};
 use super::list;
-use super::{collection, entry_of, fresh, relative_key, store_error, stored_bytes, written_entry};
+use super::{
+    collection, entry_of, fresh, relative_key, store_error, stored_bytes, stored_entry, written_entry,
+};
 use crate::answer::{Answer, Filter, List, Served, Source};
 use crate::call::{Call, Target, dry_run};
 use crate::kinds;
@@ -249,9 +251,10 @@ async fn one(
                     )?));
                 }
                 let value = stored_bytes(served, &mut *object)?;
-                let guarded = collection.kv.put(&key, value, entry.revision, 0).await;
+                let guarded = collection.kv.put(&key, value.clone(), entry.revision, 0).await;
                 if let Ok(Guarded::Done(revision)) = guarded {
-                    return Ok(Deleted::Pending(written_entry(served, relative, &mut *object, revision)?));
+                    let marked = stored_entry(served, relative, &mut *object, &value, revision)?;
+                    return Ok(Deleted::Pending(marked));
                 }
                 guarded
             }

@@ -144,3 +144,18 @@ pub fn written_entry(
     let stored = kinds::convert(object, served.stored)?;
     Ok(Arc::new(Entry::of(served.stored, key.into(), &*stored, revision)))
 }
+
+/// The same once `value`, which `stored_bytes` made of the object, is stored: it is not encoded again.
+pub fn stored_entry(
+    served: Served,
+    key: String,
+    object: &mut dyn Object,
+    value: &[u8],
+    revision: i64,
+) -> Result<Arc<Entry>, ApiError> {
+    if !served.as_stored() {
+        return written_entry(served, key, object, revision);
+    }
+    object.meta_mut().resource_version = revision.to_string();
+    Ok(Arc::new(Entry::written(served.row, key.into(), object, value, revision)))
+}

@@ -7,13 +7,14 @@ use api_types::field::{Errors, Path};
 use api_types::kind::{NameRule, Object};
 use api_types::meta::v1::{ManagedFieldsEntry, validate as metadata};
 use api_types::value::Time;
+use bytes::Bytes;
 
 use super::admit::{self, Operation, Write};
 use super::manage::{self, Manager};
 use super::quota::{self, Charge};
 use super::{
     Aspect, collection, create, decode, entry_of, fresh, relative_key, store_error, stored_bytes,
-    written_entry,
+    stored_entry, written_entry,
 };
 use crate::answer::{Answer, Served};
 use crate::call::{Call, Target};
@@ -225,61 +226,77 @@ async fn attempt(
         true => Charge::default(),
         false => quota::charge(server, write, &*new, Some(&*old)).await?,
     };
-    keep_times(served, &relative, &mut *new, &*old, old_entry)?;
+    let value = value(served, &mut *new, &*old, old_entry)?;
     if dry_run {
-        return Ok(Outcome::Done(written_entry(served, relative, &mut *new, old_entry.revision)?));
+        return Ok(Outcome::Done(stored_entry(served, relative, &mut *new, &value, old_entry.revision)?));
     }
-    let value = stored_bytes(served, &mut *new)?;
     // A write that changes nothing is none.
-    new.meta_mut().resource_version = old_entry.revision.to_string();
-    let same = written_entry(served, relative.clone(), &mut *new, old_entry.revision)?;
-    if same.bytes == old_entry.bytes && companions.is_empty() {
+    if companions.is_empty() && is_same(served, old_entry, &mut *new, &value)? {
         return Ok(Outcome::Done(old_entry.clone()));
     }
     let lease = match kinds::time_to_live(server, row) {
         Some(ttl) => collection.kv.lease(ttl).await.map_err(|e| store_error(row, "update", e))?,
         None => 0,
     };
-    let mut ops = vec![Op::put(&key, value, old_entry.revision).with_lease(lease)];
+    let mut ops = vec![Op::put(&key, value.clone(), old_entry.revision).with_lease(lease)];
     ops.extend(companions);
     ops.extend(charge.ops.iter().cloned());
     match collection.kv.commit(ops).await.map_err(|e| store_error(row, "update", e))? {
-        Guarded::Done(revision) => Ok(Outcome::Done(written_entry(served, relative, &mut *new, revision)?)),
+        Guarded::Done(revision) => {
+            Ok(Outcome::Done(stored_entry(served, relative, &mut *new, &value, revision)?))
+        }
         Guarded::Lost(present) => lost(collection, present),
     }
 }
 
-/// Gives the records of owners their times back where nothing else differs: values may have been written
-/// otherwise and mean the same, and a write that changes nothing is none.
-fn keep_times(
+/// What goes into the store. The records of owners get their times back where nothing else differs: values may
+/// have been written otherwise and mean the same, and a write that changes nothing is none.
+fn value(
     served: Served,
-    relative: &str,
     new: &mut dyn Object,
     old: &dyn Object,
     old_entry: &Entry,
-) -> Result<(), ApiError> {
-    let timeless = |entries: &[ManagedFieldsEntry]| {
-        let mut all: Vec<_> =
-            entries.iter().map(|e| ManagedFieldsEntry { time: None, ..e.clone() }).collect();
-        // Their order is that of their times.
-        let by = |e: &ManagedFieldsEntry| {
-            (e.manager.clone(), e.subresource.clone(), e.operation.as_str().to_owned())
-        };
-        all.sort_by_key(by);
-        all
-    };
+) -> Result<Bytes, ApiError> {
+    let value = stored_bytes(served, new)?;
     let before = &old.meta().managed_fields;
-    if new.meta().managed_fields == *before || timeless(&new.meta().managed_fields) != timeless(before) {
-        return Ok(());
+    // Times are all of one length.
+    if new.meta().managed_fields == *before
+        || !differ_in_time(&new.meta().managed_fields, before)
+        || !old_entry.may_be_of(&value)
+    {
+        return Ok(value);
     }
     let given = std::mem::replace(&mut new.meta_mut().managed_fields, before.clone());
-    let version = new.meta().resource_version.clone();
-    let same = written_entry(served, relative.into(), new, old_entry.revision)?;
-    if same.bytes != old_entry.bytes {
-        new.meta_mut().managed_fields = given;
+    let with_times = stored_bytes(served, new)?;
+    if is_same(served, old_entry, new, &with_times)? {
+        return Ok(with_times);
     }
+    new.meta_mut().managed_fields = given;
+    Ok(value)
+}
+
+/// Whether the records are the same but for their times, and for their order, which is that of their times.
+fn differ_in_time(new: &[ManagedFieldsEntry], old: &[ManagedFieldsEntry]) -> bool {
+    let alike = |a: &ManagedFieldsEntry, b: &ManagedFieldsEntry| {
+        a.manager == b.manager
+            && a.subresource == b.subresource
+            && a.operation == b.operation
+            && a.api_version == b.api_version
+            && a.fields_type == b.fields_type
+            && a.fields_v1 == b.fields_v1
+    };
+    new.len() == old.len() && new.iter().all(|own| old.iter().any(|before| alike(own, before)))
+}
+
+/// Whether the value of the object, as `stored_bytes` has made it, is the one that is there.
+fn is_same(served: Served, old: &Entry, new: &mut dyn Object, value: &[u8]) -> Result<bool, ApiError> {
+    if let Some(same) = old.is_of(served.stored, value) {
+        return Ok(same);
+    }
+    let version = new.meta().resource_version.clone();
+    let same = written_entry(served, old.key.to_string(), new, old.revision)?;
     new.meta_mut().resource_version = version;
-    Ok(())
+    Ok(same.json() == old.json())
 }
 
 fn lost(

@@ -15,7 +15,7 @@ use etcd_protocol::mvccpb::event::EventType;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 
-use super::entry::{Entry, Unreadable};
+use super::entry::{Entry, NEAR, Unreadable};
 use super::kv::{Kv, KvError, Versioned, Watch};
 use super::log::{Cursor, Event, Log, TooOld};
 use super::snapshot::Snapshot;
@@ -192,6 +192,12 @@ impl Collection {
         self.state.write().log_of(value).cursor_after(revision)
     }
 
+    /// Lets go of watch frames that everybody has had.
+    pub fn forget_frames(&self) {
+        let log = self.state.read().log.clone();
+        log.forget_frames();
+    }
+
     /// The indexed field, for which `start_*` take a value.
     pub fn index(&self) -> Option<&'static str> {
         self.index
@@ -271,7 +277,9 @@ impl Collection {
                     touched.push(log);
                 }
             }
-            state.log.append(event);
+            if let Some(dropped) = state.log.append(event) {
+                state.dropped(&dropped, self.index);
+            }
         }
         if revision > state.revision {
             state.revision = revision;
@@ -294,6 +302,21 @@ impl Collection {
 }
 
 impl State {
+    /// An event is gone from the log: it goes from those of its values, too, which would keep the last of their
+    /// events for as long as the values are quiet.
+    fn dropped(&mut self, event: &Event, index: Option<&'static str>) {
+        self.index_floor = event.revision;
+        let Some(field) = index else { return };
+        for entry in [&event.old, &event.new].into_iter().flatten() {
+            let value = entry.field(field);
+            let Some(log) = self.by_value.get(value) else { continue };
+            log.drop_until(event.revision);
+            if log.is_idle() {
+                self.by_value.remove(value);
+            }
+        }
+    }
+
     fn log_of(&mut self, value: Option<&str>) -> Arc<Log> {
         let Some(value) = value else { return self.log.clone() };
         if let Some(log) = self.by_value.get(value) {
@@ -382,7 +405,7 @@ async fn load(collection: &Collection) -> Result<(), Ended> {
         }
         for stored in &page.items {
             if let Some(entry) = readable(collection, stored) {
-                snapshot.insert(entry);
+                snapshot.insert(packed(entry, &snapshot));
             }
         }
         match page.items.last() {
@@ -398,15 +421,22 @@ async fn load(collection: &Collection) -> Result<(), Ended> {
 }
 
 /// A value that cannot be read is left out and told: it must not stop the whole resource.
-fn readable(collection: &Collection, stored: &Versioned) -> Option<Arc<Entry>> {
+fn readable(collection: &Collection, stored: &Versioned) -> Option<Entry> {
     let key = collection.relative(&stored.key);
     match Entry::read(collection.row, key.as_str().into(), &stored.value, stored.revision) {
-        Ok(entry) => Some(Arc::new(entry)),
+        Ok(entry) => Some(entry),
         Err(error) => {
             tracing::error!(resource = collection.row.kind.resource, key, %error, "Stored object cannot be read");
             None
         }
     }
+}
+
+/// An entry as it is kept: what it was before and its neighbours are what it may be like.
+fn packed(entry: Entry, among: &Snapshot) -> Arc<Entry> {
+    let before = among.get(&entry.key);
+    let near: Vec<_> = before.into_iter().chain(among.before(&entry.key)).take(NEAR).cloned().collect();
+    Arc::new(entry.packed(&near))
 }
 
 async fn watch_from(collection: &Collection, revision: i64) -> Result<std::convert::Infallible, Ended> {
@@ -431,6 +461,7 @@ async fn watch_from(collection: &Collection, revision: i64) -> Result<std::conve
         let header = response.header.map_or(0, |h| h.revision);
         let mut changes = Vec::with_capacity(response.events.len());
         let mut newest = header;
+        let (among, _) = collection.snapshot();
         for event in response.events {
             let deleted = event.r#type() == EventType::Delete;
             let Some(kv) = event.kv else { continue };
@@ -439,6 +470,7 @@ async fn watch_from(collection: &Collection, revision: i64) -> Result<std::conve
             // A response is complete up to its own events; the header may be ahead of them.
             newest = revision;
             let entry = if deleted { None } else { readable(collection, &stored) };
+            let entry = entry.map(|entry| packed(entry, &among));
             changes.push(Change { key: collection.relative(&stored.key), revision, entry });
         }
         collection.apply(changes, newest);
@@ -474,9 +506,7 @@ mod tests {
         pod.spec.node_name = node.into();
         let row = kinds::by_resource("", "v1", "pods").expect("pods");
         let key = format!("d/{name}");
-        let mut entry = Entry::of(row, key.as_str().into(), &pod, revision);
-        // Independent of which fields the kind's strategy declares.
-        entry.fields = Box::new([("spec.nodeName", node.into())]);
+        let entry = Entry::of(row, key.as_str().into(), &pod, revision);
         Change { key, revision, entry: Some(Arc::new(entry)) }
     }
 
@@ -515,6 +545,20 @@ mod tests {
         assert_eq!(revisions(&mut n1), [12, 14]);
         assert_eq!(revisions(&mut pods.start_after(10, Some("n2")).expect("in reach")), [13]);
         assert_eq!(revisions(&mut pods.start_after(10, None).expect("in reach")), [11, 12, 13, 14]);
+    }
+
+    #[tokio::test]
+    async fn a_quiet_node_keeps_no_events_that_the_others_have_let_go() {
+        let pods = collection();
+        pods.replace(Snapshot::default(), 10);
+        pods.apply(vec![put("a", "n1", 11), put("b", "n2", 12)], 12);
+        let mut watched = pods.start_after(10, Some("n2")).expect("in reach");
+        let others = |from: i64| (from..from + LOG_CAPACITY as i64).map(|revision| put("c", "n3", revision));
+        pods.apply(others(13).collect(), 13 + LOG_CAPACITY as i64);
+        let floor = TooOld { floor: 12 };
+        assert_eq!(pods.start_after(11, Some("n1")).map(|_| ()), Err(floor));
+        assert_eq!(revisions(&mut watched), [-1]);
+        assert!(pods.start_after(12, Some("n1")).is_ok() && pods.start_after(12, Some("n2")).is_ok());
     }
 
     #[tokio::test]

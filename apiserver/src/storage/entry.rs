@@ -1,5 +1,5 @@
-//! One stored object as readers need it: shared JSON bytes beside the few facts that selectors ask
-//! for. A value is decoded once, when it comes out of the store.
+//! One stored object as readers need it: its JSON beside the few facts that selectors ask for. A value is
+//! decoded once, when it comes out of the store; what the cache keeps is packed (`packed`).
 //!
 //! Stored values carry no `metadata.resourceVersion`: it is the key's mod revision, spliced into the
 //! bytes here, after the uid as Go's field order has it:
@@ -15,7 +15,16 @@ use bytes::Bytes;
 use memchr::memmem;
 use parking_lot::Mutex;
 
+use super::facts::Facts;
+use super::packed::Packed;
 use super::skim::{Keep, skim};
+
+/// Neighbours that are looked at for being alike.
+pub const NEAR: usize = 4;
+/// Samples of theirs that are tried.
+const SAMPLES: usize = 2;
+/// Neighbours that stand alone before one of them becomes a sample.
+const FAMILY: usize = 3;
 
 /// A stored object at one revision.
 #[derive(Debug)]
@@ -25,17 +34,17 @@ pub struct Entry {
     /// The revision of its last write.
     pub revision: i64,
     /// JSON with kind, apiVersion and resourceVersion.
-    pub bytes: Bytes,
-    pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// The kind's selectable fields beyond name and namespace.
-    pub fields: Box<[(&'static str, Box<str>)]>,
+    text: Packed,
+    facts: Facts,
+    /// Of a custom object, which may rest in any of its versions; empty otherwise.
+    api_version: Box<str>,
     message: Message,
 }
 
 /// The object as a protobuf message, once a list has asked for it and for as long as others do.
 #[derive(Debug, Default)]
 pub struct Message {
-    bytes: Mutex<Option<Bytes>>,
+    bytes: Mutex<Option<Arc<Packed>>>,
     /// Somebody has asked since `forget_message`.
     asked: AtomicBool,
 }
@@ -68,16 +77,16 @@ impl Entry {
             object.meta_mut().resource_version = revision.to_string();
             return Ok(Self::of(row, key, &*object, revision));
         }
-        let (labels, fields) = if (row.selectable_names)().is_empty() {
+        let facts = if (row.selectable_names)().is_empty() {
             // Labels and uid are all that is asked for: no need to read spec and status.
             let object: PartialObjectMetadata = json::from_slice(value)?;
-            (labels(&object.metadata), Box::default())
+            facts(row, &object.metadata, &[])
         } else {
             let object = match skim(value, |name| deciding(row, name)) {
                 Some(few) => decode(row, &few)?,
                 None => decode(row, value)?,
             };
-            (labels(object.meta()), fields(row, &*object))
+            facts_of(row, &*object)
         };
         let bytes = match spliced(row, value, revision) {
             Some(bytes) => bytes,
@@ -87,7 +96,7 @@ impl Entry {
                 kept(json::to_vec(&*object))
             }
         };
-        Ok(Self { key, revision, bytes, labels, fields, message: Message::default() })
+        Ok(Self::made(key, revision, bytes, facts))
     }
 
     fn from_protobuf(row: &Row, key: Arc<str>, value: &[u8], revision: i64) -> Result<Self, Unreadable> {
@@ -106,35 +115,77 @@ impl Entry {
 
     /// An entry of an object at hand, whose resourceVersion is set.
     pub fn of(row: &Row, key: Arc<str>, object: &dyn Object, revision: i64) -> Self {
-        Self {
-            key,
-            revision,
-            bytes: kept(json::to_vec(object)),
-            labels: labels(object.meta()),
-            fields: fields(row, object),
-            message: Message::default(),
+        let made = Self::made(key, revision, kept(json::to_vec(object)), facts_of(row, object));
+        match row.custom {
+            Some(_) => Self { api_version: object.kind().api_version.into(), ..made },
+            None => made,
         }
     }
 
+    fn made(key: Arc<str>, revision: i64, text: Bytes, facts: Facts) -> Self {
+        let text = Packed::plain(text);
+        Self { key, revision, text, facts, api_version: Box::default(), message: Message::default() }
+    }
+
+    /// An entry of an object of which `value` is what goes into the store: not encoded a second time.
+    pub fn written(row: &Row, key: Arc<str>, object: &dyn Object, value: &[u8], revision: i64) -> Self {
+        match spliced(row, value, revision).filter(|_| row.custom.is_none()) {
+            Some(bytes) => Self::made(key, revision, bytes, facts_of(row, object)),
+            None => Self::of(row, key, object, revision),
+        }
+    }
+
+    /// The same in less room, for as long as it may last; `near` are entries that may be like it, the likeliest
+    /// first.
+    #[must_use]
+    pub fn packed(self, near: &[Arc<Self>]) -> Self {
+        let text = packed(self.text.open(), near.iter().map(|entry| &entry.text));
+        Self { text, ..self }
+    }
+
+    /// Whether writing `value` would leave the object as it is; `None` where that cannot be told from the text.
+    pub fn is_of(&self, row: &Row, value: &[u8]) -> Option<bool> {
+        spliced(row, value, self.revision).map(|bytes| bytes == *self.text.read())
+    }
+
+    /// Whether `value` is as long as that of this entry, or it cannot be told.
+    pub fn may_be_of(&self, value: &[u8]) -> bool {
+        let with_revision = value.len() + REVISION.len() + self.revision.to_string().len() + 1;
+        with_revision == self.text.len() || self.text.len() == value.len()
+    }
+
+    /// JSON with kind, apiVersion and resourceVersion.
+    pub fn json(&self) -> Bytes {
+        self.text.open()
+    }
+
+    /// The same, behind what is in `out`.
+    pub fn append_json(&self, out: &mut Vec<u8>) {
+        self.text.append_to(out);
+    }
+
     /// The object as a protobuf message, without an envelope. It is kept for a while: lists are read again and
-    /// again, and what changes is another entry.
+    /// again, and what changes is another entry. `near` are entries that may be like it.
     ///
     /// # Errors
     /// Never for bytes that `read` made of the row's kind.
-    pub fn message(&self, row: &Row) -> Result<Bytes, json::Error> {
+    pub fn message(&self, row: &Row, near: &[Arc<Self>]) -> Result<Bytes, json::Error> {
         if let Some(message) = self.kept_message() {
             return Ok(message);
         }
         let message = kept(protobuf::to_vec(self.decode(row)?.as_dyn_struct()));
         self.message.asked.store(true, Ordering::Relaxed);
-        Ok(self.message.bytes.lock().get_or_insert(message).clone())
+        let near: Vec<_> = near.iter().filter_map(|entry| entry.message.bytes.lock().clone()).collect();
+        let kept = packed(message.clone(), near.iter().map(|message| &**message));
+        self.message.bytes.lock().get_or_insert_with(|| Arc::new(kept));
+        Ok(message)
     }
 
     /// The same where it is there already.
     pub fn kept_message(&self) -> Option<Bytes> {
         let message = self.message.bytes.lock().clone()?;
         self.message.asked.store(true, Ordering::Relaxed);
-        Some(message)
+        Some(message.open())
     }
 
     /// Lets go of the message unless somebody has asked for it since the last call.
@@ -153,7 +204,7 @@ impl Entry {
     }
 
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(k, _)| **k == *key).map(|(_, v)| &**v)
+        self.facts.label(key)
     }
 
     /// The text of a selectable field; empty if the object does not have it.
@@ -161,17 +212,18 @@ impl Entry {
         match name {
             "metadata.name" => self.name(),
             "metadata.namespace" => self.namespace(),
-            _ => self.fields.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| v),
+            _ => self.facts.field(name).unwrap_or_default(),
         }
     }
 
     /// The row of the version that the bytes are in. `stored` is that of the version in which objects are
     /// stored now; custom objects that a webhook converts rest in the one that they were written in.
     pub fn row(&self, stored: &'static Row) -> &'static Row {
-        if stored.custom.is_none() || self.bytes.starts_with(prefix(stored).as_bytes()) {
+        if stored.custom.is_none() || *self.api_version == *stored.kind.api_version {
             return stored;
         }
-        version_of(stored, &self.bytes)
+        let slot = stored.custom.filter(|slot| slot.definition().conversion.is_some());
+        slot.and_then(|slot| slot.version(&self.api_version)).unwrap_or(stored)
     }
 
     /// The object itself.
@@ -179,7 +231,7 @@ impl Entry {
     /// # Errors
     /// Never for bytes that `read` made.
     pub fn decode(&self, row: &Row) -> Result<Box<dyn Object>, json::Error> {
-        decode(row, &self.bytes)
+        decode(row, &self.text.read())
     }
 
     /// The metadata alone, without reading the rest.
@@ -187,7 +239,7 @@ impl Entry {
     /// # Errors
     /// Never for bytes that `read` made.
     pub fn typed_metadata(&self) -> Result<ObjectMeta, json::Error> {
-        json::from_slice::<PartialObjectMetadata>(&self.bytes).map(|object| object.metadata)
+        json::from_slice::<PartialObjectMetadata>(&self.text.read()).map(|object| object.metadata)
     }
 
     /// The typed object with those members alone that `keep` says, where that can be told from the text; whole
@@ -199,9 +251,10 @@ impl Entry {
         &self,
         keep: impl Fn(&str) -> Option<Keep>,
     ) -> Result<T, json::Error> {
-        match skim(&self.bytes, keep) {
+        let text = self.text.read();
+        match skim(&text, keep) {
             Some(part) => json::from_slice(&part),
-            None => self.typed(),
+            None => json::from_slice(&text),
         }
     }
 
@@ -210,7 +263,7 @@ impl Entry {
     /// # Errors
     /// Never for bytes that `read` made of the same kind.
     pub fn typed<T: api_types::Resource>(&self) -> Result<T, json::Error> {
-        json::from_slice(&self.bytes)
+        json::from_slice(&self.text.read())
     }
 }
 
@@ -249,6 +302,9 @@ pub fn prefix(row: &Row) -> String {
     format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", row.kind.kind, row.kind.api_version)
 }
 
+/// What stands before the revision's digits and a quote.
+const REVISION: &[u8] = b",\"resourceVersion\":\"";
+
 fn spliced(row: &Row, value: &[u8], revision: i64) -> Option<Bytes> {
     let start = prefix(row);
     let body = value.strip_prefix(start.as_bytes())?.strip_prefix(b"\"metadata\":{")?;
@@ -261,10 +317,9 @@ fn spliced(row: &Row, value: &[u8], revision: i64) -> Option<Bytes> {
     }
     let end = value.len() - body.len() + end;
     let mut number = itoa_buffer(revision);
-    const NAME: &[u8] = b",\"resourceVersion\":\"";
-    let mut out = Vec::with_capacity(value.len() + NAME.len() + number.len() + 1);
+    let mut out = Vec::with_capacity(value.len() + REVISION.len() + number.len() + 1);
     out.extend_from_slice(&value[..end]);
-    out.extend_from_slice(NAME);
+    out.extend_from_slice(REVISION);
     out.append(&mut number);
     out.push(b'"');
     out.extend_from_slice(&value[end..]);
@@ -294,12 +349,22 @@ fn itoa_buffer(n: i64) -> Vec<u8> {
     n.to_string().into_bytes()
 }
 
-fn labels(meta: &ObjectMeta) -> Box<[(Box<str>, Box<str>)]> {
-    meta.labels.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect()
+/// Bytes that last, in less room; `near` are those of objects that may be like theirs, the likeliest first.
+fn packed<'a>(bytes: Bytes, near: impl Iterator<Item = &'a Packed> + Clone) -> Packed {
+    let samples = near.clone().filter_map(Packed::sample).take(SAMPLES);
+    // One that stands alone becomes a sample once several do: for a few, a sample costs more than it saves.
+    let mut alone = near.filter(|one| one.sample().is_none());
+    let nearest = if alone.clone().count() >= FAMILY { alone.next() } else { None };
+    Packed::pack(bytes, samples, nearest.map(|one| || one.open()))
 }
 
-fn fields(row: &Row, object: &dyn Object) -> Box<[(&'static str, Box<str>)]> {
-    (row.selectable_fields)(object).into_iter().map(|(name, value)| (name, value.into())).collect()
+fn facts_of(row: &Row, object: &dyn Object) -> Facts {
+    facts(row, object.meta(), &(row.selectable_fields)(object))
+}
+
+fn facts(row: &Row, meta: &ObjectMeta, fields: &[(&'static str, String)]) -> Facts {
+    let labels = meta.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    Facts::new(labels, (row.selectable_names)(), fields)
 }
 
 #[cfg(test)]
@@ -328,7 +393,7 @@ mod tests {
         let value = encode(&mut pod);
         let entry = Entry::read(pod_row(), "default/web".into(), &value, 42).expect("readable");
         pod.metadata.resource_version = "42".into();
-        assert_eq!(entry.bytes, json::to_vec(&pod));
+        assert_eq!(entry.json(), json::to_vec(&pod));
         assert_eq!((entry.namespace(), entry.name(), entry.label("uid")), ("default", "web", Some("x")));
     }
 
@@ -338,7 +403,7 @@ mod tests {
         let value = protobuf::to_envelope(&pod);
         let entry = Entry::read(pod_row(), "default/web".into(), &value, 7).expect("readable");
         pod.metadata.resource_version = "7".into();
-        assert_eq!(entry.bytes, json::to_vec(&pod));
+        assert_eq!(entry.json(), json::to_vec(&pod));
     }
 
     /// Each kind with selectable fields; what is read in part is what is read whole.
@@ -393,9 +458,14 @@ mod tests {
             assert!(few.len() < value.len());
             let (whole, part) =
                 (decode(row, value.as_bytes()).expect("whole"), decode(row, &few).expect("in part"));
-            assert_eq!(fields(row, &*part), fields(row, &*whole), "{resource}");
-            assert_eq!(labels(part.meta()), labels(whole.meta()), "{resource}");
-            assert!(fields(row, &*whole).iter().any(|(_, value)| !value.is_empty()), "{resource}");
+            let fields = |object: &dyn Object| (row.selectable_fields)(object);
+            assert_eq!(fields(&*part), fields(&*whole), "{resource}");
+            assert_eq!(part.meta().labels, whole.meta().labels, "{resource}");
+            assert!(fields(&*whole).iter().any(|(_, value)| !value.is_empty()), "{resource}");
+            let names = (row.selectable_names)();
+            assert!(
+                fields(&*whole).iter().all(|(name, _)| name.starts_with("metadata.") || names.contains(name))
+            );
             seen.insert((group, resource));
         }
         let all = kinds::all().iter().filter(|row| !(row.selectable_names)().is_empty());
@@ -410,13 +480,13 @@ mod tests {
         let entry =
             Entry::read(pod_row(), "default/web".into(), &encode(&mut stored()), 7).expect("readable");
         assert_eq!(entry.kept_message(), None);
-        let message = entry.message(pod_row()).expect("a message");
+        let message = entry.message(pod_row(), &[]).expect("a message");
         entry.forget_message();
         assert_eq!(entry.kept_message().as_ref(), Some(&message));
         entry.forget_message();
         entry.forget_message();
         assert_eq!(entry.kept_message(), None);
-        assert_eq!(entry.message(pod_row()).expect("a message"), message);
+        assert_eq!(entry.message(pod_row(), &[]).expect("a message"), message);
     }
 
     #[test]
@@ -427,6 +497,6 @@ mod tests {
         let entry = Entry::read(row, "default/a".into(), value, 3).expect("readable");
         let read: ConfigMap = entry.typed().expect("typed");
         assert_eq!((read.metadata.resource_version.as_str(), read.data["k"].as_str()), ("3", "v"));
-        assert!(entry.bytes.starts_with(prefix(row).as_bytes()));
+        assert!(entry.json().starts_with(prefix(row).as_bytes()));
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -27,8 +28,8 @@ pub struct Event {
     pub new: Option<Arc<Entry>>,
     /// For a deletion: the last state under the deletion's revision.
     pub last: Option<Arc<Entry>>,
-    /// Watch frames, by change and encoding, made once for all watchers.
-    frames: [OnceLock<Bytes>; FRAMES],
+    /// Watch frames, by change and encoding, made once for all watchers; none once the event is old.
+    frames: ArcSwapOption<[OnceLock<Bytes>; FRAMES]>,
 }
 
 impl Event {
@@ -38,12 +39,15 @@ impl Event {
         new: Option<Arc<Entry>>,
         last: Option<Arc<Entry>>,
     ) -> Self {
-        Self { revision, old, new, last, frames: Default::default() }
+        Self { revision, old, new, last, frames: ArcSwapOption::from_pointee(<[_; FRAMES]>::default()) }
     }
 
-    /// The frame at `place`, made at its first use.
+    /// The frame at `place`: made at its first use, and for each watcher that comes late.
     pub fn frame(&self, place: usize, make: impl FnOnce() -> Bytes) -> Bytes {
-        self.frames[place].get_or_init(make).clone()
+        match &*self.frames.load() {
+            Some(frames) => frames[place].get_or_init(make).clone(),
+            None => make(),
+        }
     }
 }
 
@@ -62,6 +66,8 @@ struct Inner {
     first: u64,
     floor: i64,
     capacity: usize,
+    /// The number of the first event that was not there yet when frames were forgotten last.
+    seen: u64,
     /// The cache starts anew: what happened since is not known.
     broken: bool,
 }
@@ -83,20 +89,46 @@ pub struct Cursor {
 impl Log {
     /// An empty log that is complete after `floor`.
     pub fn new(floor: i64, capacity: usize) -> Arc<Self> {
-        let inner = Inner { events: VecDeque::new(), first: 0, floor, capacity, broken: false };
+        let inner = Inner { events: VecDeque::new(), first: 0, floor, capacity, seen: 0, broken: false };
         Arc::new(Self { inner: RwLock::new(inner), appended: watch::Sender::new(0) })
     }
 
-    /// Appends without waking anyone; `wake` follows once a batch is complete.
-    pub fn append(&self, event: Arc<Event>) {
+    /// Appends without waking anyone; `wake` follows once a batch is complete. Gives the event that had to go.
+    pub fn append(&self, event: Arc<Event>) -> Option<Arc<Event>> {
         let mut inner = self.inner.write();
-        if inner.events.len() == inner.capacity
-            && let Some(dropped) = inner.events.pop_front()
-        {
+        let dropped = if inner.events.len() == inner.capacity { inner.events.pop_front() } else { None };
+        if let Some(dropped) = &dropped {
             inner.first += 1;
             inner.floor = dropped.revision;
         }
         inner.events.push_back(event);
+        dropped
+    }
+
+    /// Drops the events up to `revision`.
+    pub fn drop_until(&self, revision: i64) {
+        let mut inner = self.inner.write();
+        while inner.events.front().is_some_and(|event| event.revision <= revision) {
+            inner.events.pop_front();
+            inner.first += 1;
+        }
+        inner.floor = inner.floor.max(revision);
+    }
+
+    /// Whether there are no events and nobody could notice if there were no log either.
+    pub fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.inner.read().events.is_empty()
+    }
+
+    /// Lets go of the frames of events that were here the last time already: who watches has them by now.
+    pub fn forget_frames(&self) {
+        let mut inner = self.inner.write();
+        let old = usize::try_from(inner.seen.saturating_sub(inner.first)).unwrap_or(usize::MAX);
+        // Those further back have none any more.
+        for event in inner.events.iter().take(old).rev().take_while(|event| event.frames.load().is_some()) {
+            event.frames.store(None);
+        }
+        inner.seen = inner.first + inner.events.len() as u64;
     }
 
     /// Lets the cursors see what was appended.
@@ -200,6 +232,51 @@ mod tests {
         let log = log(10, 2, &[11, 12, 13]);
         assert_eq!(log.cursor_after(10).map(|_| ()), Err(TooOld { floor: 11 }));
         assert_eq!(taken(&mut log.cursor_after(11).expect("in reach")), [12, 13]);
+    }
+
+    #[test]
+    fn frames_last_for_a_while() {
+        let log = log(0, 3, &[1, 2]);
+        let made = std::cell::Cell::new(0);
+        let frames = |log: &Arc<Log>| {
+            made.set(0);
+            let Batch::Events(events) = log.cursor_after(1).expect("in reach").take(9) else {
+                panic!("events")
+            };
+            for event in events {
+                let frame = event.frame(3, || {
+                    made.set(made.get() + 1);
+                    Bytes::from(event.revision.to_string())
+                });
+                assert_eq!(frame, event.revision.to_string());
+            }
+            made.get()
+        };
+        assert_eq!((frames(&log), frames(&log)), (1, 0));
+        log.forget_frames();
+        log.append(event(3));
+        assert_eq!((frames(&log), frames(&log)), (1, 0));
+        log.forget_frames();
+        assert_eq!((frames(&log), frames(&log)), (1, 1));
+        log.append(event(4));
+        assert_eq!((frames(&log), frames(&log)), (2, 1));
+        log.forget_frames();
+        log.forget_frames();
+        assert_eq!((frames(&log), frames(&log)), (3, 3));
+    }
+
+    #[test]
+    fn events_go_from_a_log_when_the_others_have_let_them_go() {
+        let log = log(10, 8, &[11, 12, 12, 14]);
+        let mut cursor = log.cursor_after(12).expect("in reach");
+        log.drop_until(12);
+        assert_eq!(taken(&mut cursor), [14]);
+        assert_eq!(log.cursor_after(11).map(|_| ()), Err(TooOld { floor: 12 }));
+        log.drop_until(20);
+        assert!(!log.is_idle());
+        drop(cursor);
+        assert!(log.is_idle());
+        assert_eq!(log.cursor_after(19).map(|_| ()), Err(TooOld { floor: 20 }));
     }
 
     #[test]

@@ -11,15 +11,17 @@ pub mod compactor;
 pub mod continue_token;
 pub mod encryption;
 pub mod entry;
+mod facts;
 pub mod kv;
 pub mod log;
+mod packed;
 pub mod paths;
 pub mod skim;
 pub mod snapshot;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api_types::Row;
 use api_types::kinds;
@@ -32,7 +34,9 @@ pub use entry::Entry;
 pub use kv::Kv;
 
 /// A message that nobody asks for goes after one to two of these.
-const FORGET_EVERY: Duration = Duration::from_secs(300);
+const FORGET_MESSAGES_EVERY: Duration = Duration::from_secs(300);
+/// The same of the frames of an event.
+const FORGET_FRAMES_EVERY: Duration = Duration::from_secs(20);
 
 /// All collections, by storage path (`pods`, `services/specs`).
 pub struct Storage {
@@ -69,14 +73,22 @@ impl Storage {
         self.collections.values().map(follow).collect()
     }
 
-    /// Lets go, until shutdown, of protobuf that lists have left and none has asked for again: after a restart of a
-    /// client's the next one may be days away.
-    pub async fn forget_messages(self: Arc<Self>, shutdown: Shutdown) {
-        while shutdown.unless(tokio::time::sleep(FORGET_EVERY)).await.is_some() {
+    /// Lets go, until shutdown, of what has been made for clients and is not asked for again: watch frames, and
+    /// the protobuf that lists have left (after a restart of a client's the next one may be days away).
+    pub async fn forget(self: Arc<Self>, shutdown: Shutdown) {
+        let mut messages = Instant::now() + FORGET_MESSAGES_EVERY;
+        while shutdown.unless(tokio::time::sleep(FORGET_FRAMES_EVERY)).await.is_some() {
+            let with_messages = Instant::now() >= messages;
+            if with_messages {
+                messages = Instant::now() + FORGET_MESSAGES_EVERY;
+            }
             let collections: Vec<_> = self.collections().cloned().collect();
             for collection in collections {
-                collection.snapshot().0.iter().for_each(|entry| entry.forget_message());
-                tokio::task::yield_now().await;
+                collection.forget_frames();
+                if with_messages {
+                    collection.snapshot().0.iter().for_each(|entry| entry.forget_message());
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }

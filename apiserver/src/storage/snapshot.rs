@@ -49,6 +49,13 @@ impl Snapshot {
             .map(|(_, entry)| entry)
             .take_while(move |entry| entry.key.starts_with(prefix))
     }
+
+    /// The entries right before `key` in its namespace, the nearest first.
+    pub fn before<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
+        let namespace = key.rfind('/').map_or("", |end| &key[..=end]);
+        let range = self.entries.range::<_, str>((Bound::Unbounded, Bound::Excluded(key)));
+        range.rev().map(|(_, entry)| entry).take_while(move |entry| entry.key.starts_with(namespace))
+    }
 }
 
 #[cfg(test)]
@@ -84,5 +91,8 @@ mod tests {
         assert_eq!(keys("a/", ""), ["a/1", "a/2", "a/3"]);
         assert_eq!(keys("a/", "a/2"), ["a/2", "a/3"]);
         assert_eq!(keys("", "a/3"), ["a/3", "b/1"]);
+        let before = |key: &str| -> Vec<String> { all.before(key).map(|e| e.key.to_string()).collect() };
+        assert_eq!(before("a/3"), ["a/2", "a/1"]);
+        assert_eq!((before("a/1"), before("b/0")), (vec![], vec![]));
     }
 }
