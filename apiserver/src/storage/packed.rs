@@ -167,7 +167,7 @@ mod tests {
     fn like(text: &Bytes, n: u8) -> Bytes {
         let mut other = text.to_vec();
         let middle = other.len() / 2;
-        other[middle..middle + 8].fill(b'0' + n);
+        other[middle..].iter_mut().take(8).for_each(|byte| *byte = b'0' + n);
         other.into()
     }
 
