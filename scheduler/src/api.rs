@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_types::core::v1::PodCondition;
+use api_types::core::v1::{PodCondition, PodExtendedResourceClaimStatus};
 use api_types::resource::v1::ResourceClaim;
 use async_trait::async_trait;
 
@@ -38,6 +38,7 @@ pub enum ClaimCall<'c> {
         namespace: &'c str,
         name: &'c str,
     },
+    Create(&'c ResourceClaim),
     Update(&'c ResourceClaim),
     UpdateStatus(&'c ResourceClaim),
     /// Takes the user of this UID off the claim, whatever version it has.
@@ -45,6 +46,8 @@ pub enum ClaimCall<'c> {
         claim: &'c ResourceClaim,
         uid: &'c str,
     },
+    /// Gives what was to be deleted.
+    Delete(&'c ResourceClaim),
 }
 
 /// Writes to the apiserver.
@@ -71,6 +74,13 @@ pub trait Api: Send + Sync + 'static {
     /// Asks the claim's provisioner for a volume for the node, provided that the claim is as it was
     /// seen. Returns its revision.
     async fn select_node(&self, claim: &ClaimView, node: &str) -> Result<u64, ApiError>;
+
+    /// Says in the pod's status which claim stands behind its extended resources.
+    async fn patch_extended(
+        &self,
+        pod: &PodView,
+        status: &PodExtendedResourceClaimStatus,
+    ) -> Result<(), ApiError>;
 
     /// Reads or writes a claim for devices; gives it as it is then.
     async fn claim(&self, call: ClaimCall<'_>) -> Result<ResourceClaim, ApiError>;

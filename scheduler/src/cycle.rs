@@ -30,7 +30,7 @@ pub enum Failure {
     /// The cluster has no nodes.
     NoNodes,
     /// No node fits; what preemption made of it.
-    Unfit { message: String, rejected_by: BTreeSet<&'static str>, pending: bool, post: PostFiltered },
+    Unfit { message: String, rejected_by: BTreeSet<&'static str>, pending: bool, post: Box<PostFiltered> },
     /// A plugin failed.
     Error(String),
 }
@@ -224,7 +224,7 @@ impl Attempt<'_> {
             message.push(' ');
             message.push_str(&post.message);
         }
-        Failure::Unfit { message, rejected_by, pending, post }
+        Failure::Unfit { message, rejected_by, pending, post: Box::new(post) }
     }
 
     fn choose(

@@ -5,15 +5,31 @@
 //! one. What Reserve allocated is *pending* until its claim is written or the allocation is taken back; no other pod
 //! gets these devices. Maps are persistent: a snapshot shares them.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use api_types::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
 use client::informer::{Whole, revision};
 use imbl::HashMap;
 
+use crate::resources;
+
 pub type Claim = Whole<ResourceClaim>;
 pub type Class = Whole<DeviceClass>;
 pub type Slice = Whole<ResourceSlice>;
+
+/// Begins the name of the extended resource that every class has.
+const IMPLICIT: &str = "deviceclass.resource.kubernetes.io/";
+
+/// Whether devices can stand behind a resource of this name.
+pub fn can_back(resource: &str) -> bool {
+    resources::is_extended(resource) || resource.starts_with(IMPLICIT)
+}
+
+/// Whether the class stands for the resource by its own name.
+pub fn is_named_after(resource: &str, class: &str) -> bool {
+    resource.strip_prefix(IMPLICIT) == Some(class)
+}
 
 #[derive(Clone, Debug)]
 struct Held {
@@ -109,6 +125,19 @@ impl Devices {
             written.filter(|own| own.metadata.uid == seen.metadata.uid && version(own) > version(&seen));
         self.claims.insert(key.to_owned(), Held { seen, written });
     }
+
+    /// The class that backs an extended resource (KEP-5004): that of the name, or the newest that says so.
+    pub fn class_of(&self, resource: &str) -> Option<&Arc<Class>> {
+        if let Some(name) = resource.strip_prefix(IMPLICIT) {
+            return self.classes.get(name);
+        }
+        let says_so = |class: &&Arc<Class>| class.spec.extended_resource_name.as_deref() == Some(resource);
+        let age = |class: &&Arc<Class>| {
+            let created = class.metadata.creation_timestamp.map(|at| at.0);
+            (created, Reverse(class.metadata.name.clone()))
+        };
+        self.classes.values().filter(says_so).max_by_key(age)
+    }
 }
 
 /// A kind of object that is about devices.
@@ -189,5 +218,22 @@ mod tests {
         devices.reserve(&claim(10, None), Arc::new(allocation("gpu-0")));
         Claim::put(&mut devices, "default/c", Some(Arc::new(Whole(claim(12, Some("gpu-0"))))));
         assert_eq!(used(&devices), ["gpu-0"]);
+    }
+
+    #[test]
+    fn the_newest_class_backs_a_resource() {
+        let mut devices = Devices::default();
+        for (name, created) in [("a", 1), ("b", 2), ("c", 2)] {
+            let mut class = DeviceClass::default();
+            class.metadata.name = name.into();
+            class.metadata.creation_timestamp =
+                Some(api_types::value::Time(jiff::Timestamp::from_second(created).unwrap()));
+            class.spec.extended_resource_name = Some("example.com/gpu".into());
+            Class::put(&mut devices, name, Some(Arc::new(Whole(class))));
+        }
+        let name = |resource: &str| devices.class_of(resource).map(|class| class.metadata.name.clone());
+        assert_eq!(name("example.com/gpu").as_deref(), Some("b"));
+        assert_eq!(name("deviceclass.resource.kubernetes.io/a").as_deref(), Some("a"));
+        assert_eq!(name("example.com/other"), None);
     }
 }

@@ -290,6 +290,8 @@ pub struct PostFiltered {
 pub enum Release {
     /// Its devices.
     Deallocate(Arc<devices::Claim>),
+    /// Everything: it was made for the pod in an attempt that failed.
+    Delete(Arc<devices::Claim>),
 }
 
 /// After no node was found: preemption.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::core::v1::{
-    Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod, PodCondition,
+    Binding, ContainerExtendedResourceRequest, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod,
+    PodCondition, PodExtendedResourceClaimStatus,
 };
 use api_types::meta::v1::{DeleteOptions, ObjectMeta, Preconditions, Status};
 use api_types::resource::v1::ResourceClaim;
@@ -133,11 +134,34 @@ impl Api for KubeApi {
         Ok(revision(&api.patch(&claim.name, &patch).await?.metadata))
     }
 
+    async fn patch_extended(
+        &self,
+        pod: &PodView,
+        status: &PodExtendedResourceClaimStatus,
+    ) -> Result<(), ApiError> {
+        let mapping = |m: &ContainerExtendedResourceRequest| {
+            json!({
+                "containerName": m.container_name,
+                "resourceName": m.resource_name,
+                "requestName": m.request_name,
+            })
+        };
+        let mappings: Vec<serde_json::Value> = status.request_mappings.iter().map(mapping).collect();
+        let status = json!({ "extendedResourceClaimStatus": {
+            "requestMappings": mappings,
+            "resourceClaimName": status.resource_claim_name,
+        } });
+        let patch = json!({ "metadata": { "uid": &*pod.uid }, "status": status });
+        self.pods(pod).patch_status(&pod.name, &Patch::Strategic(patch)).await?;
+        Ok(())
+    }
+
     async fn claim(&self, call: ClaimCall<'_>) -> Result<ResourceClaim, ApiError> {
         let claims = |namespace: &str| self.client.api::<ResourceClaim>().namespace(namespace);
         let own = |claim: &ResourceClaim| claims(&claim.metadata.namespace);
         Ok(match call {
             ClaimCall::Get { namespace, name } => claims(namespace).get(name).await?,
+            ClaimCall::Create(claim) => own(claim).create(claim).await?,
             ClaimCall::Update(claim) => own(claim).update(claim).await?,
             ClaimCall::UpdateStatus(claim) => own(claim).update_status(claim).await?,
             ClaimCall::Unreserve { claim, uid } => {
@@ -146,6 +170,10 @@ impl Api for KubeApi {
                     "status": { "reservedFor": [{ "$patch": "delete", "uid": uid }] },
                 }));
                 own(claim).patch_status(&claim.metadata.name, &patch).await?
+            }
+            ClaimCall::Delete(claim) => {
+                own(claim).delete(&claim.metadata.name, &DeleteOptions::default()).await?;
+                claim.clone()
             }
         })
     }

@@ -61,6 +61,7 @@ pub struct Metrics {
     pub preemption_victims: Histogram,
     pub bindings: IntGaugeVec,
     pub volume_stage_failed: IntCounterVec,
+    pub claim_creates: IntCounterVec,
     pub device_allocations: IntCounterVec,
     pub device_wait: HistogramVec,
 }
@@ -147,6 +148,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             "scheduler_volume_scheduling_stage_error_total",
             "[ALPHA] Volume scheduling stage error count",
             &["operation"],
+        ),
+        claim_creates: registry.counter_vec(
+            "scheduler_resourceclaim_creates_total",
+            "[ALPHA] Number of ResourceClaims creation requests within scheduler",
+            &["status"],
         ),
         device_allocations: registry.counter_vec(
             "scheduler_dra_bindingconditions_allocations_total",

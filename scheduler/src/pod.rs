@@ -12,6 +12,7 @@ use api_types::core::v1::{
 use api_types::meta::v1::ConditionStatus;
 use jiff::Timestamp;
 
+use crate::devices;
 use crate::pod_affinity::PodAffinityTerms;
 use crate::resources::PodRequests;
 use crate::spread::SpreadConstraint;
@@ -62,6 +63,16 @@ pub enum ClaimSource {
     Missing,
     /// The entry says it in a way that is not known.
     Unknown,
+}
+
+/// A container's requests, for resources that devices may stand behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerAsk {
+    pub name: String,
+    /// An init container that ends before the others start.
+    pub is_short: bool,
+    /// Name and whole amount, and the name's place among all that the container requests.
+    pub resources: Vec<(String, i64, usize)>,
 }
 
 /// A disk that a pod names itself.
@@ -158,6 +169,8 @@ pub struct PodView {
     pub disks: Vec<Disk>,
     /// Claims for devices.
     pub device_claims: Vec<DeviceClaimUse>,
+    /// All containers, init containers first, if one of them asks for such a resource.
+    pub extended: Vec<ContainerAsk>,
 }
 
 impl PodView {
@@ -200,6 +213,7 @@ impl PodView {
             volume_claims: volume_claims(pod),
             disks: pod.spec.volumes.iter().filter_map(|v| Disk::of(&v.source)).collect(),
             device_claims: device_claims(pod),
+            extended: extended(pod),
         }
     }
 
@@ -302,6 +316,23 @@ fn device_claims(pod: &Pod) -> Vec<DeviceClaimUse> {
         DeviceClaimUse { name: entry.name.clone(), source }
     };
     pod.spec.resource_claims.iter().map(of).collect()
+}
+
+fn extended(pod: &Pod) -> Vec<ContainerAsk> {
+    let spec = &pod.spec;
+    let init = spec.init_containers.iter().map(|c| {
+        let lasts = c.restart_policy.as_ref().is_some_and(|p| p.as_str() == "Always");
+        (c, !lasts)
+    });
+    let ask = |(container, is_short): (&api_types::core::v1::Container, bool)| {
+        let requests = container.resources.requests.iter().enumerate();
+        let resources = requests
+            .filter(|(_, (name, amount))| devices::can_back(name) && amount.is_whole())
+            .map(|(place, (name, amount))| (name.clone(), amount.value(), place));
+        ContainerAsk { name: container.name.clone(), is_short, resources: resources.collect() }
+    };
+    let all: Vec<ContainerAsk> = init.chain(spec.containers.iter().map(|c| (c, false))).map(ask).collect();
+    if all.iter().all(|own| own.resources.is_empty()) { Vec::new() } else { all }
 }
 
 #[cfg(test)]

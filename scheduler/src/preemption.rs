@@ -216,7 +216,7 @@ mod tests {
         let random = &mut fastrand::Rng::with_seed(7);
         let attempt = Attempt { profile: &profiles[0], snapshot: &snapshot, percentage: 0, start: 0, random };
         match attempt.run(&incoming.shared()).result {
-            Err(Failure::Unfit { post, .. }) => post,
+            Err(Failure::Unfit { post, .. }) => *post,
             other => panic!("{:?}", other.map(|c| c.node)),
         }
     }

@@ -89,7 +89,7 @@ impl From<Failure> for Setback {
         let (rejected_by, pending, post) = match failure {
             Failure::Error(_) => return Self::error(message),
             Failure::NoNodes => (Default::default(), false, PostFiltered::default()),
-            Failure::Unfit { rejected_by, pending, post, .. } => (rejected_by, pending, post),
+            Failure::Unfit { rejected_by, pending, post, .. } => (rejected_by, pending, *post),
         };
         Self {
             reason: "Unschedulable",
@@ -450,12 +450,19 @@ impl Scheduler {
 
     /// Lets a claim give up what it has: the event of that lets the pod be tried again.
     async fn release(&self, pod: &PodView, release: &Release) {
-        let Release::Deallocate(claim) = release;
-        let mut claim = claim.0.clone();
-        claim.status = Default::default();
-        if let Err(error) = self.api.claim(ClaimCall::UpdateStatus(&claim)).await {
-            let (pod, claim) = (pod.key(), devices::key(&claim));
-            tracing::error!(pod, claim, error = error.to_string(), "Could not deallocate a claim");
+        let (claim, outcome) = match release {
+            Release::Deallocate(claim) => {
+                let mut changed = claim.0.clone();
+                changed.status = Default::default();
+                (claim, self.api.claim(ClaimCall::UpdateStatus(&changed)).await.map(drop))
+            }
+            Release::Delete(claim) => {
+                (claim, crate::plugins::resource_claims::delete(&*self.api, &*self.clock, claim).await)
+            }
+        };
+        if let Err(error) = outcome {
+            let (pod, claim) = (pod.key(), devices::key(claim));
+            tracing::error!(pod, claim, error = error.to_string(), "Could not take devices back");
         }
     }
 

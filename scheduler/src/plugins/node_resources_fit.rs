@@ -3,12 +3,15 @@
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::config::args::{FitArgs, Strategy};
+use crate::devices::{self, Class};
 use crate::framework::{
     ClusterEvent, Code, CycleState, Filter, MAX_SCORE, Plugin, Rejection, Score, Verdict,
 };
 use crate::node::NodeView;
+use crate::plugins::resource_claims::Delegated;
 use crate::pod::PodView;
 use crate::resources::{self, Resources};
+use crate::storage::Changed;
 
 pub struct Fit {
     args: FitArgs,
@@ -33,6 +36,7 @@ impl Fit {
         node: &NodeView,
         used: &Resources,
         pods: usize,
+        delegated: impl Fn(&str) -> bool,
     ) -> (Vec<std::borrow::Cow<'static, str>>, bool) {
         let (mut reasons, mut unresolvable) = (Vec::new(), false);
         if pods as i64 + 1 > node.allowed_pods {
@@ -43,6 +47,10 @@ impl Fit {
         let scalar = needed.scalar.iter().map(|(name, amount)| (name.as_str(), *amount));
         for (name, amount) in named.into_iter().chain(scalar) {
             let capacity = node.allocatable.get(name);
+            // Devices may stand behind what the node itself does not have.
+            if capacity == 0 && delegated(name) {
+                continue;
+            }
             if amount > 0 && amount > capacity - used.get(name) && !self.ignored(name) {
                 reasons.push(format!("Insufficient {name}").into());
                 unresolvable |= amount > capacity;
@@ -53,7 +61,7 @@ impl Fit {
 
     /// Whether the pod would fit the node if nothing ran there.
     fn fits_empty(&self, pod: &PodView, node: &NodeView) -> bool {
-        self.lacking(pod, node, &Resources::default(), 0).0.is_empty()
+        self.lacking(pod, node, &Resources::default(), 0, devices::can_back).0.is_empty()
     }
 }
 
@@ -76,6 +84,18 @@ impl Plugin for Fit {
             ClusterEvent::AssignedPodUpdated { old, new } => {
                 old.requests != new.requests && shares(old) || (new.finished && !old.finished)
             }
+            ClusterEvent::DeviceClass(Changed { old, new: Some(new) }) => {
+                let wanted = |name: &str| pod.requests.needed.get(name) > 0;
+                let stands_for = |class: &Class| class.spec.extended_resource_name.clone();
+                let name = &new.metadata.name;
+                match old {
+                    Some(old) if stands_for(old) == stands_for(new) => false,
+                    None if pod.requests.needed.scalar.keys().any(|r| devices::is_named_after(r, name)) => {
+                        true
+                    }
+                    _ => stands_for(new).is_some_and(|resource| wanted(&resource)),
+                }
+            }
             ClusterEvent::PodUpdated { old, new } => new.uid == pod.uid && old.requests != new.requests,
             _ => event.node().is_some_and(|(old, new)| {
                 self.fits_empty(pod, new)
@@ -88,8 +108,11 @@ impl Plugin for Fit {
 }
 
 impl Filter for Fit {
-    fn filter(&self, _: &CycleState, pod: &PodView, node: &NodeInfo) -> Verdict {
-        let (reasons, unresolvable) = self.lacking(pod, node.node(), &node.requested, node.pods.len());
+    fn filter(&self, state: &CycleState, pod: &PodView, node: &NodeInfo) -> Verdict {
+        let delegated = state.get::<Delegated>();
+        let delegated = |name: &str| delegated.is_some_and(|Delegated(names)| names.contains(name));
+        let (reasons, unresolvable) =
+            self.lacking(pod, node.node(), &node.requested, node.pods.len(), delegated);
         if reasons.is_empty() {
             return Ok(());
         }

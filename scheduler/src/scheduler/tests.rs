@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use api_types::core::v1::PodExtendedResourceClaimStatus;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
@@ -57,9 +58,20 @@ impl Api for Notes {
         let _ = self.calls.send(Call::Select(claim.name.clone(), node.into()));
         Ok(claim.revision + 1)
     }
+    async fn patch_extended(
+        &self,
+        pod: &PodView,
+        status: &PodExtendedResourceClaimStatus,
+    ) -> Result<(), ApiError> {
+        let claim = status.resource_claim_name.clone();
+        let _ = self.calls.send(Call::DeviceClaim("extended", claim, pod.name.clone()));
+        Ok(())
+    }
     async fn claim(&self, call: ClaimCall<'_>) -> Result<ResourceClaim, ApiError> {
         let (verb, mut claim) = match call {
             ClaimCall::Get { .. } => return Err(ApiError::NotFound("not kept".into())),
+            ClaimCall::Create(claim) => ("create", claim.clone()),
+            ClaimCall::Delete(claim) => ("delete", claim.clone()),
             ClaimCall::Update(claim) => ("update", claim.clone()),
             ClaimCall::UpdateStatus(claim) => ("status", claim.clone()),
             ClaimCall::Unreserve { claim, .. } => ("unreserve", claim.clone()),

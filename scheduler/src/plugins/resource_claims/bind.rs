@@ -6,11 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::core::v1::PodExtendedResourceClaimStatus;
 use api_types::resource::v1::ResourceClaim;
 use api_types::value::Time;
 
+use super::extended::{self, OnNode};
 use super::{Wanted, claims};
-use crate::api::{ApiError, ClaimCall, Note};
+use daemon::clock::Clock;
+
+use crate::api::{Api, ApiError, ClaimCall, Note};
 use crate::devices::key;
 use crate::framework::{Around, Wait};
 use crate::metrics::metrics;
@@ -21,6 +25,8 @@ pub const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 /// Times that a write is tried, and the pause between them.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long the informer may take to show a claim that was made.
+const LONGEST_UNSEEN: Duration = Duration::from_secs(120);
 
 /// The claims of one pod.
 pub(super) struct Task {
@@ -52,8 +58,12 @@ impl Task {
     /// Returns when all claims are the pod's and their devices are ready; else why they are not.
     pub async fn run(&self) -> Result<(), String> {
         for (at, claim) in self.wanted.claims.iter().enumerate() {
-            if !claims::is_reserved_for(claim, &self.pod) {
-                self.claim(at, claim).await?;
+            let is_special = self.wanted.special().is_some_and(|(special, _)| special == at);
+            if is_special {
+                self.extended(at, claim).await?;
+            } else if !claims::is_reserved_for(claim, &self.pod) {
+                let written = self.claim(at, claim).await?;
+                self.around.sight.claim_written(&claim.metadata.uid, written);
             }
         }
         let needs_wait = self.current().iter().any(|claim| claims::conditional(claim).next().is_some());
@@ -67,7 +77,8 @@ impl Task {
         claims.map(|(at, claim)| found.written.get(&at).unwrap_or(claim).clone()).collect()
     }
 
-    async fn claim(&self, at: usize, claim: &ResourceClaim) -> Result<(), String> {
+    /// Writes what the claim got, and that the pod uses it.
+    async fn claim(&self, at: usize, claim: &ResourceClaim) -> Result<ResourceClaim, String> {
         let mut current = claim.clone();
         let mut tries = 0;
         let written = loop {
@@ -84,9 +95,62 @@ impl Task {
             current = latest
                 .map_err(|error| format!("get updated claim {} after conflict: {error}", key(claim)))?;
         };
-        self.around.sight.claim_written(&claim.metadata.uid, written.clone());
-        self.wanted.found.lock().written.insert(at, written);
-        Ok(())
+        self.wanted.found.lock().written.insert(at, written.clone());
+        Ok(written)
+    }
+
+    /// Makes the claim for extended resources, if the node needs one.
+    async fn extended(&self, at: usize, in_memory: &ResourceClaim) -> Result<(), String> {
+        let OnNode { claim, mappings } = {
+            let found = self.wanted.found.lock();
+            if !found.kept.contains_key(&at) {
+                return Ok(());
+            }
+            let own = found.extended.get(&*self.node).cloned();
+            own.ok_or_else(|| format!("extended resource claim not found for node {}", self.node))?
+        };
+        let mut new = claim;
+        new.metadata.name.clear();
+        new.metadata.uid.clear();
+        let created = self.around.api.claim(ClaimCall::Create(&new)).await;
+        let outcome = if created.is_ok() { "success" } else { "failure" };
+        metrics().claim_creates.with_label_values(&[outcome]).inc();
+        let created = created.map_err(|error| {
+            format!("create claim for extended resources {}/: {error}", new.metadata.namespace)
+        })?;
+        // From now on there is something to be deleted.
+        self.wanted.found.lock().written.insert(at, created.clone());
+        let written = self.claim(at, &created).await?;
+        let status = PodExtendedResourceClaimStatus {
+            request_mappings: mappings,
+            resource_claim_name: written.metadata.name.clone(),
+        };
+        self.seen(&written).await;
+        self.around.sight.claim_written(&in_memory.metadata.uid, written);
+        let pod = self.pod.key();
+        self.around
+            .api
+            .patch_extended(&self.pod, &status)
+            .await
+            .map_err(|error| format!("update pod {pod} ExtendedResourceClaimStatus: {error}"))
+    }
+
+    /// Waits until the informer shows a claim that was made: only then it counts as having its devices.
+    async fn seen(&self, claim: &ResourceClaim) {
+        let mut changes = self.around.sight.changes();
+        let deadline = self.around.clock.sleep(LONGEST_UNSEEN);
+        tokio::pin!(deadline);
+        loop {
+            changes.borrow_and_update();
+            let devices = self.around.sight.devices();
+            if devices.claim(&key(claim)).is_some_and(|seen| seen.metadata.uid == claim.metadata.uid) {
+                return;
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = &mut deadline => return,
+            }
+        }
     }
 
     async fn write(&self, at: usize, claim: &mut ResourceClaim) -> Result<ResourceClaim, Missed> {
@@ -173,7 +237,10 @@ impl Task {
 
     fn look(&self) -> Result<bool, String> {
         let devices = self.around.sight.devices();
-        for (at, claim) in self.wanted.claims.iter().enumerate() {
+        for (at, claim) in self.current().iter().enumerate() {
+            if extended::is_in_memory(claim) {
+                continue;
+            }
             let name = key(claim);
             let Some(latest) = devices.claim(&name) else {
                 return Err(format!("could not find ResourceClaim {name:?}"));
@@ -199,11 +266,13 @@ pub(super) fn clean_up(wanted: Arc<Wanted>, pod: &Arc<PodView>, around: &Around)
         let claims = wanted.claims.iter().enumerate();
         let current = claims.map(|(at, claim)| found.written.get(&at).unwrap_or(claim));
         current
+            .take(wanted.named().len())
             .filter(|claim| claim.status.allocation.is_some() && claims::is_reserved_for(claim, pod))
             .cloned()
             .collect()
     };
-    if reserved.is_empty() {
+    let made = wanted.special().and_then(|(at, _)| wanted.found.lock().written.get(&at).cloned());
+    if reserved.is_empty() && made.is_none() {
         return None;
     }
     let (pod, around) = (pod.clone(), around.clone());
@@ -214,6 +283,34 @@ pub(super) fn clean_up(wanted: Arc<Wanted>, pod: &Arc<PodView>, around: &Around)
                 tracing::error!(pod, claim, error = error.to_string(), "Could not take a reservation back");
             }
         }
+        if let Some(claim) = &made
+            && let Err(error) = delete(&*around.api, &*around.clock, claim).await
+        {
+            let (pod, claim) = (pod.key(), key(claim));
+            tracing::error!(pod, claim, error = error.to_string(), "Could not delete a claim");
+        }
         Ok(())
     }))
+}
+
+/// Deletes a claim that a scheduler made, the finalizer first.
+///
+/// # Errors
+/// When the apiserver does not let it.
+pub async fn delete(api: &dyn Api, clock: &dyn Clock, claim: &ResourceClaim) -> Result<(), ApiError> {
+    let (namespace, name) = (&claim.metadata.namespace, &claim.metadata.name);
+    let mut current = claim.clone();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        current.metadata.finalizers.retain(|own| own != FINALIZER);
+        match api.claim(ClaimCall::Update(&current)).await {
+            Ok(_) => break,
+            Err(ApiError::Conflict(_)) if tries < TRIES => {}
+            Err(error) => return Err(error),
+        }
+        clock.sleep(PAUSE).await;
+        current = api.claim(ClaimCall::Get { namespace, name }).await?;
+    }
+    api.claim(ClaimCall::Delete(&current)).await.map(drop)
 }

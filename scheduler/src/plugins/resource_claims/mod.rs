@@ -7,6 +7,7 @@
 mod allocator;
 mod bind;
 mod claims;
+mod extended;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,9 @@ use crate::framework::{
 use crate::pod::PodView;
 use crate::storage::Changed;
 use allocator::{Allocator, Failure, InUse, Selectors};
+pub use bind::delete;
+pub use extended::Delegated;
+use extended::{OnNode, Wishes};
 
 /// Most alternatives of a request; the first counts that much.
 const MOST_OPTIONS: i64 = 8;
@@ -52,8 +56,10 @@ struct Attempt(Arc<Wanted>);
 
 #[derive(Default)]
 struct Wanted {
-    /// As they were when the attempt began.
+    /// As they were when the attempt began. That for extended resources comes last.
     claims: Vec<Arc<Claim>>,
+    /// What the last one is for, if it is for extended resources.
+    extended: Option<Wishes>,
     /// Nodes on which the devices of claims that have some can be used.
     nodes: Vec<Option<Terms>>,
     /// When there are claims without devices.
@@ -68,6 +74,8 @@ struct Found {
     unavailable: BTreeSet<usize>,
     /// What the claims without devices get on each node, in their order.
     on_node: HashMap<Arc<str>, Vec<AllocationResult>>,
+    /// What the claim for extended resources asks for on each node that takes it.
+    extended: HashMap<Arc<str>, OnNode>,
     /// What Reserve kept, by the claim's place.
     kept: HashMap<usize, Arc<AllocationResult>>,
     /// Claims as they were written.
@@ -75,9 +83,19 @@ struct Found {
 }
 
 impl Wanted {
-    /// Claims without devices, and their places.
+    /// The claim for extended resources, and its place.
+    fn special(&self) -> Option<(usize, &Arc<Claim>)> {
+        self.extended.as_ref().and_then(|_| self.claims.iter().enumerate().next_back())
+    }
+
+    /// Claims that the pod names.
+    fn named(&self) -> &[Arc<Claim>] {
+        &self.claims[..self.claims.len() - usize::from(self.extended.is_some())]
+    }
+
+    /// Claims without devices that the pod names, and their places.
     fn to_allocate(&self) -> impl Iterator<Item = (usize, &ResourceClaim)> {
-        let claims = self.claims.iter().enumerate();
+        let claims = self.named().iter().enumerate();
         claims.filter(|(_, claim)| claim.status.allocation.is_none()).map(|(at, claim)| (at, &claim.0))
     }
 }
@@ -133,11 +151,11 @@ impl PreFilter for DynamicResources {
     ) -> Result<PreFiltered, Rejection> {
         state.put(Attempt::default());
         let devices = &snapshot.devices;
-        let claims = claims::of_pod(devices, pod).map_err(Rejection::unresolvable)?;
-        if claims.is_empty() {
+        let mut claims = claims::of_pod(devices, pod).map_err(Rejection::unresolvable)?;
+        let mut wanted = Wanted { extended: extended::wishes(pod, devices), ..Wanted::default() };
+        if claims.is_empty() && wanted.extended.is_none() {
             return Ok(PreFiltered::Skip);
         }
-        let mut wanted = Wanted::default();
         for claim in &claims {
             let allocation = claim.status.allocation.as_ref();
             wanted.nodes.push(allocation.and_then(|a| a.node_selector.as_deref()).map(Terms::of));
@@ -145,8 +163,13 @@ impl PreFilter for DynamicResources {
                 can_be_allocated(claim, devices)?;
             }
         }
+        if let Some(wishes) = &wanted.extended {
+            claims.push(Arc::new(client::informer::Whole(extended::claim(pod, devices, share_id()))));
+            wanted.nodes.push(None);
+            state.put(wishes.delegated());
+        }
         wanted.claims = claims;
-        if wanted.to_allocate().next().is_some() {
+        if wanted.extended.is_some() || wanted.to_allocate().next().is_some() {
             let in_use = InUse::of(devices.allocations());
             let classes = devices.classes.clone();
             wanted.allocator =
@@ -210,9 +233,11 @@ impl DynamicResources {
         &self,
         allocator: &Allocator,
         wanted: &Wanted,
+        extended: Option<&OnNode>,
         node: &NodeInfo,
     ) -> Result<Vec<AllocationResult>, Rejection> {
-        let claims: Vec<&ResourceClaim> = wanted.to_allocate().map(|(_, claim)| claim).collect();
+        let mut claims: Vec<&ResourceClaim> = wanted.to_allocate().map(|(_, claim)| claim).collect();
+        claims.extend(extended.map(|extended| &extended.claim));
         let started = self.clock.monotonic();
         let longest = self.args.filter_timeout;
         let stop = || longest > Duration::ZERO && self.clock.monotonic().saturating_sub(started) > longest;
@@ -237,14 +262,27 @@ fn share_id() -> String {
 }
 
 impl Filter for DynamicResources {
-    fn filter(&self, state: &CycleState, _: &PodView, node: &NodeInfo) -> Verdict {
+    fn filter(&self, state: &CycleState, pod: &PodView, node: &NodeInfo) -> Verdict {
         let Some(Attempt(wanted)) = state.get::<Attempt>() else { return Ok(()) };
+        let extended = match (&wanted.extended, wanted.special()) {
+            // Left from an attempt that failed: it is deleted, and made anew.
+            (Some(_), Some((_, claim))) if !extended::is_in_memory(claim) => {
+                return Err(Rejection::unresolvable("cannot schedule extended resource claim"));
+            }
+            (Some(wishes), Some((_, claim))) => {
+                wishes.on(claim, pod, node.node()).map_err(Rejection::unresolvable)?
+            }
+            _ => None,
+        };
+        if extended.is_none() && wanted.named().is_empty() {
+            return Ok(());
+        }
         let now = self.clock.now();
         let available =
             |at: &usize| self.is_available(&wanted.claims[*at], wanted.nodes[*at].as_ref(), node, now);
         let unavailable: Vec<usize> = (0..wanted.claims.len()).filter(|at| !available(at)).collect();
         let results = match &wanted.allocator {
-            Some(allocator) => Some(self.allocate(allocator, wanted, node)?),
+            Some(allocator) => Some(self.allocate(allocator, wanted, extended.as_ref(), node)?),
             None => None,
         };
         let mut found = wanted.found.lock();
@@ -254,6 +292,7 @@ impl Filter for DynamicResources {
         }
         if let Some(results) = results {
             found.on_node.insert(node.name().clone(), results);
+            found.extended.extend(extended.map(|extended| (node.name().clone(), extended)));
         }
         Ok(())
     }
@@ -282,7 +321,13 @@ impl PostFilter for DynamicResources {
                 release: Some(Release::Deallocate(claim.clone())),
                 ..said("deallocation of ResourceClaim completed")
             },
-            None => said("still not schedulable"),
+            None => match wanted.special() {
+                Some((_, claim)) if !extended::is_in_memory(claim) => PostFiltered {
+                    release: Some(Release::Delete(claim.clone())),
+                    ..said("deletion of ResourceClaim completed")
+                },
+                _ => said("still not schedulable"),
+            },
         }
     }
 }
@@ -324,10 +369,18 @@ impl Reserve for DynamicResources {
             return Ok(());
         }
         let mut found = wanted.found.lock();
-        let Some(results) = found.on_node.get(node).filter(|results| !results.is_empty()).cloned() else {
+        let mut claims: Vec<(usize, &ResourceClaim)> = wanted.to_allocate().collect();
+        let extended = found.extended.get(node);
+        claims.extend(wanted.special().filter(|_| extended.is_some()).map(|(at, claim)| (at, &claim.0)));
+        if claims.is_empty() {
+            // The node's device plugins have it all.
+            return Ok(());
+        }
+        let Some(results) = found.on_node.get(node).filter(|results| results.len() == claims.len()).cloned()
+        else {
             return Err(Rejection::error("claim allocation not found for node"));
         };
-        for ((at, claim), result) in wanted.to_allocate().zip(results) {
+        for ((at, claim), result) in claims.into_iter().zip(results) {
             let allocation = Arc::new(result);
             cache.devices.reserve(claim, allocation.clone());
             found.kept.insert(at, allocation);

@@ -259,7 +259,8 @@ impl<'a, 's> Search<'a, 's> {
         let in_part =
             self.shares.contains_key(&device) || candidate.used.is_some_and(|used| used.capacity.is_some());
         // A shared device consumes its counters once.
-        let counted = !of.consumes_counters.is_empty() && !(shared && in_part);
+        let is_counted_already = shared && in_part;
+        let counted = !of.consumes_counters.is_empty() && !is_counted_already;
         if counted && !self.count(candidate.pool, of) {
             return Ok(false);
         }

@@ -191,7 +191,7 @@ fn old_generations_do_not_count_and_new_ones_have_to_be_whole() {
     let partial = World::of(&[slice("a", "p@1/2", devices(&["d"]), everywhere()), local("b", "n", &["e"])]);
     check(&partial, "n", &[one("a")], "r=n/e");
     let message = "! claim default/a, request r: asks for all devices, but resource pool dra.example.com/p is currently being updated";
-    check(&partial, "n", &[every.clone()], message);
+    check(&partial, "n", std::slice::from_ref(&every), message);
     let twice = World::of(&[slice("a", "p", devices(&["d", "d"]), everywhere())]);
     check(&twice, "n", &[one("a")], "! invalid resource pools were encountered");
     let message = "! claim default/a, request r: asks for all devices, but resource pool dra.example.com/p is currently invalid";
