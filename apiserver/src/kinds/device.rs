@@ -6,8 +6,9 @@ use api_types::core::v1::Namespace;
 use api_types::field::{Errors, Path};
 use api_types::kind::Object;
 use api_types::resource::v1::{
-    DeviceClaim, DeviceClass, DeviceSelector, ResourceClaim, ResourceClaimTemplate,
+    DeviceClaim, DeviceClass, DeviceSelector, ResourceClaim, ResourceClaimTemplate, ResourceSlice,
 };
+use api_types::value::Time;
 
 use crate::cel::device::Selector;
 use crate::server::Server;
@@ -20,6 +21,21 @@ const ADMIN_ACCESS: &str = "admin access to devices requires the `resource.kuber
 
 /// Selectors that stand together, and where.
 type Group<'a> = (Path, &'a [DeviceSelector]);
+
+/// Taints that do not say since when they are there are there since now.
+pub fn stamp(object: &mut dyn Object, now: Time) {
+    let Some(slice) = object.as_any_mut().downcast_mut::<ResourceSlice>() else { return };
+    for taint in slice.spec.devices.iter_mut().flat_map(|device| &mut device.taints) {
+        taint.time_added.get_or_insert(now);
+    }
+}
+
+/// As [`stamp`], of a new object.
+pub fn settle(object: &mut dyn Object) {
+    if let Some(now) = object.meta().creation_timestamp {
+        stamp(object, now);
+    }
+}
 
 /// Selectors that an update leaves alone are not looked at again.
 pub fn check(server: &Server, object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors) {
@@ -110,7 +126,7 @@ fn of_claim<'a>(claim: &'a DeviceClaim, path: &Path) -> Vec<Group<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api_types::resource::v1::CELDeviceSelector;
+    use api_types::resource::v1::{CELDeviceSelector, Device, DeviceTaint};
 
     fn class(expressions: &[&str]) -> DeviceClass {
         let selector = |text: &&str| {
@@ -126,6 +142,21 @@ mod tests {
         let mut errors = Errors::default();
         selectors(new, old.map(|old| old as &dyn Object), &mut errors);
         errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn taints_are_there_since_some_time() {
+        let at = |second| Time(jiff::Timestamp::from_second(second).unwrap());
+        let mut slice = ResourceSlice::default();
+        let taint = |added: Option<Time>| DeviceTaint { time_added: added, ..DeviceTaint::default() };
+        slice.spec.devices =
+            vec![Device { taints: vec![taint(None), taint(Some(at(5)))], ..Device::default() }];
+        slice.metadata.creation_timestamp = Some(at(10));
+        settle(&mut slice);
+        slice.spec.devices[0].taints.push(taint(None));
+        stamp(&mut slice, at(20));
+        let times: Vec<_> = slice.spec.devices[0].taints.iter().map(|taint| taint.time_added).collect();
+        assert_eq!(times, [Some(at(10)), Some(at(5)), Some(at(20))]);
     }
 
     #[test]

@@ -52,12 +52,14 @@ pub async fn companions(
 /// What the server writes into a new object out of the request.
 pub fn settle(object: &mut dyn Object, user: &User) {
     certificate::settle(object, user);
+    device::settle(object);
     volume::settle(object);
 }
 
 /// Times that the server gives to what changed.
 pub fn stamp(new: &mut dyn Object, old: &dyn Object, now: Time) {
     certificate::stamp(new, old, now);
+    device::stamp(new, now);
     volume::stamp(new, old, now);
 }
 
