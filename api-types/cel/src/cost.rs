@@ -263,6 +263,15 @@ impl Estimator<'_> {
             decl: range.decl.as_ref().and_then(|decl| decl.element.clone()),
             ..Estimate::default()
         };
+        // COMPAT: what is looped over without being a field of `self` (a choice between two, a literal, what another
+        // loop gives) is taken for `self` by upstream, so its elements are as large as that: an object counts nothing.
+        let whole = self.env.variables.iter().find(|variable| variable.name == "self");
+        let whole = whole.and_then(|variable| variable.decl.clone()).filter(|_| range.decl.is_none());
+        let placed = |of: Estimate| match &whole {
+            Some(whole) => Estimate { size: Some(whole.most), decl: Some(whole.clone()), ..of },
+            None => of,
+        };
+        let (key, value) = (placed(key), placed(value));
         let of_type = |mut of: Estimate, ty: Option<&Type>| {
             if of.size.is_none() {
                 of.size = of.decl.as_ref().map(|decl| decl.most);

@@ -9,6 +9,7 @@ use crate::apiextensions::v1::{
 use crate::kind::{Kind, Subresource};
 use serde_json::{Value as Json, json};
 use std::any::Any;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
@@ -130,10 +131,7 @@ impl Definition {
         let names: Vec<String> = selectable.iter().map(|(name, _)| (*name).to_owned()).collect();
         let kind = kind_of(definition, version, has_status, scale.is_some());
         let deprecation = version.deprecated.then(|| {
-            version
-                .deprecation_warning
-                .clone()
-                .unwrap_or_else(|| format!("{} {} is deprecated", kind.api_version, kind.kind))
+            version.deprecation_warning.clone().unwrap_or_else(|| deprecation(definition, &version.name))
         });
         let spec = &definition.spec.names;
         Self {
@@ -158,6 +156,35 @@ impl Definition {
             attached: OnceLock::new(),
         }
     }
+}
+
+/// What is said of a deprecated version that says nothing itself; it names the newest one that is not.
+fn deprecation(definition: &CustomResourceDefinition, name: &str) -> String {
+    let (group, kind) = (&definition.spec.group, &definition.spec.names.kind);
+    let newer = definition.spec.versions.iter().filter(|version| version.served && !version.deprecated);
+    let newer =
+        newer.map(|version| version.name.as_str()).filter(|other| preference(other) < preference(name));
+    let newest = newer.reduce(|best, other| if preference(other) < preference(best) { other } else { best });
+    let instead = newest.map(|newest| format!("; use {group}/{newest} {kind}")).unwrap_or_default();
+    format!("{group}/{name} {kind} is deprecated{instead}")
+}
+
+/// v10 before v2 before v1beta1 before v1alpha1; what is no such version comes last, by name.
+pub fn preference(version: &str) -> (Reverse<u8>, Reverse<u64>, Reverse<u64>, String) {
+    let parts = |text: &str| -> Option<(u8, u64, u64)> {
+        let rest = text.strip_prefix('v')?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..digits].parse().ok()?;
+        let (rank, minor) = match &rest[digits..] {
+            "" => return Some((3, major, 0)),
+            beta if beta.starts_with("beta") => (2, &beta[4..]),
+            alpha if alpha.starts_with("alpha") => (1, &alpha[5..]),
+            _ => return None,
+        };
+        Some((rank, major, minor.parse().ok()?))
+    };
+    let (rank, major, minor) = parts(version).unwrap_or_default();
+    (Reverse(rank), Reverse(major), Reverse(minor), version.to_owned())
 }
 
 /// The facts of a version, kept once for each set of facts.

@@ -16,7 +16,7 @@ pub mod structural;
 mod table;
 mod validate;
 
-pub use definition::{Definition, Scale, Webhook};
+pub use definition::{Definition, Scale, Webhook, preference};
 pub use json_path::JsonPath;
 pub use structural::Structural;
 pub use table::{Slot, generation, install, rows, slot};

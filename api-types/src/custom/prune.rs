@@ -15,6 +15,37 @@ impl Custom {
     }
 }
 
+impl Custom {
+    /// Takes away nulls where the schema allows none and has no default for them.
+    pub fn drop_nulls(&mut self) {
+        let definition = self.definition.clone();
+        nulls_of(Some(&definition.schema), &mut self.content);
+    }
+}
+
+fn nulls(schema: Option<&Structural>, value: &mut Json) {
+    match value {
+        Json::Object(map) => nulls_of(schema, map),
+        Json::Array(items) => {
+            let schema = schema.and_then(|schema| schema.items.as_deref());
+            items.iter_mut().for_each(|item| nulls(schema, item));
+        }
+        _ => {}
+    }
+}
+
+fn nulls_of(schema: Option<&Structural>, map: &mut Map<String, Json>) {
+    map.retain(|name, inner| {
+        let schema = schema.and_then(|schema| schema.property(name));
+        let stays =
+            !inner.is_null() || schema.is_none_or(|schema| schema.nullable || schema.default.is_some());
+        if stays {
+            nulls(schema, inner);
+        }
+        stays
+    });
+}
+
 fn value(schema: &Structural, value: &mut Json, path: &Path, gone: &mut Vec<String>) {
     match value {
         Json::Object(map) => object(schema, map, schema.embedded, path, gone),

@@ -274,9 +274,6 @@ fn extensions(own: &Structural, level: Level, path: &Path, errors: &mut Errors) 
         let path = path.child("x-kubernetes-embedded-resource");
         errors.invalid(&path, true, "must be false if x-kubernetes-int-or-string is true");
     }
-    if own.int_or_string && !own.type_.is_empty() {
-        errors.invalid(&type_path, &own.type_, "must be empty if x-kubernetes-int-or-string is true");
-    }
     if own.embedded && own.type_ != "object" {
         let text = "must be object if x-kubernetes-embedded-resource is true";
         if own.type_.is_empty() {

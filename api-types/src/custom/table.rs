@@ -109,6 +109,7 @@ fn row(kind: &'static Kind, slot: &'static Slot) -> Row {
         set_defaults: |object| {
             let object = custom_mut(object);
             object.prune();
+            object.drop_nulls();
             object.fill_in();
         },
         unknown_fields: |object| custom_mut(object).prune(),
@@ -116,6 +117,7 @@ fn row(kind: &'static Kind, slot: &'static Slot) -> Row {
             let object = custom_mut(object);
             if object.definition.has_status {
                 object.content.shift_remove("status");
+                object.fill_in();
             }
             object.metadata.generation = 1;
         },
@@ -124,7 +126,10 @@ fn row(kind: &'static Kind, slot: &'static Slot) -> Row {
             if object.definition.has_status {
                 match old.content.get("status") {
                     Some(status) => _ = object.content.insert("status".into(), status.clone()),
-                    None => _ = object.content.shift_remove("status"),
+                    None => {
+                        object.content.shift_remove("status");
+                        object.fill_in();
+                    }
                 }
                 object.sort();
             }

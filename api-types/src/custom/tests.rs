@@ -68,6 +68,34 @@ fn unknown_fields_go_and_defaults_come() {
     );
 }
 
+/// Charts write `field: null` for what is not set.
+#[test]
+fn nulls_go_where_none_are_allowed() {
+    let row = row(
+        "Nulls",
+        json!({"type": "object", "properties": {
+            "spec": {"type": "object", "required": ["must"], "properties": {
+                "a": {"type": "array", "items": {"type": "object", "properties": {"b": {"type": "string"}}}},
+                "n": {"type": "integer", "default": 3},
+                "may": {"type": "string", "nullable": true},
+                "must": {"type": "string"},
+            }},
+        }}),
+    );
+    let mut object = read(
+        row,
+        json!({"spec": {"a": [{"b": null}], "n": null, "may": null, "must": null}, "metadata": {"name": "a"}}),
+    );
+    row.default(&mut *object);
+    assert_eq!(
+        written(&*object),
+        r#"{"kind":"Nulls","apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{"a":[{}],"may":null,"n":3}}"#
+    );
+    let mut errors = Errors::default();
+    (row.validate_create)(&*object, &mut errors);
+    assert_eq!(errors.0[0].to_string(), "spec.must: Required value");
+}
+
 fn refused(row: &Row, tree: Json, old: Option<Json>) -> Vec<String> {
     let object = read(row, tree);
     let mut errors = Errors::default();
@@ -222,4 +250,29 @@ fn duplicates_are_told_at_any_depth() {
     let deep = format!(r#"{{"spec":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
     let refused = json::read((row.new)().as_dyn_struct_mut(), deep.as_bytes(), &mut Some(Vec::new()));
     assert!(refused.is_err());
+}
+
+#[test]
+fn deprecated_versions_say_what_to_use_instead() {
+    let version = |name: &str, deprecated: bool| CustomResourceDefinitionVersion {
+        name: name.into(),
+        served: true,
+        storage: name == "v1",
+        deprecated,
+        ..CustomResourceDefinitionVersion::default()
+    };
+    let said = |versions: &[(&str, bool)]| -> Vec<String> {
+        let mut crd = CustomResourceDefinition::default();
+        crd.spec.group = "example.com".into();
+        crd.spec.names.kind = "Old".into();
+        crd.spec.names.plural = "olds".into();
+        crd.spec.versions = versions.iter().map(|(name, deprecated)| version(name, *deprecated)).collect();
+        super::Definition::all(&crd).iter().filter_map(|own| own.deprecation.clone()).collect()
+    };
+    let old = "example.com/v1beta1 Old is deprecated";
+    assert_eq!(
+        said(&[("v1beta1", true), ("v1", false), ("v2", false)]),
+        [format!("{old}; use example.com/v2 Old")]
+    );
+    assert_eq!(said(&[("v1beta1", true), ("v1alpha1", false)]), [old]);
 }

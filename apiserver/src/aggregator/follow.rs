@@ -88,6 +88,7 @@ async fn following(server: &Arc<Server>, told: &Told, progress: &Progress) {
 /// Looks at each remote server; whether all are well.
 async fn look(server: &Arc<Server>, objects: &Registry, all: &[APIService]) -> bool {
     let aggregator = &server.aggregator;
+    aggregator.availability.looked(all);
     let known = aggregator.remotes();
     let mut remotes = Vec::new();
     let mut well = true;
@@ -110,7 +111,8 @@ async fn look(server: &Arc<Server>, objects: &Registry, all: &[APIService]) -> b
                 message = verdict.2,
                 "Looked at an aggregated API"
             );
-            match objects.update_status(Box::new(object), "kube-aggregator").await {
+            aggregator.availability.changed(own, &object);
+            match objects.update_status(Box::new(object), "kube-apiserver").await {
                 Ok(()) | Err(ObjectsError::Changed { .. }) => {}
                 Err(error) => {
                     tracing::warn!(%error, api_service = own.metadata.name, "Cannot write a status")

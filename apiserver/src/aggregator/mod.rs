@@ -11,6 +11,7 @@ mod available;
 pub mod discovery;
 mod follow;
 mod local;
+mod metrics;
 mod proxy;
 
 use std::path::PathBuf;
@@ -63,11 +64,12 @@ pub struct Remote {
 pub struct Aggregator {
     options: Options,
     remotes: ArcSwap<Vec<Arc<Remote>>>,
+    availability: metrics::Availability,
 }
 
 impl Aggregator {
     pub fn new(options: Options) -> Self {
-        Self { options, remotes: ArcSwap::default() }
+        Self { options, ..Self::default() }
     }
 
     /// The server for a path such as `/apis/metrics.k8s.io/v1beta1/nodes`.

@@ -2,10 +2,10 @@
 //! (one for each version) and aggregated (API doc "API discovery"). All of it follows from the
 //! table of kinds; each document is made once.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use api_types::custom::preference;
 use api_types::kind::{Kind, Row, Subresource};
 use api_types::kinds;
 use bytes::Bytes;
@@ -75,24 +75,6 @@ fn groups() -> Groups {
             })
             .collect(),
     )
-}
-
-/// v10 before v2 before v1beta1 before v1alpha1; what is no such version comes last, by name.
-fn preference(version: &str) -> (Reverse<u8>, Reverse<u64>, Reverse<u64>, String) {
-    let parts = |text: &str| -> Option<(u8, u64, u64)> {
-        let rest = text.strip_prefix('v')?;
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let major = rest[..digits].parse().ok()?;
-        let (rank, minor) = match &rest[digits..] {
-            "" => return Some((3, major, 0)),
-            beta if beta.starts_with("beta") => (2, &beta[4..]),
-            alpha if alpha.starts_with("alpha") => (1, &alpha[5..]),
-            _ => return None,
-        };
-        Some((rank, major, minor.parse().ok()?))
-    };
-    let (rank, major, minor) = parts(version).unwrap_or_default();
-    (Reverse(rank), Reverse(major), Reverse(minor), version.to_owned())
 }
 
 /// The document of a discovery path; `None` for other paths.

@@ -64,6 +64,25 @@ pub fn writer<'a>(row: &Row, manager: &'a Manager, aspect: &Aspect) -> Writer<'a
         api_version: row.kind.api_version,
         subresource: aspect.subresource,
         now: manager.now,
-        ignored: aspect.ignored,
+        ignored: ignored(row, aspect),
+    }
+}
+
+/// What a write to this part of an object does not own. COMPAT: with some kinds a write to the status leaves metadata
+/// alone, or a part of it.
+fn ignored(row: &Row, aspect: &Aspect) -> &'static [&'static str] {
+    match (aspect.subresource, row.kind.kind) {
+        ("status", "Deployment") => &["f:spec", "f:metadata/f:labels"],
+        (
+            "status",
+            "APIService"
+            | "FlowSchema"
+            | "PriorityLevelConfiguration"
+            | "ResourceClaim"
+            | "ServiceCIDR"
+            | "ValidatingAdmissionPolicy"
+            | "VolumeAttachment",
+        ) if row.custom.is_none() => &["f:spec", "f:metadata"],
+        _ => aspect.ignored,
     }
 }

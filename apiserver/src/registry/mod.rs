@@ -37,7 +37,7 @@ pub struct Aspect {
     pub subresource: &'static str,
     pub prepare: fn(&Row, &mut dyn Object, &dyn Object),
     pub validate: fn(&Row, &dyn Object, &dyn Object, &mut field::Errors),
-    /// Elements of the root that managers do not own through this path.
+    /// Elements of the root that managers do not own through this path; `manage::writer` knows of exceptions.
     pub ignored: &'static [&'static str],
     /// The server's own change, in answer to a request about something else (a Binding): admission
     /// was asked about that, and nobody owns what it sets.

@@ -73,7 +73,7 @@ pub struct Writer<'a> {
     /// `status`, `scale` …; empty for the object itself.
     pub subresource: &'a str,
     pub now: Time,
-    /// Elements of the root that this path does not write (`f:status` for the object itself).
+    /// What this path does not write: `f:status` for the object itself, `f:metadata/f:labels`.
     pub ignored: &'a [&'a str],
 }
 
@@ -179,8 +179,8 @@ fn strip(set: Set, writer: &Writer<'_>) -> Set {
 
 /// Without what the path does not write.
 fn unignored(set: Set, writer: &Writer<'_>) -> Set {
-    let ignored: Vec<[&str; 1]> = writer.ignored.iter().map(|element| [*element]).collect();
-    let ignored: Vec<&[&str]> = ignored.iter().map(<[&str; 1]>::as_slice).collect();
+    let ignored: Vec<Vec<&str>> = writer.ignored.iter().map(|path| path.split('/').collect()).collect();
+    let ignored: Vec<&[&str]> = ignored.iter().map(Vec::as_slice).collect();
     set.without(&ignored)
 }
 

@@ -50,7 +50,7 @@ impl Set {
             let below = below.as_object()?;
             let node =
                 Node { member: below.is_empty() || below.contains_key("."), below: Self::from_json(below)? };
-            set.0.insert(element.clone(), node);
+            set.0.insert(escaped(element), node);
         }
         Some(set)
     }
@@ -175,6 +175,21 @@ impl Set {
             path.pop();
         }
     }
+}
+
+/// An element as Go writes its JSON, in which a few characters are escaped that need not be.
+pub(super) fn escaped(element: &str) -> String {
+    const ESCAPES: [(char, &str); 5] = [
+        ('<', "\\u003c"),
+        ('>', "\\u003e"),
+        ('&', "\\u0026"),
+        ('\u{2028}', "\\u2028"),
+        ('\u{2029}', "\\u2029"),
+    ];
+    if element.starts_with("f:") || !element.contains(ESCAPES.map(|(plain, _)| plain)) {
+        return element.to_owned();
+    }
+    ESCAPES.iter().fold(element.to_owned(), |text, (plain, escape)| text.replace(*plain, escape))
 }
 
 /// A path as conflicts show it: `.spec.containers[name="a"].image`.

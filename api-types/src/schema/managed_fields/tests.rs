@@ -271,3 +271,57 @@ fn items_of_several_managers_keep_their_places() {
     assert_eq!(applied(&["a", "x", "b", "y"], &["b", "n", "a"]), ["x", "b", "y", "n", "a"]);
     assert_eq!(applied(&["x", "a", "y", "b"], &["n", "a", "b", "m"]), ["x", "n", "a", "y", "b", "m"]);
 }
+
+#[test]
+fn of_items_that_cannot_be_told_apart_the_item_alone_is_owned() {
+    let port = |name: &str| json!({"containerPort": 80, "protocol": "TCP", "name": name});
+    let with = |ports: Value| json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "ports": ports}]}});
+    let owned = |entries: &[ManagedFieldsEntry]| {
+        fields(entries, "ann")["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"]["f:ports"].clone()
+    };
+    let twice = with(json!([port("a"), port("b")]));
+    let made = update(Pod::schema(), &zero::<Pod>(), &twice, &[], &writer("ann", 1));
+    let id = r#"k:{"containerPort":80,"protocol":"TCP"}"#;
+    assert_eq!(owned(&made), json!({".": {}, id: {}}));
+    let same = update(Pod::schema(), &twice, &twice, &made, &writer("bob", 2));
+    assert_eq!(same, made);
+    let once = with(json!([port("a")]));
+    let changed = update(Pod::schema(), &twice, &once, &made, &writer("ann", 3));
+    assert_eq!(owned(&changed)[id], json!({".": {}, "f:containerPort": {}, "f:name": {}, "f:protocol": {}}));
+}
+
+#[test]
+fn elements_are_written_as_go_writes_them() {
+    let made = |value: &str| {
+        let pod = json!({"metadata": {"name": "p", "finalizers": [value]}});
+        update(Pod::schema(), &zero::<Pod>(), &pod, &[], &writer("ann", 1))
+    };
+    let text =
+        String::from_utf8_lossy(made("a<b&c")[0].fields_v1.as_ref().expect("fields").as_bytes()).into_owned();
+    assert!(text.contains(r#"v:\"a\\u003cb\\u0026c\""#), "{text}");
+    let plain = Set::parse(br#"{"f:metadata":{"f:finalizers":{"v:\"a<b\"":{}}}}"#).expect("a set");
+    assert_eq!(
+        plain,
+        Set::parse(br#"{"f:metadata":{"f:finalizers":{"v:\"a\\u003cb\"":{}}}}"#).expect("a set")
+    );
+}
+
+#[test]
+fn a_field_goes_with_the_last_of_what_was_owned_in_it() {
+    let with = |strategy: Value| {
+        let mut config = deployment(Some(1), "1");
+        config["spec"]["strategy"] = strategy;
+        config
+    };
+    let zero = zero::<Deployment>();
+    let config = with(json!({"rollingUpdate": {"maxSurge": 1}}));
+    let made = apply(Deployment::schema(), &zero, false, &config, &[], &writer("ann", 1), false)
+        .expect("no conflict");
+    let mut live = made.object;
+    live["spec"]["strategy"]["type"] = "RollingUpdate".into();
+    let plain = deployment(Some(1), "1");
+    let applied = apply(Deployment::schema(), &live, true, &plain, &made.entries, &writer("ann", 2), false);
+    let applied = applied.expect("no conflict");
+    assert_eq!(applied.object["spec"].get("strategy"), None);
+    assert_eq!(applied.object["metadata"]["name"], "d");
+}

@@ -2,7 +2,7 @@
 //! one becomes when another is applied to it, and what is left when fields are removed.
 
 use super::Root;
-use super::set::Set;
+use super::set::{self, Set};
 use crate::custom::{Custom, Structural};
 use crate::schema::{Field, ListType, StructType, Structure, Type};
 use serde_json::{Map, Value};
@@ -90,6 +90,16 @@ impl<'a> Node<'a> {
         matches!(self, Self::ListMap(..) | Self::ListSet | Self::CustomList(_))
     }
 
+    /// Whether the key is that of a declared field.
+    fn declares(self, key: &str) -> bool {
+        match self {
+            Self::Struct(table) => table.field(key).is_some(),
+            Self::CustomRoot(schema) => key == "metadata" || schema.properties.contains_key(key),
+            Self::Custom(schema) => schema.properties.contains_key(key),
+            _ => false,
+        }
+    }
+
     /// Whether an entry is a member of its own, beside what is below it.
     fn is_entry(self, key: &str) -> bool {
         match self {
@@ -119,7 +129,7 @@ impl<'a> Node<'a> {
                     id.insert(key.to_owned(), value);
                 }
             }
-            format!("k:{}", Value::Object(id))
+            set::escaped(&format!("k:{}", Value::Object(id)))
         };
         match self {
             Self::ListMap(keys, ty) => {
@@ -132,7 +142,7 @@ impl<'a> Node<'a> {
                 sorted.sort_unstable();
                 id(sorted, &|key| schema.items.as_ref()?.properties.get(key)?.default.clone())
             }
-            _ => format!("v:{item}"),
+            _ => set::escaped(&format!("v:{item}")),
         }
     }
 }
@@ -167,9 +177,12 @@ fn collect(node: Node<'_>, value: &Value, path: &mut Vec<String>, set: &mut Set)
             }
         }
         (_, Value::Array(items)) if node.is_list() => {
-            for item in items {
-                path.push(node.element(item));
-                if !matches!(node, Node::ListSet) {
+            let elements: Vec<String> = items.iter().map(|item| node.element(item)).collect();
+            for (item, element) in items.iter().zip(&elements) {
+                path.push(element.clone());
+                // COMPAT: of items that cannot be told apart nobody owns what is in them.
+                let is_single = elements.iter().filter(|other| *other == element).count() == 1;
+                if is_single && !matches!(node, Node::ListSet) {
                     collect(node.item(), item, path, set);
                 }
                 set.insert(path);
@@ -241,13 +254,32 @@ fn step(
                 items.iter().map(|item| (node.element(item), item.clone())).collect()
             };
             let (old, new) = (items(old), items(new));
-            let find = |list: &[(String, Value)], id: &str| {
-                list.iter().find(|(e, _)| e == id).map(|(_, v)| v.clone())
-            };
-            let fresh = new.iter().filter(|(id, _)| old.iter().all(|(other, _)| other != id));
-            for (id, _) in old.iter().chain(fresh) {
+            let mut ids: Vec<&String> = Vec::new();
+            for (id, _) in old.iter().chain(&new) {
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+            for id in ids {
+                let of = |list: &[(String, Value)]| -> Vec<Value> {
+                    list.iter().filter(|(other, _)| other == id).map(|(_, value)| value.clone()).collect()
+                };
+                let (old, new) = (of(&old), of(&new));
                 path.push(id.clone());
-                step(node.item(), find(&old, id).as_ref(), find(&new, id).as_ref(), path, found);
+                // COMPAT: items that cannot be told apart are compared as one.
+                match (old.len(), new.len()) {
+                    (0 | 1, 0 | 1) => step(node.item(), old.first(), new.first(), path, found),
+                    (0 | 1, _) => {
+                        step(node.item(), old.first(), None, path, found);
+                        found.added.insert(path);
+                    }
+                    (_, 0 | 1) => {
+                        step(node.item(), None, new.first(), path, found);
+                        found.removed.insert(path);
+                    }
+                    _ if old != new => found.modified.insert(path),
+                    _ => {}
+                }
                 path.pop();
             }
         }
@@ -320,9 +352,12 @@ pub(super) fn remove(node: Node<'_>, value: &Value, gone: &Set, kept: &Set) -> V
 }
 
 fn prune(node: Node<'_>, value: &Value, path: &mut Vec<String>, gone: &Set, kept: &Set) -> Value {
-    let mut keep = |element: String, node: Node<'_>, inner: &Value| {
+    let mut keep = |element: String, is_field: bool, node: Node<'_>, inner: &Value| {
         path.push(element);
-        let dropped = gone.contains(path) && !kept.reaches(path);
+        // A declared field goes with the last of what was owned in it; metadata stays, which has a name.
+        let is_field = is_field && (path.len() > 1 || path[0] != "f:metadata");
+        let owned = gone.contains(path) || (is_field && gone.reaches(path));
+        let dropped = owned && !kept.reaches(path);
         let left = if dropped {
             None
         } else if gone.reaches(path) {
@@ -335,13 +370,13 @@ fn prune(node: Node<'_>, value: &Value, path: &mut Vec<String>, gone: &Set, kept
     };
     match (node, value) {
         (_, Value::Object(object)) if node.is_object() => {
-            let left = object
-                .iter()
-                .filter_map(|(key, inner)| Some((key.clone(), keep(name(key), node.below(key), inner)?)));
+            let left = object.iter().filter_map(|(key, inner)| {
+                Some((key.clone(), keep(name(key), node.declares(key), node.below(key), inner)?))
+            });
             Value::Object(left.collect())
         }
         (_, Value::Array(items)) if node.is_list() => Value::Array(
-            items.iter().filter_map(|item| keep(node.element(item), node.item(), item)).collect(),
+            items.iter().filter_map(|item| keep(node.element(item), false, node.item(), item)).collect(),
         ),
         _ => value.clone(),
     }

@@ -25,6 +25,8 @@ impl DaemonSet {
 
 impl Strategy for DaemonSet {
     fn set_defaults(&mut self) {
+        // COMPAT: upstream's internal type has it as a field, so whoever writes the object owns the annotation.
+        self.set_template_generation(self.template_generation());
         let spec = &mut self.spec;
         spec.revision_history_limit.get_or_insert(10);
         if spec.update_strategy.type_.is_unset() {
