@@ -127,7 +127,7 @@ async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
         .filter(|name| !name.is_empty())
         .collect();
     used.extend(shown_by_volumes(kubelet).await.map_err(text)?);
-    let now = Timestamp::now();
+    let now = crate::steady::now();
     records.retain(|id, _| images.iter().any(|image| image.id == *id));
     let mut unused = Vec::new();
     for image in images {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use api_types::core::v1::{Pod, PullPolicy, Secret};
 use base64::Engine;
 use daemon::flags::GoDuration;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::cri::{CallError, Runtime, v1};
 use crate::events::Recorder;
+use crate::steady;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::{self, StartError};
 
@@ -69,7 +69,7 @@ impl Images {
     /// How long until a pull of this image for this pod is tried again.
     pub fn remaining(&self, uid: &str, image: &str) -> Option<Duration> {
         let image = with_tag(image)?;
-        self.backoff.remaining_since_update(&format!("{uid}_{image}"), Timestamp::now())
+        self.backoff.remaining_since_update(&format!("{uid}_{image}"), steady::now())
     }
 
     /// Forgets a pod's back-offs.
@@ -126,7 +126,7 @@ impl Images {
             self.recorder.container(request.pod, request.container, kind, reason, message);
         };
         let key = format!("{}_{}", request.pod.metadata.uid, spec.image);
-        if self.backoff.remaining_since_update(&key, Timestamp::now()).is_some() {
+        if self.backoff.remaining_since_update(&key, steady::now()).is_some() {
             let mut message = format!("Back-off pulling image {:?}", request.image);
             event("Normal", "BackOff", &message);
             if let Some(error) = self.errors.lock().get(&key) {
@@ -163,7 +163,7 @@ impl Images {
             }
             Err(error) => {
                 event("Warning", "Failed", &format!("Failed to pull image {:?}: {error}", request.image));
-                self.backoff.next(&key, Timestamp::now());
+                self.backoff.next(&key, steady::now());
                 let failed = pull_error(request.image, &error);
                 self.errors.lock().insert(key, format!("{}: {}", failed.reason, failed.message));
                 Err(failed)

@@ -44,6 +44,7 @@ mod setting_flags;
 mod shutdown;
 mod sources;
 mod status;
+mod steady;
 mod sync_pod;
 mod termination;
 mod user_namespaces;
@@ -53,14 +54,15 @@ mod volume;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What jemalloc reads at its start: pages that nothing uses any more go back after half a second, not after ten,
-/// by a thread of its own (an idle kubelet frees nothing that would remind it), and threads share one arena, so
-/// that what one of them has freed another can use.
+/// by a thread of its own (an idle kubelet frees nothing that would remind it), and threads share one arena and keep
+/// nothing back for themselves, so that what one of them has freed another can use: threads come and go with bursts
+/// of blocking work, and what each kept was 4 MB with 100 pods.
 ///
 /// SAFETY: jemalloc declares this name as a pointer to a constant text that ends in a zero byte, and so it is.
 #[allow(unsafe_code, reason = "the name is the allocator's own")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static ALLOCATOR_OPTIONS: &[u8; 69] =
-    b"background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0,narenas:1\0";
+pub static ALLOCATOR_OPTIONS: &[u8; 82] =
+    b"background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0,narenas:1,tcache:false\0";
 
 fn main() -> anyhow::Result<()> {
     let flags: flags::Flags = daemon::flags::parse();

@@ -49,7 +49,7 @@ use crate::volume::claims::ClaimCache;
 use crate::volume::space::{self, Spaces};
 use crate::{
     certificate, cgroup, eviction, housekeeping, image_gc, placement, plugins, pod_resources, runtime_watch,
-    server, sources,
+    server, sources, steady,
 };
 
 /// The kubelet is among the last that the kernel shall kill.
@@ -186,7 +186,7 @@ fn assemble(
         System::shared(),
         shutdown,
     ));
-    let started = Timestamp::now();
+    let started = steady::now();
     let mirrors = Arc::new(Mirrors::default());
     let (workers, statuses) = (Workers::new(), Statuses::new(client.clone(), Arc::clone(&mirrors)));
     let wake = {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::core::v1::{Pod, PodQOSClass, Taint, TaintEffect, TolerationOperator};
-use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
@@ -21,7 +20,7 @@ use crate::kubelet::Kubelet;
 use crate::pod_worker::Stage;
 use crate::resources::qos_class;
 use crate::status::Eviction;
-use crate::{housekeeping, image_gc};
+use crate::{housekeeping, image_gc, steady};
 use observe::Filesystems;
 use rank::Candidate;
 use thresholds::{Pressure, Threshold};
@@ -146,7 +145,7 @@ impl Watch {
         let kubelet = Arc::clone(&self.kubelet);
         let observations = observe::observe(&kubelet, &self.filesystems);
         let transition = kubelet.config.pressure_transition();
-        let verdict = self.state.look(&self.thresholds, &observations, transition, Timestamp::now());
+        let verdict = self.state.look(&self.thresholds, &observations, transition, steady::now());
         *kubelet.pressures.0.write() = verdict.pressures.clone();
         let evicted = self.evict_over_limit().await;
         if !evicted.is_empty() {

@@ -16,6 +16,7 @@ use super::tracker::{Change, Limits, Seen, Step, Tracker};
 use super::{ProbeView, Type, Verdict};
 use crate::cri::Runtime;
 use crate::events::Recorder;
+use crate::steady;
 use crate::sync_pod::plan::{is_sidecar, should_restart};
 
 /// Containers that started this long before the kubelet keep their standing.
@@ -39,6 +40,8 @@ struct Entry {
     counts: [u64; 3],
     /// The turn that counts; older ones in the queue are stale.
     turn: u64,
+    /// The container that runs, and since when by the steady clock.
+    running: Option<(String, Timestamp)>,
 }
 
 /// When, which turn, whose.
@@ -145,10 +148,11 @@ impl Probes {
                     busy: false,
                     counts: [0; 3],
                     turn: 0,
+                    running: None,
                 };
                 state.entries.insert(key.clone(), entry);
                 // Just after a restart of the kubelet the probes of all pods come at once: spread them.
-                let age = Timestamp::now().duration_since(self.around.started).as_secs();
+                let age = steady::now().duration_since(self.around.started).as_secs();
                 let delay = if age < probe.period_seconds.into() {
                     period(probe).mul_f64(fastrand::f64())
                 } else {
@@ -425,7 +429,7 @@ fn apply(state: &mut State, type_: Type, changes: Vec<Change>) -> bool {
     changed
 }
 
-fn seen(entry: &Entry, status: &PodStatus, kubelet_started: Timestamp) -> Seen {
+fn seen(entry: &mut Entry, status: &PodStatus, kubelet_started: Timestamp) -> Seen {
     let name = &entry.container.name;
     let container = status
         .container_statuses
@@ -442,7 +446,12 @@ fn seen(entry: &Entry, status: &PodStatus, kubelet_started: Timestamp) -> Seen {
     seen.started = container.started == Some(true);
     if let Some(running) = &container.state.running {
         let since = running.started_at.map(|at| at.0).unwrap_or_default();
-        seen.running_for = Some(Timestamp::now().duration_since(since).as_secs());
+        let now = steady::now();
+        // By the clock that goes on: what a probe waits for comes, whatever becomes of the node's.
+        if entry.running.as_ref().is_none_or(|(id, _)| *id != seen.id) {
+            entry.running = Some((seen.id.clone(), steady::of(since, Timestamp::now(), now)));
+        }
+        seen.running_for = entry.running.as_ref().map(|(_, since)| now.duration_since(*since).as_secs());
         seen.older_than_kubelet = kubelet_started.duration_since(since).as_secs() > RESTART_GRACE;
     }
     seen.ended_for_good = container

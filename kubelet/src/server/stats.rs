@@ -63,6 +63,11 @@ impl Sampler {
         let mut samples = self.0.lock();
         let (then, before, rate) = samples.get(key).copied().unwrap_or((now, cpu, 0));
         let elapsed = now.duration_since(then).as_secs_f64();
+        // Less than nothing: the clock was set back.
+        if elapsed < 0.0 {
+            samples.insert(key.to_owned(), (now, cpu, rate));
+            return rate;
+        }
         if elapsed < 1.0 {
             samples.entry(key.to_owned()).or_insert((now, cpu, 0));
             return rate;

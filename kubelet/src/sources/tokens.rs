@@ -9,6 +9,7 @@ use client::Client;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use crate::steady;
 use crate::volume::kinds::payload::{self, TokenKey};
 
 /// COMPAT: a token is renewed when a fifth of its life is left, or after a day.
@@ -18,7 +19,17 @@ const LONGEST_USE: i64 = 24 * 3600;
 struct Token {
     text: String,
     issued: Timestamp,
+    /// The same by the steady clock.
+    asked: Timestamp,
     expires: Timestamp,
+}
+
+impl Token {
+    /// How far its life has come: a clock that is set back makes no token last longer.
+    fn now(&self) -> Timestamp {
+        let lived = steady::now().duration_since(self.asked);
+        self.issued.checked_add(lived).unwrap_or(Timestamp::MAX).max(Timestamp::now())
+    }
 }
 
 /// When a token issued then and expiring then is to be renewed.
@@ -45,7 +56,7 @@ impl Tokens {
         let (mut all, mut next) = (BTreeMap::new(), None);
         for key in payload::tokens(pod) {
             let token = self.one(pod, &key).await?;
-            let due = renewal(token.issued, token.expires).duration_since(Timestamp::now());
+            let due = renewal(token.issued, token.expires).duration_since(token.now());
             let due = Duration::try_from(due).unwrap_or(Duration::from_secs(10));
             next = Some(next.map_or(due, |next: Duration| next.min(due)));
             all.insert(key, token.text);
@@ -64,10 +75,10 @@ impl Tokens {
     }
 
     async fn one(&self, pod: &Pod, key: &TokenKey) -> Result<Token, String> {
-        let now = Timestamp::now();
         let place = (pod.metadata.uid.clone(), key.clone());
         let known = self.tokens.lock().get(&place).cloned();
-        if let Some(token) = known.as_ref().filter(|token| now < renewal(token.issued, token.expires)) {
+        if let Some(token) = known.as_ref().filter(|token| token.now() < renewal(token.issued, token.expires))
+        {
             return Ok(token.clone());
         }
         match self.ask(pod, key).await {
@@ -76,7 +87,7 @@ impl Tokens {
                 Ok(token)
             }
             // An old token that is still good is better than none.
-            Err(error) => match known.filter(|token| now < token.expires) {
+            Err(error) => match known.filter(|token| token.now() < token.expires) {
                 Some(token) => {
                     tracing::warn!(%error, pod = pod.metadata.name, "cannot renew a token yet");
                     Ok(token)
@@ -98,12 +109,12 @@ impl Tokens {
             name: pod.metadata.name.clone(),
             uid: pod.metadata.uid.clone(),
         }));
-        let issued = Timestamp::now();
+        let (issued, asked) = (Timestamp::now(), steady::now());
         let account = &pod.spec.service_account_name;
         let api = self.client.api::<ServiceAccount>().namespace(&pod.metadata.namespace);
         let answer: TokenRequest = api.create_subresource(account, "token", &request).await?;
         let expires = answer.status.expiration_timestamp.map_or(issued, |at| at.0);
-        Ok(Token { text: answer.status.token, issued, expires })
+        Ok(Token { text: answer.status.token, issued, asked, expires })
     }
 }
 

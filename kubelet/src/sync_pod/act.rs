@@ -27,7 +27,7 @@ use crate::status::{self, Eviction, restarting};
 use crate::volume::apply::{self, Ready};
 use crate::volume::desired;
 use crate::volume::kinds::payload::Materials;
-use crate::{admission, dns, resize, resources, user_namespaces};
+use crate::{admission, dns, resize, resources, steady, user_namespaces};
 
 /// COMPAT: upstream's pause after something failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -227,7 +227,7 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
         }
         Err(NotReady::Failed(error)) => {
             tracing::warn!(pod = pod.metadata.name, error, "volumes are not ready");
-            let now = Timestamp::now();
+            let now = steady::now();
             // A wake before its time is no new failure.
             if kubelet.volume_failures.remaining_since_update(uid, now).is_none() {
                 kubelet.volume_failures.next(uid, now);
@@ -654,9 +654,11 @@ fn check_backoff(
     let ended =
         observed.containers.iter().find(|seen| seen.name == container.name && seen.state == State::Exited);
     let Some(ended) = ended else { return Ok(()) };
-    let since = Timestamp::from_nanosecond(i128::from(ended.finished_at)).unwrap_or_default();
+    let finished = Timestamp::from_nanosecond(i128::from(ended.finished_at)).unwrap_or_default();
     let key = format!("{}_{}_{}", meta.uid, container.name, container.image);
-    if let Some((delay, remaining)) = kubelet.crashes.remaining(&key, since, Timestamp::now()) {
+    let now = steady::now();
+    let since = kubelet.crashes.ended(&key, &ended.id, steady::of(finished, Timestamp::now(), now));
+    if let Some((delay, remaining)) = kubelet.crashes.remaining(&key, since, now) {
         let shown = format!("{}_{}({})", meta.name, meta.namespace, meta.uid);
         let event = format!("Back-off restarting failed container {} in pod {shown}", container.name);
         kubelet.recorder.container(pod, &container.name, "Warning", "BackOff", &event);

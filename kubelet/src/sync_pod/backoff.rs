@@ -1,7 +1,7 @@
 //! Exponential back-off per key, for crashed containers and failed image pulls.
 //!
 //! An entry doubles with each [`Backoff::next`] up to the maximum, and starts over when nothing
-//! happened for twice the maximum. Times are instants of the caller's clock; nothing here waits.
+//! happened for twice the maximum. Times are those of one clock of the caller's, [`crate::steady`]; nothing here waits.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Backoff {
     initial: Duration,
     max: Duration,
     entries: Mutex<HashMap<String, Entry>>,
+    /// What ended last, and when, by key.
+    ends: Mutex<HashMap<String, (String, Timestamp)>>,
 }
 
 impl Backoff {
@@ -31,7 +33,7 @@ impl Backoff {
 
     /// A back-off from `initial` to `max`.
     pub fn new(initial: Duration, max: Duration) -> Self {
-        Self { initial, max, entries: Mutex::new(HashMap::new()) }
+        Self { initial, max, entries: Mutex::default(), ends: Mutex::default() }
     }
 
     /// The delay that a key has to wait now, if `since` is not long enough ago.
@@ -54,6 +56,18 @@ impl Backoff {
         (elapsed < entry.delay).then(|| entry.delay.saturating_sub(elapsed))
     }
 
+    /// When `what` ended, as it was first told for this key: `at`, unless it was told before.
+    pub fn ended(&self, key: &str, what: &str, at: Timestamp) -> Timestamp {
+        let mut ends = self.ends.lock();
+        match ends.get(key) {
+            Some((known, at)) if known == what => *at,
+            _ => {
+                ends.insert(key.to_owned(), (what.to_owned(), at));
+                at
+            }
+        }
+    }
+
     /// Notes an attempt whose predecessor ended at `at`.
     pub fn next(&self, key: &str, at: Timestamp) {
         let mut entries = self.entries.lock();
@@ -67,6 +81,7 @@ impl Backoff {
     /// Forgets every key that starts with `prefix`.
     pub fn forget(&self, prefix: &str) {
         self.entries.lock().retain(|key, _| !key.starts_with(prefix));
+        self.ends.lock().retain(|key, _| !key.starts_with(prefix));
     }
 
     fn expired(&self, entry: Entry, at: Timestamp) -> bool {
@@ -81,6 +96,24 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("small number")
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_make_the_wait_longer() {
+        let backoff = Backoff::upstream();
+        let mut waits = Vec::new();
+        // The container ended at 1000 by the node's clock, which is then set back to 100.
+        for (wall, steady) in [(1000, 1000), (105, 1005), (110, 1010)] {
+            let since = backoff.ended("a", "id", crate::steady::of(at(1000), at(wall), at(steady)));
+            if wall == 1000 {
+                backoff.next("a", since);
+            }
+            waits.push(backoff.remaining("a", since, at(steady)).map(|(_, left)| left.as_secs()));
+        }
+        assert_eq!(waits, [Some(10), Some(5), None]);
+        assert_eq!(backoff.ended("a", "next", at(1012)), at(1012));
+        backoff.forget("a");
+        assert_eq!(backoff.ended("a", "next", at(1013)), at(1013));
     }
 
     #[test]
