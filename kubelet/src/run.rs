@@ -203,6 +203,8 @@ fn assemble(
         wake: Box::new(wake.clone()),
         started,
     });
+    let devices = Arc::new(Devices::load(&flags.root_dir));
+    devices.wake_with(wake.clone());
     let dra = Dra::load(client.clone(), &node_name, &flags.root_dir, drivers::AWAY, wake.clone())
         .map_err(anyhow::Error::msg)?;
     let tokens = Arc::new(Tokens::new(client.clone()));
@@ -232,7 +234,7 @@ fn assemble(
         claims: ClaimCache::new(client.clone(), &node_name),
         spaces: Spaces::default(),
         services: Services::new(),
-        devices: Arc::new(Devices::load(&flags.root_dir)),
+        devices,
         dra,
         placement: Arc::new(placement),
         user_namespaces,

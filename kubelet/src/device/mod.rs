@@ -14,10 +14,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use api_types::Quantity;
-use api_types::core::v1::{Container, Pod, ResourceList};
+use api_types::core::v1::{
+    Container, Pod, PodStatus, ResourceHealth, ResourceHealthStatus, ResourceList, ResourceStatus,
+};
 use api_types::value::Format;
 use parking_lot::Mutex;
 use prost::Message;
@@ -202,7 +205,11 @@ fn needs<'a>(answers: impl IntoIterator<Item = &'a [u8]>) -> Needs {
 pub struct Devices {
     dir: PathBuf,
     state: Mutex<State>,
+    wake: OnceLock<Wake>,
 }
+
+/// Wakes a pod.
+type Wake = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What init containers leave to those after them.
 pub struct Reusable<'a> {
@@ -238,7 +245,7 @@ impl Devices {
                 tracing::error!(%error, path = %path.display(), "cannot read who has which devices")
             }
         }
-        Self { dir, state: Mutex::new(state) }
+        Self { dir, state: Mutex::new(state), wake: OnceLock::new() }
     }
 
     /// The folder of plugins' sockets.
@@ -299,6 +306,9 @@ impl Devices {
         );
         state.changes += 1;
         self.save(&state);
+        let users = Self::users(&state, name);
+        drop(state);
+        self.tell(&users);
     }
 
     fn disconnected(&self, name: &str, plugin: &Plugin) {
@@ -313,6 +323,9 @@ impl Devices {
         resource.devices.values_mut().for_each(|device| device.healthy = false);
         state.changes += 1;
         self.save(&state);
+        let users = Self::users(&state, name);
+        drop(state);
+        self.tell(&users);
     }
 
     /// Gives a container what it asks for, from near the nodes if there are any that it should be near. An error is
@@ -459,6 +472,44 @@ impl Devices {
             nodes,
         };
         all.into_iter().map(placed).collect()
+    }
+
+    /// Notes how the devices of a pod's containers are (KEP-4680). COMPAT: one that its plugin does not list is well.
+    pub fn fill(&self, uid: &str, status: &mut PodStatus) {
+        for container in &mut status.container_statuses {
+            let mut all: BTreeMap<String, Vec<ResourceHealth>> = BTreeMap::new();
+            for one in self.of_container(uid, &container.name) {
+                let state = self.state.lock();
+                let known = state.resources.get(&one.resource).and_then(|known| known.devices.get(&one.id));
+                let health = match known.is_none_or(|device| device.healthy) {
+                    true => ResourceHealthStatus::Healthy,
+                    false => ResourceHealthStatus::Unhealthy,
+                };
+                let told = ResourceHealth { resource_id: one.id, health, message: None };
+                all.entry(one.resource).or_default().push(told);
+            }
+            container.allocated_resources_status.retain(|known| !all.contains_key(&known.name));
+            let told = all.into_iter().map(|(name, resources)| ResourceStatus { name, resources });
+            container.allocated_resources_status.extend(told);
+        }
+    }
+
+    /// The pods with devices of a resource.
+    fn users(state: &State, resource: &str) -> BTreeSet<String> {
+        let entries = state.entries.iter().filter(|entry| entry.resource_name == resource);
+        entries.map(|entry| entry.uid.clone()).collect()
+    }
+
+    /// `wake` is called with the pods whose devices may be otherwise than they were.
+    pub fn wake_with(&self, wake: impl Fn(&str) + Send + Sync + 'static) {
+        // The first to ask is the only one.
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    fn tell(&self, pods: &BTreeSet<String>) {
+        if let Some(wake) = self.wake.get() {
+            pods.iter().for_each(|uid| wake(uid));
+        }
     }
 
     /// All devices that work.

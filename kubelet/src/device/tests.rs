@@ -13,6 +13,7 @@ use super::plugin::proto::registration_client::RegistrationClient;
 use super::plugin::proto::*;
 use super::*;
 use crate::csi::driver::channel;
+use api_types::core::v1::ContainerStatus;
 
 /// Offers what it is told to, and keeps what it was asked.
 struct Fake {
@@ -211,6 +212,34 @@ async fn init_containers_leave_their_devices_to_those_after_them() {
     let by_node = |ids: &[&str]| Some(BTreeMap::from([(1, ids.iter().map(|id| (*id).to_owned()).collect())]));
     assert_eq!(entries[0].devices, by_node(&["2"]));
     assert_eq!(entries[1].devices, by_node(&["1", "2"]));
+}
+
+#[tokio::test]
+async fn a_devices_health_stands_in_the_pods_status_and_wakes_it() {
+    let bench = Bench::new(&[("1", true)]).await;
+    let woken: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&woken);
+    bench.devices.wake_with(move |uid| heard.lock().unwrap().push(uid.to_owned()));
+    bench.allocate(&pod("u", "1")).await.unwrap();
+    let shown = |uid: &str| {
+        let container = ContainerStatus { name: "c".into(), ..Default::default() };
+        let mut status = PodStatus { container_statuses: vec![container], ..Default::default() };
+        bench.devices.fill(uid, &mut status);
+        status.container_statuses.remove(0).allocated_resources_status
+    };
+    let expected = |health: ResourceHealthStatus| {
+        let device = ResourceHealth { resource_id: "1".into(), health, message: None };
+        vec![ResourceStatus { name: "example.com/a".into(), resources: vec![device] }]
+    };
+    assert_eq!(shown("u"), expected(ResourceHealthStatus::Healthy));
+    assert_eq!(shown("v"), Vec::new());
+    bench.offer.send_replace(vec![("1", false)]);
+    bench.shows(1, 0).await;
+    assert_eq!(shown("u"), expected(ResourceHealthStatus::Unhealthy));
+    while woken.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(woken.lock().unwrap().as_slice(), ["u"]);
 }
 
 #[tokio::test]

@@ -287,10 +287,15 @@ impl Dra {
         Ok(())
     }
 
+    /// A pod has claims that were not taken back.
+    pub fn is_used_by(&self, uid: &str) -> bool {
+        !self.claims.lock().of_pod(uid).is_empty()
+    }
+
     /// Has the claims taken back that a pod was the last to use: all its containers have ended.
     pub async fn unprepare(&self, pod: &Pod) -> Result<(), DraError> {
         let uid = &pod.metadata.uid;
-        if !self.claims.lock().pods().contains(uid) {
+        if !self.is_used_by(uid) {
             return Ok(());
         }
         let began = Instant::now();

@@ -128,13 +128,22 @@ pub(super) fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, lif
         resize: &resize,
         now: Timestamp::now(),
     });
+    kubelet.devices.fill(uid, &mut status);
     kubelet.dra.fill(&given, &mut status, Timestamp::now());
     if life == Life::Over {
         status::finish::finish(pod, &mut status);
     }
     // An orphan has no object to write to.
     if !turn.orphan {
-        kubelet.statuses.set(pod, status.clone());
+        let mut told = status.clone();
+        let ended = |phase: &PodPhase| matches!(phase, PodPhase::Failed | PodPhase::Succeeded);
+        // COMPAT: it has not ended for others before its drivers have taken its claims back.
+        if ended(&told.phase) && !ended(&old.phase) && kubelet.dra.is_used_by(uid) {
+            told.phase = old.phase.clone();
+            told.reason.clone_from(&old.reason);
+            told.message.clone_from(&old.message);
+        }
+        kubelet.statuses.set(pod, told);
     }
     status
 }

@@ -115,14 +115,16 @@ impl Driver {
         Ok(Self { runtime, registration, service, _folder: folder })
     }
 
-    /// What was asked since the last [`Driver::take_calls`].
-    pub fn calls(&self) -> Vec<String> {
-        self.service.calls.lock().expect("no panic while locked").clone()
+    /// The kubelet said that the driver is registered.
+    pub fn was_accepted(&self) -> bool {
+        self.service.calls.lock().expect("no panic while locked").iter().any(|call| call == "registered")
     }
 
-    /// As `calls`, and forgets it.
-    pub fn take_calls(&self) -> Vec<String> {
-        std::mem::take(&mut self.service.calls.lock().expect("no panic while locked"))
+    /// What was asked for a claim.
+    pub fn calls_of(&self, claim: &str) -> Vec<String> {
+        let calls = self.service.calls.lock().expect("no panic while locked");
+        let of = |call: &String| call.strip_suffix(claim).map(|call| call.trim_end().to_owned());
+        calls.iter().filter_map(of).collect()
     }
 
     /// Goes, as a driver does that is taken off a node.

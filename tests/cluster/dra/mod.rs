@@ -82,8 +82,7 @@ fn a_drivers_devices_are_prepared_and_taken_back() -> Result<()> {
     crate::walk("dra", |ns| {
         let node = ns.cluster().node()?;
         let driver = Driver::start(&ns.cluster().dir().join("kubelet/root"), NAME)?;
-        eventually("the driver is known", 60, || Ok(driver.calls() == ["registered"]))?;
-        driver.take_calls();
+        eventually("the driver is known", 60, || Ok(driver.was_accepted()))?;
         ns.apply(TEMPLATE)?;
         let offered = ns.name.clone();
         ns.apply(&slice(&offered, &node))?;
@@ -91,19 +90,22 @@ fn a_drivers_devices_are_prepared_and_taken_back() -> Result<()> {
         ns.apply(&pod("runs", &node, "trap exit TERM; while :; do sleep 1; done"))?;
         let claim = allocate(ns, "runs")?;
         ns.until("pod/runs", "{.status.phase}", "Running", 120)?;
-        ensure!(driver.take_calls() == [format!("prepare {claim}")]);
+        let asked = driver.calls_of(&claim);
+        ensure!(asked == ["prepare"], "{asked:?}");
         let health = "{.status.containerStatuses[0].allocatedResourcesStatus[0]['name','resources']}";
         let health = ns.path("pod/runs", health)?;
         ensure!(health.starts_with("claim:dev ") && health.contains("Unknown"), "{health}");
         ns.kubectl(&["delete", "pod", "runs", "--timeout=60s"]).succeeds()?;
-        ensure!(driver.take_calls() == [format!("unprepare {claim}")], "before the pod is gone");
+        let asked = driver.calls_of(&claim);
+        ensure!(asked == ["prepare", "unprepare"], "before the pod is gone: {asked:?}");
         eventually("the claim goes with its pod", 60, || is_gone(ns, &claim))?;
 
         // The claim of a pod that has ended is of no use to it any more.
         ns.apply(&pod("ends", &node, "true"))?;
         let claim = allocate(ns, "ends")?;
         ns.until("pod/ends", "{.status.phase}", "Succeeded", 120)?;
-        ensure!(driver.take_calls() == [format!("prepare {claim}"), format!("unprepare {claim}")]);
+        let asked = driver.calls_of(&claim);
+        ensure!(asked == ["prepare", "unprepare"], "{asked:?}");
         eventually("the claim is deleted", 60, || is_gone(ns, &claim))?;
 
         driver.stop();
