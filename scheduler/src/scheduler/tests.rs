@@ -408,4 +408,56 @@ mod device_claims {
             ])
             .await;
     }
+
+    #[tokio::test]
+    async fn devices_behind_an_extended_resource_get_a_claim_of_their_own() {
+        let mut bench = bench(false);
+        bench.node("1");
+        offer(&bench, "d0");
+        bench.pod(&pod("a").requests("deviceclass.resource.kubernetes.io/any", "1"));
+        bench
+            .expect(&[
+                Call::Status("a".into(), None, Some("n".into())),
+                said("create", "", ""),
+                said("update", "", ""),
+                said("status", "", "d0"),
+            ])
+            .await;
+        // The devices are the claim's once it is seen; until then the pod waits.
+        let mut made = claim_for("made");
+        made.0.metadata.uid.clear();
+        bench.devices("default/", None, made, ClusterEvent::DeviceClaim);
+        bench
+            .expect(&[
+                said("extended", "", "a"),
+                Call::Bind("a".into(), "n".into()),
+                Call::Note("a".into(), "Scheduled", "Successfully assigned default/a to n".into()),
+            ])
+            .await;
+    }
+
+    #[tokio::test]
+    async fn an_allocation_that_nobody_uses_is_given_up_for_a_pod_that_cannot_have_it() {
+        let mut bench = bench(false);
+        bench.node("1");
+        offer(&bench, "d0");
+        let elsewhere = serde_json::json!({
+            "devices": {"results": [{"request": "r", "driver": "dra.example.com", "pool": "m", "device": "d9"}]},
+            "nodeSelector": {"nodeSelectorTerms": [{"matchFields": [
+                {"key": "metadata.name", "operator": "In", "values": ["m"]}]}]},
+        });
+        let mut claim = claim_for("a");
+        claim.0.status.allocation =
+            Some(api_types::codec::json::from_slice(elsewhere.to_string().as_bytes()).unwrap());
+        bench.devices("default/claim-a", None, claim, ClusterEvent::DeviceClaim);
+        bench.pod(&asking("a"));
+        let message = "0/1 nodes are available: 1 resourceclaim not available on the node. deallocation of ResourceClaim completed, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+        bench
+            .expect(&[
+                said("status", "claim-a", ""),
+                Call::Note("a".into(), "FailedScheduling", message.into()),
+                Call::Status("a".into(), Some("PodScheduled=False Unschedulable".into()), None),
+            ])
+            .await;
+    }
 }
