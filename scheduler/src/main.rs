@@ -1,7 +1,8 @@
 //! kube-scheduler: gives each pod a node.
 //!
 //! `framework.rs` has the extension points, `plugins/` what extends them, `profile.rs` which of them
-//! are in force, `extender/` the programs that are asked beside them. `queue/` holds the pods that wait, `cache/` the nodes and what runs there;
+//! are in force, `extender/` the programs that are asked beside them. `queue/` holds the pods that wait, `cache/` the nodes and what runs there,
+//! `storage/` the volumes and `devices.rs` the devices that pods may get;
 //! `cycle.rs` and `preemption.rs` decide (all of these are pure), `scheduler.rs` acts.
 //! `watch.rs` and `kube_api.rs` are the ends towards the apiserver.
 

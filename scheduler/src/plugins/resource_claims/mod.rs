@@ -336,6 +336,9 @@ impl Score for DynamicResources {
     /// The earlier the alternatives stand that the claims get, the better (KEP-4816).
     fn score(&self, state: &CycleState, _: &PodView, node: &NodeInfo, _: &Snapshot) -> i64 {
         let Some(Attempt(wanted)) = state.get::<Attempt>() else { return 0 };
+        if wanted.claims.is_empty() {
+            return 0;
+        }
         let found = wanted.found.lock();
         let Some(results) = found.on_node.get(node.name()) else { return 0 };
         let mut results = results.iter();
