@@ -222,11 +222,10 @@ impl Dra {
 
     /// Has a pod's claims prepared by their drivers.
     pub async fn prepare(&self, pod: &Pod) -> Result<(), DraError> {
-        if pod.spec.resource_claims.is_empty() && pod.status.extended_resource_claim_status.is_none() {
-            return Ok(());
-        }
         let began = Instant::now();
-        let done = self.take(pod).await;
+        let none = pod.spec.resource_claims.is_empty() && pod.status.extended_resource_claim_status.is_none();
+        // COMPAT: pods without claims are counted, too.
+        let done = if none { Ok(()) } else { self.take(pod).await };
         observe("PrepareResources", done.is_err(), began);
         done
     }
@@ -294,12 +293,8 @@ impl Dra {
 
     /// Has the claims taken back that a pod was the last to use: all its containers have ended.
     pub async fn unprepare(&self, pod: &Pod) -> Result<(), DraError> {
-        let uid = &pod.metadata.uid;
-        if !self.is_used_by(uid) {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let done = self.give_back(uid).await;
+        let (uid, began) = (&pod.metadata.uid, Instant::now());
+        let done = if self.is_used_by(uid) { self.give_back(uid).await } else { Ok(()) };
         observe("UnprepareResources", done.is_err(), began);
         done
     }
