@@ -15,11 +15,12 @@ mod target;
 mod tests;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::autoscaling::v2::{HPAScalingRules, HorizontalPodAutoscaler};
+use api_types::selector::Labels;
 use api_types::value::Quantity;
 use client::Key;
 use client::controller::{Action, Controller, Failure, Hands, Plan, Step, Wake};
@@ -86,11 +87,28 @@ impl Settings {
 pub struct Autoscaler {
     settings: Settings,
     memories: Mutex<HashMap<Key, Memory>>,
+    /// Which pods each autoscaler was last seen to count.
+    selectors: Mutex<BTreeMap<Key, Labels>>,
 }
 
 impl Autoscaler {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, memories: Mutex::default() }
+        Self { settings, memories: Mutex::default(), selectors: Mutex::default() }
+    }
+
+    /// The autoscalers that count one of these pods, by name.
+    fn claimants(&self, key: &Key, seen: &target::Seen) -> Vec<Key> {
+        let selector = seen.scale.as_ref().map(|scale| scale.status.selector.as_str()).unwrap_or_default();
+        let (Ok(own), Ok(pods)) = (Labels::parse(selector), &seen.pods) else { return Vec::new() };
+        if selector.is_empty() {
+            return Vec::new();
+        }
+        let mut selectors = self.selectors.lock();
+        selectors.insert(key.clone(), own);
+        let counts = |labels: &Labels| pods.iter().any(|pod| labels.matches(&pod.metadata.labels));
+        let found =
+            selectors.iter().filter(|(other, labels)| other.namespace == key.namespace && counts(labels));
+        found.map(|(other, _)| other.clone()).collect()
     }
 }
 
@@ -119,6 +137,7 @@ impl Controller for Autoscaler {
         let found = caches.store::<AutoscalerObject>().get(key);
         if found.is_none() {
             self.memories.lock().remove(key);
+            self.selectors.lock().remove(key);
         }
         found
     }
@@ -132,7 +151,8 @@ impl Controller for Autoscaler {
     async fn perform(&self, own: Arc<AutoscalerObject>, hands: &Hands) -> Result<Option<Duration>, Failure> {
         let hpa: &HorizontalPodAutoscaler = &own;
         let key = Key::of(&hpa.metadata);
-        let seen = target::look(hpa, hands).await;
+        let mut seen = target::look(hpa, hands).await;
+        seen.claimants = self.claimants(&key, &seen);
         let mut memory = self.memories.lock().remove(&key).unwrap_or_default();
         let mut decision = plan::decide(hpa, &seen, &mut memory, &self.settings, hands.clock.now());
         if let Some((replicas, reason)) = decision.rescale.take() {

@@ -130,9 +130,20 @@ fn proposals(
     let selector = seen.scale.as_ref().map(|s| s.status.selector.as_str()).unwrap_or_default();
     if selector.is_empty() {
         let text = "selector is required";
-        decision.told.push(Told::warning(reference(hpa), "SelectorRequired", ""));
+        decision.told.push(Told::warning(reference(hpa), "SelectorRequired", text));
         let why = "the HPA target's scale is missing a selector";
         decision.condition(Type::ScalingActive, false, "InvalidSelector", why, now);
+        decision.told.push(Told::warning(reference(hpa), "FailedComputeMetricsReplicas", text));
+        return None;
+    }
+    if seen.claimants.len() > 1 {
+        // COMPAT: printed as Go prints a list of structs.
+        let keys: Vec<String> =
+            seen.claimants.iter().map(|key| format!("{{{} {}}}", key.name, key.namespace)).collect();
+        let text =
+            format!("pods by selector {selector} are controlled by multiple HPAs: [{}]", keys.join(" "));
+        decision.told.push(Told::warning(reference(hpa), "AmbiguousSelector", text.as_str()));
+        decision.condition(Type::ScalingActive, false, "AmbiguousSelector", text.as_str(), now);
         decision.told.push(Told::warning(reference(hpa), "FailedComputeMetricsReplicas", text));
         return None;
     }

@@ -5,7 +5,7 @@ use api_types::autoscaling::v2::{HorizontalPodAutoscaler, MetricSourceType};
 use api_types::core::v1::Pod;
 use api_types::meta::v1::{APIResourceList, ListOptions};
 use client::controller::Hands;
-use client::{Client, Error};
+use client::{Client, Error, Key};
 
 use super::metrics::{self, Usage};
 use super::readings::{self, Readings};
@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub usage: Result<Vec<Usage>, String>,
     /// What the other metrics APIs told.
     pub readings: Readings,
+    /// The autoscalers that count these pods; more than one of them would fight.
+    pub claimants: Vec<Key>,
 }
 
 pub(super) async fn look(hpa: &HorizontalPodAutoscaler, hands: &Hands) -> Seen {
@@ -29,6 +31,7 @@ pub(super) async fn look(hpa: &HorizontalPodAutoscaler, hands: &Hands) -> Seen {
         pods: Ok(Vec::new()),
         usage: Ok(Vec::new()),
         readings: Readings::new(),
+        claimants: Vec::new(),
     };
     let found = scale(hpa, &hands.client).await;
     let (path, scale) = match found {

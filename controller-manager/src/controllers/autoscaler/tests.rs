@@ -17,7 +17,8 @@ use super::metrics::Usage;
 use super::plan::{Decision, decide};
 use super::readings::{Reading, Readings};
 use super::target::Seen;
-use super::{Memory, Settings, Tolerance};
+use super::{Autoscaler, Memory, Settings, Tolerance};
+use client::Key;
 
 const SETTINGS: Settings = Settings {
     period: Duration::from_secs(15),
@@ -78,6 +79,7 @@ fn seen(usage: &[Option<i64>]) -> Seen {
         pods: Ok(pods),
         usage: Ok(usages),
         readings: Readings::new(),
+        claimants: Vec::new(),
     }
 }
 
@@ -271,6 +273,28 @@ fn a_metric_from_outside_as_a_whole_counts_ready_pods() {
          get external metric length: unable to get external metric shop/length/&LabelSelector{MatchLabels:map[string]\
          string{queue: work,},MatchExpressions:[]LabelSelectorRequirement{},}: no metrics returned from external \
          metrics API"
+    );
+}
+
+#[test]
+fn autoscalers_of_the_same_pods_stand_still() {
+    let key = |name: &str| Key { namespace: "shop".into(), name: name.into() };
+    let mut labeled = seen(&[Some(900), Some(900)]);
+    for pod in labeled.pods.as_mut().unwrap() {
+        pod.metadata.labels.insert("app".into(), "web".into());
+    }
+    let autoscaler = Autoscaler::new(SETTINGS);
+    assert_eq!(autoscaler.claimants(&key("a"), &labeled), [key("a")]);
+    let elsewhere = Key { namespace: "other".into(), name: "a".into() };
+    assert_eq!(autoscaler.claimants(&elsewhere, &labeled), [elsewhere]);
+    labeled.claimants = autoscaler.claimants(&key("b"), &labeled);
+    assert_eq!(labeled.claimants, [key("a"), key("b")]);
+    let decision = look(&hpa(), &labeled);
+    assert_eq!(decision.rescale, None);
+    assert_eq!(condition(&decision, Type::ScalingActive), (false, "AmbiguousSelector".into()));
+    assert_eq!(
+        decision.told[0].message,
+        "pods by selector app=web are controlled by multiple HPAs: [{a shop} {b shop}]"
     );
 }
 
