@@ -170,16 +170,14 @@ impl<'a> Reader<'a> {
         self.go_struct = outer;
     }
 
-    /// Reads a part as Go's decoder does where a type decodes itself: by a decoder of its own, which tells of no
-    /// unknown fields and knows no path from outside.
+    /// Reads a part as Go's decoder does where a type decodes itself: unknown fields in it are not told of.
     ///
     /// # Errors
     /// What `read` could not read.
     pub fn apart<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        let (strict, path) = (self.strict.take(), std::mem::take(&mut self.path));
-        let object = std::mem::replace(&mut self.object, 0);
+        let strict = self.strict.take();
         let found = read(self);
-        (self.strict, self.path, self.object) = (strict, path, object);
+        self.strict = strict;
         found
     }
 

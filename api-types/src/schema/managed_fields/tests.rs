@@ -325,3 +325,14 @@ fn a_field_goes_with_the_last_of_what_was_owned_in_it() {
     assert_eq!(applied.object["spec"].get("strategy"), None);
     assert_eq!(applied.object["metadata"]["name"], "d");
 }
+
+#[test]
+fn a_null_takes_away_nothing_of_others() {
+    let Applied { mut object, entries } = created();
+    object["metadata"]["annotations"] = json!({"a": "b"});
+    let entries = update(Deployment::schema(), &created().object, &object, &entries, &writer("bob", 2));
+    let mut config = deployment(Some(3), "1");
+    config["metadata"]["annotations"] = Value::Null;
+    let applied = apply(Deployment::schema(), &object, true, &config, &entries, &writer("ann", 3), false);
+    assert_eq!(applied.expect("no conflict").object["metadata"]["annotations"], json!({"a": "b"}));
+}

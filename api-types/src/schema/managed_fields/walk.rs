@@ -303,6 +303,8 @@ pub(super) fn merge(node: Node<'_>, live: &Value, config: &Value) -> Value {
         (_, Value::Array(live), Value::Array(config)) if node.is_list() => {
             Value::Array(merge_list(node, live, config))
         }
+        // COMPAT: a null names no entry, and takes none away: charts write `annotations:` and nothing below.
+        (_, live, Value::Null) if node.is_object() || node.is_list() => live.clone(),
         _ => config.clone(),
     }
 }

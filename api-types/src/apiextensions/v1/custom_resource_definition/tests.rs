@@ -141,3 +141,25 @@ fn formats_that_are_none_are_warned_of_once() {
     assert_eq!(second.warnings(None), warned[..1]);
     assert_eq!(first.warnings(Some(&second)), warned[1..]);
 }
+
+/// Definitions with mistakes below `items` are in use; upstream's decoder does not see them there.
+#[test]
+fn unknown_fields_of_items_are_not_told_of() {
+    let text = |schema: Json| {
+        let version =
+            json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+        json!({"spec": {"versions": [version]}}).to_string()
+    };
+    let found = |schema: Json| {
+        let (mut own, mut found) = (CustomResourceDefinition::default(), Some(Vec::new()));
+        crate::codec::json::read(&mut own, text(schema).as_bytes(), &mut found).expect("readable");
+        found.expect("asked for").iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let properties = json!({"a": {"x": 1}});
+    assert_eq!(
+        found(json!({"properties": properties})),
+        [r#"unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.x""#]
+    );
+    assert_eq!(found(json!({"items": {"properties": properties}})), Vec::<String>::new());
+    assert_eq!(found(json!({"additionalProperties": {"properties": properties}})), Vec::<String>::new());
+}
