@@ -65,7 +65,7 @@ impl Controller for DeviceTaintEviction {
 
     fn wakes_on(&self) -> Vec<Wake> {
         // There from the start, so that a scrape shows zero.
-        (DELETIONS.get(), LATENCY.get_sample_count());
+        let _ = (DELETIONS.get(), LATENCY.get_sample_count());
         vec![
             Wake::on::<PodFacts>(|change, _, keys| {
                 let said = |pod: &Arc<PodFacts>| (pod.uid.clone(), pod.node.clone(), pod.devices.clone());

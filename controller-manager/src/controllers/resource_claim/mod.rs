@@ -25,7 +25,10 @@ const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 
 /// UIDs of pods that were there and are gone: the newest ones.
 #[derive(Debug, Default)]
-struct Gone(Mutex<(VecDeque<Box<str>>, HashSet<Box<str>>)>);
+struct Gone(Mutex<Uids>);
+
+/// In the order they came, and to look them up.
+type Uids = (VecDeque<Box<str>>, HashSet<Box<str>>);
 
 impl Gone {
     /// Upstream's number; older ones cost a request each.
