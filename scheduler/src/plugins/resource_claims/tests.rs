@@ -159,12 +159,3 @@ fn earlier_alternatives_are_worth_more() {
     };
     assert_eq!((worth("r/a"), worth("r/b"), worth("r/c")), (8, 7, 0));
 }
-
-#[test]
-fn a_share_has_a_uuid() {
-    let id = share_id();
-    let parts: Vec<usize> = id.split('-').map(str::len).collect();
-    assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
-    assert_eq!(&id[14..15], "4");
-    assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
-}
