@@ -98,15 +98,13 @@ fn of_least_use<'a>(
             .then(a.deletion_cost.cmp(&b.deletion_cost))
             .then(doubled(b).cmp(&doubled(a)))
             .then(match (a.ready, b.ready) {
-                (Some(x), Some(y)) if x != y => younger_first(x, y, now).then(a.uid.cmp(&b.uid)),
+                (Some(x), Some(y)) => younger_first(x, y, now),
                 _ => Ordering::Equal,
             })
             .then(b.restarts.cmp(&a.restarts))
-            .then(if a.created == b.created {
-                Ordering::Equal
-            } else {
-                younger_first(a.created, b.created, now).then(a.uid.cmp(&b.uid))
-            })
+            .then(younger_first(a.created, b.created, now))
+            // Last, and not where times differ only: upstream's order goes in circles, and sorting by it panics here.
+            .then(a.uid.cmp(&b.uid))
     });
     pods
 }
