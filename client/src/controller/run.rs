@@ -2,11 +2,13 @@
 //! performs, concludes; backs off on failure.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::logging::error_chain;
 use daemon::shutdown::Shutdown;
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
@@ -106,8 +108,11 @@ impl<C: Controller> Loop<C> {
         while let Some(key) = self.queue.next().await {
             if let Some(waiting) = self.still_unseen(&key) {
                 self.clone().wait_for(key.clone(), waiting);
-            } else {
-                self.sync(&key).await;
+            } else if AssertUnwindSafe(self.sync(&key)).catch_unwind().await.is_err() {
+                // One object that is more than a controller can bear must not keep it from the others. The
+                // panic itself is on stderr.
+                tracing::error!(controller = C::NAME, key = %key, "Sync panicked, trying again");
+                self.queue.retry(key.clone());
             }
             self.queue.done(&key);
         }

@@ -123,6 +123,28 @@ async fn failures_are_tried_again_until_they_pass() {
     running.ended().await;
 }
 
+#[tokio::test]
+async fn a_panic_holds_up_no_other_key_and_its_own_not_for_ever() {
+    let server = FakeServer::start().await;
+    let (running, _, shutdown) = start(&server).await;
+    let bad = ["a", "b", "c", "d"];
+    // More than there are workers.
+    for name in bad {
+        parent(&server, name, "not a number").await;
+    }
+    until(|| bad.iter().all(|name| running.queue.failures(&Key::new("ns", *name)) > 0)).await;
+    parent(&server, "p", "2").await;
+    until(|| server.names().len() == bad.len() + 3).await;
+    let client = server.client();
+    let api = client.api::<ConfigMap>().namespace("ns");
+    let mut mended = api.get("a").await.unwrap();
+    mended.data.insert("wanted".into(), "1".into());
+    api.update(&mended).await.unwrap();
+    until(|| server.names().len() == bad.len() + 4).await;
+    shutdown.trigger();
+    running.ended().await;
+}
+
 /// Counts its rounds; looks at secrets, which it does not wake on.
 struct Onlooker(Arc<AtomicUsize>);
 
