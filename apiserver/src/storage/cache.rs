@@ -329,11 +329,13 @@ impl State {
 }
 
 /// The last state of a deleted object, under the revision of its deletion.
-fn deleted(row: &'static Row, old: &Entry, revision: i64) -> Option<Arc<Entry>> {
+fn deleted(row: &'static Row, old: &Arc<Entry>, revision: i64) -> Option<Arc<Entry>> {
     let row = old.row(row);
     let mut object = old.decode(row).ok()?;
     object.meta_mut().resource_version = revision.to_string();
-    Some(Arc::new(Entry::of(row, old.key.clone(), &*object, revision)))
+    let last = Entry::of(row, old.key.clone(), &*object, revision);
+    // The log keeps it for as long as any event.
+    Some(Arc::new(last.packed(std::slice::from_ref(old))))
 }
 
 /// One event of the store's watch.
