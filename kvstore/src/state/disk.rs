@@ -5,7 +5,8 @@
 //!                       0x01 length u64 BE         (longer: in chunks)
 //! 'c' key n u32 BE   -> the n-th chunk of a long value
 //! ```
-//! One tree, so that a batch is atomic across everything. sled keeps values of half a segment and more
+//! One tree, so that a batch is atomic across everything. A long value is several reads: no batch comes in
+//! between them (`whole`). sled keeps values of half a segment and more
 //! in files of their own that it never syncs: hence the chunks. Its flush does not reach the disk
 //! either: `sync` flushes and then fsyncs the files itself. Whether the files can be trusted after a
 //! crash of the machine is decided by who opens them (`snapshot.rs`), not here.
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::RwLock;
 
 use super::{Batch, StateError, StateStore, Visit};
 
@@ -39,6 +41,8 @@ pub struct DiskState {
     path: PathBuf,
     /// Whether there may be chunks: as long as not, nothing needs to be looked for before a write.
     chunked: AtomicBool,
+    /// Read while the chunks of a value are gathered, written while a batch is.
+    whole: RwLock<()>,
 }
 
 impl DiskState {
@@ -57,13 +61,24 @@ impl DiskState {
         };
         let db = db.map_err(|source| StateError::Open { path: path.display().to_string(), source })?;
         let chunked = AtomicBool::new(db.scan_prefix([PIECE]).next().is_some());
-        Ok(Self { db, path: path.to_owned(), chunked })
+        Ok(Self { db, path: path.to_owned(), chunked, whole: RwLock::new(()) })
     }
 
-    fn value(&self, key: &[u8], stored: &[u8]) -> Result<Bytes, StateError> {
-        let broken = || StateError::Broken(key.to_vec());
+    /// The value of a pair that was just read; none where a long one was deleted since.
+    fn value(&self, key: &[u8], stored: &[u8]) -> Result<Option<Bytes>, StateError> {
         match stored.split_first() {
-            Some((&WHOLE, value)) => Ok(Bytes::copy_from_slice(value)),
+            Some((&WHOLE, value)) => Ok(Some(Bytes::copy_from_slice(value))),
+            _ => self.long_value(key),
+        }
+    }
+
+    /// A value that may be in chunks, as it is now: what was read before the lock may be of another batch.
+    fn long_value(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        let broken = || StateError::Broken(key.to_vec());
+        let _whole = self.whole.read();
+        let Some(stored) = self.db.get(pair_key(key)).map_err(StateError::Read)? else { return Ok(None) };
+        match stored.split_first() {
+            Some((&WHOLE, value)) => Ok(Some(Bytes::copy_from_slice(value))),
             Some((&CHUNKED, length)) => {
                 let length = u64::from_be_bytes(length.try_into().map_err(|_| broken())?) as usize;
                 let mut value = BytesMut::with_capacity(length);
@@ -74,7 +89,7 @@ impl DiskState {
                 if value.len() != length {
                     return Err(broken());
                 }
-                Ok(value.freeze())
+                Ok(Some(value.freeze()))
             }
             _ => Err(broken()),
         }
@@ -115,6 +130,7 @@ fn piece_key(key: &[u8], n: usize) -> Vec<u8> {
 
 impl StateStore for DiskState {
     fn write(&self, batch: Batch) -> Result<(), StateError> {
+        let _alone = self.whole.write();
         let mut writes = sled::Batch::default();
         for (key, value) in batch.iter() {
             let now = value.map_or(0, |value| if value.len() > CHUNK { value.len() } else { 0 });
@@ -147,7 +163,7 @@ impl StateStore for DiskState {
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         match self.db.get(pair_key(key)).map_err(StateError::Read)? {
-            Some(stored) => Ok(Some(self.value(key, &stored)?)),
+            Some(stored) => self.value(key, &stored),
             None => Ok(None),
         }
     }
@@ -159,7 +175,8 @@ impl StateStore for DiskState {
         for pair in self.db.range(pair_key(from)..pair_key(to)) {
             let (key, stored) = pair.map_err(StateError::Read)?;
             let key = &key[1..];
-            if let ControlFlow::Break(()) = visit(key, self.value(key, &stored)?) {
+            let Some(value) = self.value(key, &stored)? else { continue };
+            if visit(key, value).is_break() {
                 break;
             }
         }

@@ -131,6 +131,33 @@ fn what_a_batch_replaces_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_long_value_is_read_whole_while_it_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskState::open(folder.path()).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..60_u8 {
+                let length = [200_000, 3, 140_000][usize::from(round) % 3];
+                put(&store, b"a", vec![round; length]);
+                if round % 5 == 0 {
+                    let mut batch = Batch::default();
+                    batch.delete(b"a".to_vec());
+                    store.write(batch).unwrap();
+                }
+            }
+        });
+        while !writer.is_finished() {
+            let got = store.get(b"a").unwrap();
+            for value in
+                got.into_iter().chain(pairs(&store, b"", b"\xff").into_iter().map(|(_, value)| value))
+            {
+                assert!(value.iter().all(|byte| *byte == value[0]), "of two batches");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_crash_keeps_the_first_batches_and_a_failure_changes_nothing() {
     let store = MemoryState::default();
     put(&store, b"a", "1");
