@@ -1,11 +1,13 @@
 //! The executor: performs a plan's actions through the client, tells the events, and notes what was
 //! written, so that the loop can wait until the caches show it.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
 use api_types::kind::Object;
 use api_types::meta::v1::Preconditions;
 use daemon::clock::SharedClock;
+use futures::FutureExt as _;
 use futures::future::join_all;
 use parking_lot::Mutex;
 
@@ -178,8 +180,10 @@ impl Hands {
     }
 
     async fn together(&self, actions: Vec<Action>, outcome: &mut Outcome) {
-        for result in join_all(actions.into_iter().map(|action| self.one(action))).await {
-            match result {
+        // One that panics must not take the others with it whose answers are on their way.
+        let one = |action| AssertUnwindSafe(self.one(action)).catch_unwind();
+        for result in join_all(actions.into_iter().map(one)).await {
+            match result.unwrap_or_else(|panic| resume_unwind(panic)) {
                 Ok(written) => {
                     outcome.done += 1;
                     outcome.written.extend(written);

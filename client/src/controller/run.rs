@@ -108,11 +108,24 @@ impl<C: Controller> Loop<C> {
         while let Some(key) = self.queue.next().await {
             if let Some(waiting) = self.still_unseen(&key) {
                 self.clone().wait_for(key.clone(), waiting);
-            } else if AssertUnwindSafe(self.sync(&key)).catch_unwind().await.is_err() {
-                // One object that is more than a controller can bear must not keep it from the others. The
-                // panic itself is on stderr.
-                tracing::error!(controller = C::NAME, key = %key, "Sync panicked, trying again");
-                self.queue.retry(key.clone());
+            } else {
+                let hands = self.hands.fresh();
+                let synced = AssertUnwindSafe(self.sync(&key, &hands)).catch_unwind().await;
+                // What was written was written, however the round ended.
+                let unseen = hands.take_unseen();
+                if !unseen.is_empty() {
+                    self.unseen.lock().insert(key.clone(), unseen);
+                }
+                match synced {
+                    Ok(Some((outcome, again))) => self.settle(&key, &outcome, again),
+                    Ok(None) => {}
+                    Err(_) => {
+                        // One object that is more than a controller can bear must not keep it from the
+                        // others. The panic itself is on stderr.
+                        tracing::error!(controller = C::NAME, key = %key, "Sync panicked, trying again");
+                        self.queue.retry(key.clone());
+                    }
+                }
             }
             self.queue.done(&key);
         }
@@ -159,18 +172,18 @@ impl<C: Controller> Loop<C> {
         });
     }
 
-    async fn sync(&self, key: &Key) {
+    /// One round. `None` when there was nothing to be decided.
+    async fn sync(&self, key: &Key, hands: &Hands) -> Option<(Outcome, Option<Duration>)> {
         let view = self.controller.observe(key, &self.caches);
         if !self.caches.is_synced() {
             // It looked into a store that is not filled yet: what it saw there is not so.
             self.look_again_when_filled(key.clone());
-            return;
+            return None;
         }
         let Some(view) = view else {
             self.queue.forget(key);
-            return;
+            return None;
         };
-        let hands = self.hands.fresh();
         let mut outcome = Outcome::default();
         let plan = C::plan(&view, hands.clock.now());
         let mut again = plan.again;
@@ -180,12 +193,7 @@ impl<C: Controller> Loop<C> {
         again = [again, last.again].into_iter().flatten().min();
         hands.perform(&self.controller, last, &mut outcome).await;
         again = [again, outcome.again].into_iter().flatten().min();
-
-        let unseen = hands.take_unseen();
-        if !unseen.is_empty() {
-            self.unseen.lock().insert(key.clone(), unseen);
-        }
-        self.settle(key, &outcome, again);
+        Some((outcome, again))
     }
 
     fn settle(&self, key: &Key, outcome: &Outcome, again: Option<Duration>) {

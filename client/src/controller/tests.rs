@@ -76,10 +76,10 @@ async fn start(server: &FakeServer) -> (Running, Caches, Shutdown) {
     (running, caches, shutdown)
 }
 
-async fn parent(server: &FakeServer, name: &str, wanted: &str) {
+async fn parent(server: &FakeServer, name: &str, wanted: &str) -> ConfigMap {
     let metadata = ObjectMeta { namespace: "ns".into(), name: name.into(), ..Default::default() };
     let data = [("wanted".to_owned(), wanted.to_owned())].into();
-    server.client().api().create(&ConfigMap { metadata, data, ..Default::default() }).await.unwrap();
+    server.client().api().create(&ConfigMap { metadata, data, ..Default::default() }).await.unwrap()
 }
 
 #[tokio::test]
@@ -141,6 +141,65 @@ async fn a_panic_holds_up_no_other_key_and_its_own_not_for_ever() {
     mended.data.insert("wanted".into(), "1".into());
     api.update(&mended).await.unwrap();
     until(|| server.names().len() == bad.len() + 4).await;
+    shutdown.trigger();
+    running.ended().await;
+}
+
+/// The same, but for a first round that ends in a panic, after it wrote.
+struct Careless(Arc<AtomicUsize>);
+
+/// The view, and who counts the rounds.
+struct Counting(View, Arc<AtomicUsize>);
+
+impl Controller for Careless {
+    const NAME: &'static str = "careless-controller";
+    const QUEUE: &'static str = "careless";
+    type View = Counting;
+    type Own = Never;
+
+    fn wakes_on(&self) -> Vec<Wake> {
+        Children.wakes_on()
+    }
+
+    fn observe(&self, key: &Key, caches: &Caches) -> Option<Counting> {
+        Children.observe(key, caches).map(|view| Counting(view, self.0.clone()))
+    }
+
+    fn plan(view: &Counting, now: Timestamp) -> Plan {
+        Children::plan(&view.0, now)
+    }
+
+    fn conclude(view: &Counting, _: &action::Outcome, _: Timestamp) -> Plan {
+        assert!(view.1.fetch_add(1, Ordering::SeqCst) > 0, "the first round");
+        Plan::nothing()
+    }
+}
+
+#[tokio::test]
+async fn what_a_round_wrote_that_panicked_is_not_written_again() {
+    let server = FakeServer::start().await;
+    let (client, shutdown, clock) = (server.client(), Shutdown::new(), clock::System::shared());
+    let caches = Caches::new(client.clone(), shutdown.clone());
+    let hands = Hands::new(client, Recorder::discarding(clock.clone()), clock);
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let running = run(Careless(rounds.clone()), &caches, hands, 3, shutdown.clone());
+    caches.wait_synced().await;
+    let store = caches.store::<Whole<ConfigMap>>();
+    until(|| server.seen().iter().filter(|s| s.contains("GET")).count() >= 2).await;
+    server.hold_events();
+    // Only the parent is seen.
+    store.put(parent(&server, "p", "3").await);
+    let key = Key::new("ns", "p");
+    until(|| running.queue.failures(&key) > 0).await;
+    assert_eq!((server.names().len(), rounds.load(Ordering::SeqCst)), (4, 1));
+    for _ in 0..20 {
+        running.queue.add(key.clone());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!((server.names().len(), rounds.load(Ordering::SeqCst)), (4, 1), "nothing is seen yet");
+    server.release();
+    until(|| store.len() == 4 && rounds.load(Ordering::SeqCst) > 1).await;
+    assert_eq!(server.names().len(), 4);
     shutdown.trigger();
     running.ended().await;
 }
