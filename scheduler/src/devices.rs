@@ -3,7 +3,10 @@
 //!
 //! A claim that was written by a binding task counts as it was written until the informer shows that version or a newer
 //! one. What Reserve allocated is *pending* until its claim is written or the allocation is taken back; no other pod
-//! gets these devices. Maps are persistent: a snapshot shares them.
+//! gets these devices. Maps are persistent: a snapshot shares them. Which devices are in use follows each change of a
+//! claim, and is not summed up from all of them for each pod.
+
+pub mod in_use;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use client::informer::{Whole, revision};
 use imbl::HashMap;
 
 use crate::resources;
+use in_use::InUse;
 
 pub type Claim = Whole<ResourceClaim>;
 pub type Class = Whole<DeviceClass>;
@@ -59,6 +63,22 @@ pub struct Devices {
     pub classes: HashMap<String, Arc<Class>>,
     /// By the claim's UID.
     pending: HashMap<String, Pending>,
+    in_use: InUse,
+}
+
+/// What somebody has, or is about to get.
+enum Share {
+    Written(Arc<Claim>),
+    Pending(Arc<AllocationResult>),
+}
+
+impl Share {
+    fn allocation(&self) -> Option<&AllocationResult> {
+        match self {
+            Self::Written(claim) => claim.status.allocation.as_deref(),
+            Self::Pending(allocation) => Some(allocation),
+        }
+    }
 }
 
 /// `namespace/name`.
@@ -80,15 +100,36 @@ impl Devices {
         self.claims.values().map(Held::newest)
     }
 
-    /// What claims have, and what they are about to get.
-    pub fn allocations(&self) -> impl Iterator<Item = &AllocationResult> {
-        let written = self.claims().filter_map(|claim| claim.status.allocation.as_deref());
-        let pending = self.pending.iter().filter(|(uid, pending)| {
+    /// The devices that claims have, and those that they are about to get.
+    pub fn in_use(&self) -> &InUse {
+        &self.in_use
+    }
+
+    /// What a claim of that key has, and what those of these UIDs that were of that key are about to get.
+    fn shares(&self, key: &str, uids: &[&str]) -> Vec<Share> {
+        let held = self.claim(key);
+        let mut shares: Vec<Share> = held.cloned().map(Share::Written).into_iter().collect();
+        for (at, uid) in uids.iter().enumerate() {
+            let pending = self.pending.get(*uid).filter(|pending| pending.claim == key);
             // The informer may show an allocation before its writer says so.
-            let claim = self.claim(&pending.claim);
-            !claim.is_some_and(|c| c.metadata.uid == **uid && c.status.allocation.is_some())
-        });
-        written.chain(pending.map(|(_, pending)| &*pending.allocation))
+            let shown = held.is_some_and(|c| c.metadata.uid == **uid && c.status.allocation.is_some());
+            if let Some(pending) = pending.filter(|_| !shown && !uids[..at].contains(uid)) {
+                shares.push(Share::Pending(pending.allocation.clone()));
+            }
+        }
+        shares
+    }
+
+    /// Changes what is known of one claim, and what is in use with it.
+    fn change(&mut self, key: &str, uids: &[&str], change: impl FnOnce(&mut Self)) {
+        let before = self.shares(key, uids);
+        change(self);
+        let after = self.shares(key, uids);
+        if before.iter().filter_map(Share::allocation).eq(after.iter().filter_map(Share::allocation)) {
+            return;
+        }
+        before.iter().filter_map(Share::allocation).for_each(|gone| self.in_use.leave(gone));
+        after.iter().filter_map(Share::allocation).for_each(|new| self.in_use.enter(new));
     }
 
     pub fn is_pending(&self, uid: &str) -> bool {
@@ -97,33 +138,46 @@ impl Devices {
 
     /// Notes what Reserve allocated for a claim.
     pub fn reserve(&mut self, claim: &ResourceClaim, allocation: Arc<AllocationResult>) {
-        self.pending.insert(claim.metadata.uid.clone(), Pending { claim: key(claim), allocation });
+        let (key, uid) = (key(claim), claim.metadata.uid.clone());
+        // One that was pending under another name would be forgotten here.
+        self.settle(&uid);
+        self.change(&key, &[&uid], |this| {
+            this.pending.insert(uid.clone(), Pending { claim: key.clone(), allocation });
+        });
     }
 
     /// The allocation was written, or taken back.
     pub fn settle(&mut self, uid: &str) {
-        self.pending.remove(uid);
+        let Some(key) = self.pending.get(uid).map(|pending| pending.claim.clone()) else { return };
+        self.change(&key, &[uid], |this| drop(this.pending.remove(uid)));
     }
 
     /// A binding task wrote the claim. One that is gone meanwhile, or is known in a newer version, is left alone.
     pub fn written(&mut self, claim: ResourceClaim) {
-        if let Some(held) = self.claims.get_mut(&key(&claim))
-            && held.seen.metadata.uid == claim.metadata.uid
-            && version(held.newest()) < version(&claim)
-        {
-            held.written = Some(Arc::new(Whole(claim)));
-        }
+        let (key, uid) = (key(&claim), claim.metadata.uid.clone());
+        self.change(&key, &[&uid], |this| {
+            if let Some(held) = this.claims.get_mut(&key)
+                && held.seen.metadata.uid == uid
+                && version(held.newest()) < version(&claim)
+            {
+                held.written = Some(Arc::new(Whole(claim)));
+            }
+        });
     }
 
     fn see(&mut self, key: &str, new: Option<Arc<Claim>>) {
-        let Some(seen) = new else {
-            self.claims.remove(key);
-            return;
-        };
-        let written = self.claims.get(key).and_then(|held| held.written.clone());
-        let written =
-            written.filter(|own| own.metadata.uid == seen.metadata.uid && version(own) > version(&seen));
-        self.claims.insert(key.to_owned(), Held { seen, written });
+        let old = self.claim(key).cloned();
+        let uids: Vec<&str> = [&old, &new].into_iter().flatten().map(|c| c.metadata.uid.as_str()).collect();
+        self.change(key, &uids, |this| {
+            let Some(seen) = new.clone() else {
+                this.claims.remove(key);
+                return;
+            };
+            let written = this.claims.get(key).and_then(|held| held.written.clone());
+            let written =
+                written.filter(|own| own.metadata.uid == seen.metadata.uid && version(own) > version(&seen));
+            this.claims.insert(key.to_owned(), Held { seen, written });
+        });
     }
 
     /// The class that backs an extended resource (KEP-5004): that of the name, or the newest that says so.
@@ -191,7 +245,43 @@ mod tests {
     }
 
     fn used(devices: &Devices) -> Vec<String> {
-        devices.allocations().flat_map(|a| &a.devices.results).map(|r| r.device.clone()).collect()
+        devices.in_use.pool("", "").into_iter().flat_map(|used| used.keys().cloned()).collect()
+    }
+
+    /// What is in use is what one would sum up from all claims, whatever happened in whatever order.
+    #[test]
+    fn what_is_in_use_follows_every_change() {
+        let mut dice = fastrand::Rng::with_seed(7);
+        let mut devices = Devices::default();
+        for step in 0..4_000_u64 {
+            let mut one = claim(step, None);
+            one.metadata.name = format!("c{}", dice.u8(0..3));
+            // The same name comes back as another claim.
+            one.metadata.uid = format!("{}-{}", one.metadata.name, dice.u8(0..2));
+            let device = format!("gpu-{}", dice.u8(0..4));
+            let key = key(&one);
+            if dice.bool() {
+                one.status.allocation = Some(Box::new(allocation(&device)));
+            }
+            match dice.u8(0..5) {
+                0 => Claim::put(&mut devices, &key, Some(Arc::new(Whole(one)))),
+                1 => Claim::put(&mut devices, &key, None),
+                2 => devices.reserve(&one, Arc::new(allocation(&device))),
+                3 => devices.settle(&one.metadata.uid),
+                _ => devices.written(one),
+            }
+            let mut expected = InUse::default();
+            for claim in devices.claims.values().map(Held::newest) {
+                claim.status.allocation.iter().for_each(|own| expected.enter(own));
+            }
+            for (uid, pending) in &devices.pending {
+                let held = devices.claim(&pending.claim);
+                if !held.is_some_and(|c| c.metadata.uid == *uid && c.status.allocation.is_some()) {
+                    expected.enter(&pending.allocation);
+                }
+            }
+            assert_eq!(devices.in_use, expected, "step {step}");
+        }
     }
 
     #[test]

@@ -94,6 +94,10 @@ impl Task {
             let latest = self.around.api.claim(ClaimCall::Get { namespace, name }).await;
             current = latest
                 .map_err(|error| format!("get updated claim {} after conflict: {error}", key(claim)))?;
+            // Another one of that name is not the one that the devices were chosen for.
+            if current.metadata.uid != claim.metadata.uid {
+                return Err(format!("claim {} got deleted in the meantime", key(claim)));
+            }
         };
         self.wanted.found.lock().written.insert(at, written.clone());
         Ok(written)
@@ -278,7 +282,8 @@ pub(super) fn clean_up(wanted: Arc<Wanted>, pod: &Arc<PodView>, around: &Around)
     let (pod, around) = (pod.clone(), around.clone());
     Some(Box::pin(async move {
         for claim in &reserved {
-            if let Err(error) = around.api.claim(ClaimCall::Unreserve { claim, uid: &pod.uid }).await {
+            let returned = around.api.claim(ClaimCall::Unreserve { claim, uid: &pod.uid }).await;
+            if let Err(error) = unless_gone(returned) {
                 let (pod, claim) = (pod.key(), key(claim));
                 tracing::error!(pod, claim, error = error.to_string(), "Could not take a reservation back");
             }
@@ -293,7 +298,15 @@ pub(super) fn clean_up(wanted: Arc<Wanted>, pod: &Arc<PodView>, around: &Around)
     }))
 }
 
-/// Deletes a claim that a scheduler made, the finalizer first.
+/// What is gone already need not be taken back.
+fn unless_gone(outcome: Result<ResourceClaim, ApiError>) -> Result<(), ApiError> {
+    match outcome {
+        Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes a claim that a scheduler made, the finalizer first. One that is gone, or is another one by now, is left alone.
 ///
 /// # Errors
 /// When the apiserver does not let it.
@@ -306,11 +319,93 @@ pub async fn delete(api: &dyn Api, clock: &dyn Clock, claim: &ResourceClaim) -> 
         current.metadata.finalizers.retain(|own| own != FINALIZER);
         match api.claim(ClaimCall::Update(&current)).await {
             Ok(_) => break,
+            Err(ApiError::NotFound(_)) => return Ok(()),
             Err(ApiError::Conflict(_)) if tries < TRIES => {}
             Err(error) => return Err(error),
         }
         clock.sleep(PAUSE).await;
-        current = api.claim(ClaimCall::Get { namespace, name }).await?;
+        current = match api.claim(ClaimCall::Get { namespace, name }).await {
+            Ok(latest) if latest.metadata.uid == claim.metadata.uid => latest,
+            Ok(_) | Err(ApiError::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
     }
-    api.claim(ClaimCall::Delete(&current)).await.map(drop)
+    unless_gone(api.claim(ClaimCall::Delete(&current)).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::core::v1::PodCondition;
+    use async_trait::async_trait;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::storage::{ClaimView, VolumeView};
+
+    /// Answers calls about claims by the list, from its end.
+    struct Answers(Mutex<Vec<Result<ResourceClaim, ApiError>>>, Mutex<Vec<&'static str>>);
+
+    #[async_trait]
+    impl Api for Answers {
+        async fn claim(&self, call: ClaimCall<'_>) -> Result<ResourceClaim, ApiError> {
+            self.1.lock().push(match call {
+                ClaimCall::Get { .. } => "get",
+                ClaimCall::Update(_) => "update",
+                ClaimCall::Delete(_) => "delete",
+                _ => "else",
+            });
+            self.0.lock().pop().expect("an answer for each call")
+        }
+        async fn bind(&self, _: &PodView, _: &str) -> Result<(), ApiError> {
+            unreachable!("claims alone")
+        }
+        async fn patch_status(
+            &self,
+            _: &PodView,
+            _: Option<&PodCondition>,
+            _: Option<&str>,
+        ) -> Result<u64, ApiError> {
+            unreachable!("claims alone")
+        }
+        async fn delete(&self, _: &PodView) -> Result<(), ApiError> {
+            unreachable!("claims alone")
+        }
+        async fn bind_volume(&self, _: &VolumeView, _: &ClaimView) -> Result<u64, ApiError> {
+            unreachable!("claims alone")
+        }
+        async fn select_node(&self, _: &ClaimView, _: &str) -> Result<u64, ApiError> {
+            unreachable!("claims alone")
+        }
+        async fn patch_extended(
+            &self,
+            _: &PodView,
+            _: &PodExtendedResourceClaimStatus,
+        ) -> Result<(), ApiError> {
+            unreachable!("claims alone")
+        }
+        fn note(&self, _: &Arc<PodView>, _: Option<&Arc<PodView>>, _: Note) {}
+    }
+
+    fn claim(uid: &str) -> ResourceClaim {
+        let mut claim = ResourceClaim::default();
+        claim.metadata.uid = uid.into();
+        claim
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_gone_already_is_deleted() {
+        let gone = || Err(ApiError::NotFound("gone".into()));
+        let conflict = || Err(ApiError::Conflict("newer".into()));
+        let check = async |answers: Vec<_>, expected: &[&str]| {
+            let api = Answers(Mutex::new(answers.into_iter().rev().collect()), Mutex::default());
+            delete(&api, &*daemon::clock::System::shared(), &claim("u")).await.unwrap();
+            assert_eq!(*api.1.lock(), expected);
+        };
+        check(vec![gone()], &["update"]).await;
+        check(vec![conflict(), gone()], &["update", "get"]).await;
+        check(vec![conflict(), Ok(claim("other"))], &["update", "get"]).await;
+        check(vec![Ok(claim("u")), gone()], &["update", "delete"]).await;
+        let all = ["update", "get", "update", "delete"];
+        check(vec![conflict(), Ok(claim("u")), Ok(claim("u")), Ok(claim("u"))], &all).await;
+    }
 }

@@ -30,7 +30,7 @@ use crate::framework::{
 };
 use crate::pod::PodView;
 use crate::storage::Changed;
-use allocator::{Allocator, Failure, InUse, Selectors};
+use allocator::{Allocator, Failure, Selectors};
 pub use bind::delete;
 pub use extended::Delegated;
 use extended::{OnNode, Wishes};
@@ -170,7 +170,7 @@ impl PreFilter for DynamicResources {
         }
         wanted.claims = claims;
         if wanted.extended.is_some() || wanted.to_allocate().next().is_some() {
-            let in_use = InUse::of(devices.allocations());
+            let in_use = devices.in_use().clone();
             let classes = devices.classes.clone();
             wanted.allocator =
                 Some(Allocator::new(devices.slices.values(), in_use, classes, self.selectors.clone()));

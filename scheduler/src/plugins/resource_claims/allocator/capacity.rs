@@ -7,7 +7,7 @@ use api_types::Quantity;
 use api_types::resource::v1::{CapacityRequestPolicy, CapacityRequirements, Device, DeviceCapacity};
 use api_types::value::Format;
 
-use super::in_use::Capacity;
+use crate::devices::in_use::Capacity;
 
 /// Whether the device can give what is asked for beside `consumed`, what other claims and this attempt have of it.
 /// Nothing can be given of a capacity that the device does not have.

@@ -7,7 +7,6 @@
 
 mod capacity;
 mod constraint;
-mod in_use;
 mod pools;
 mod requests;
 mod result;
@@ -21,9 +20,9 @@ use std::sync::Arc;
 use api_types::resource::v1::{AllocationResult, ResourceClaim};
 use imbl::HashMap as Shared;
 
-pub use in_use::InUse;
 pub use selectors::Selectors;
 
+use crate::devices::in_use::InUse;
 use crate::devices::{Class, Slice};
 use crate::node::NodeView;
 use constraint::Constraint;

@@ -13,8 +13,8 @@ use api_types::core::v1::NodeSelector;
 use api_types::core::v1::node::selection::Terms;
 use api_types::resource::v1::{Device, ResourceSlice};
 
-use super::in_use::{InUse, Use};
 use crate::devices::Slice;
+use crate::devices::in_use::{InUse, Use};
 use crate::node::NodeView;
 
 /// All slices, by pool.

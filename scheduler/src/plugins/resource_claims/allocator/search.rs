@@ -15,11 +15,11 @@ use imbl::HashMap as Shared;
 use super::Failure;
 use super::capacity;
 use super::constraint::Constraint;
-use super::in_use::{Capacity, add, subtract};
 use super::pools::{Counters, Pool, Reach, change, device_reaches};
 use super::requests::{Ask, Demand, MOST_RESULTS, key};
 use super::selectors::Selectors;
 use crate::devices::Class;
+use crate::devices::in_use::{Capacity, add, subtract};
 use crate::node::NodeView;
 
 /// How a part of the search ended.
@@ -208,7 +208,7 @@ impl<'a, 's> Search<'a, 's> {
         if admin {
             return !holders.contains(&claim);
         }
-        holders.is_empty() && !self.reach.devices[device].used.is_some_and(|used| used.dedicated)
+        holders.is_empty() && !self.reach.devices[device].used.is_some_and(|used| used.is_dedicated())
     }
 
     /// Whether class and request pick the device, and the node reaches it.
@@ -232,7 +232,7 @@ impl<'a, 's> Search<'a, 's> {
     /// Whether the device has what the request consumes of it.
     pub fn has_capacity(&self, ask: &Ask<'_>, device: usize) -> bool {
         let candidate = &self.reach.devices[device];
-        let others = candidate.used.and_then(|used| used.capacity.as_ref());
+        let others = candidate.used.and_then(|used| used.consumed());
         let own = self.shares.get(&device).map(|(consumed, _)| consumed);
         capacity::fits(candidate.device, ask.capacity, &[others, own])
     }
@@ -257,7 +257,7 @@ impl<'a, 's> Search<'a, 's> {
             return Ok(false);
         }
         let in_part =
-            self.shares.contains_key(&device) || candidate.used.is_some_and(|used| used.capacity.is_some());
+            self.shares.contains_key(&device) || candidate.used.is_some_and(|used| used.consumed().is_some());
         // A shared device consumes its counters once.
         let is_counted_already = shared && in_part;
         let counted = !of.consumes_counters.is_empty() && !is_counted_already;

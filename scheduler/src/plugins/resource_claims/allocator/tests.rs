@@ -83,7 +83,8 @@ impl World {
         self
     }
     fn allocate(&self, on: &str, claims: &[Json]) -> Result<Option<Vec<AllocationResult>>, Failure> {
-        let in_use = InUse::of(self.there.iter().filter_map(|claim| claim.status.allocation.as_deref()));
+        let mut in_use = InUse::default();
+        self.there.iter().flat_map(|claim| &claim.status.allocation).for_each(|own| in_use.enter(own));
         let allocator = Allocator::new(self.slices.iter(), in_use, self.classes.clone(), Arc::default());
         let claims: Vec<ResourceClaim> = claims.iter().map(read).collect();
         let claims: Vec<&ResourceClaim> = claims.iter().collect();
