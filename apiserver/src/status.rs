@@ -301,7 +301,7 @@ impl ApiError {
 fn failure(code: i32, reason: StatusReason, message: String, details: Option<StatusDetails>) -> Status {
     Status {
         status: "Failure".into(),
-        message,
+        message: daemon::go_words::worded(&message).into_owned(),
         reason,
         details: details.map(Box::new),
         code,

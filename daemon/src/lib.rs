@@ -9,7 +9,9 @@
 
 pub mod clock;
 pub mod config_file;
+pub mod exposition;
 pub mod flags;
+pub mod go_words;
 pub mod health;
 pub mod log_sink;
 pub mod logging;

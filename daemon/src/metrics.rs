@@ -12,14 +12,14 @@ use std::sync::LazyLock;
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder as _, Gauge, HistogramOpts, Opts, TextEncoder};
+use prometheus::{Gauge, HistogramOpts, Opts};
 
 pub use prometheus::{
     Counter, CounterVec, Gauge as FloatGauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, exponential_buckets, linear_buckets,
 };
 
-use crate::version;
+use crate::{exposition, version};
 
 /// The media type of [`Registry::text`].
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
@@ -97,9 +97,9 @@ impl Registry {
 
     /// All metrics, in the text exposition format.
     pub fn text(&self) -> Vec<u8> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.inner.gather(), &mut text).expect("writing to memory does not fail");
-        text
+        let mut text = String::new();
+        exposition::write(&self.inner.gather(), &mut text);
+        text.into_bytes()
     }
 
     /// Adds a collector of the caller's own.

@@ -15,6 +15,7 @@ use api_types::kind::Object;
 use api_types::meta::v1::ObjectMeta;
 use api_types::value::{MicroTime, Time};
 use daemon::clock::SharedClock;
+use daemon::go_words;
 use daemon::logging::error_chain;
 use daemon::shutdown::Shutdown;
 use tokio::sync::mpsc;
@@ -89,7 +90,7 @@ impl Recorder {
             },
             involved_object: regarding.clone(),
             reason: reason.into(),
-            message: message.into(),
+            message: go_words::worded(message).into_owned(),
             source: EventSource { component: self.component.clone(), host: self.host.clone() },
             first_timestamp: Some(Time::whole(now)),
             last_timestamp: Some(Time::whole(now)),

@@ -101,7 +101,7 @@ mod tests {
         for line in [
             "kubelet_certificate_manager_client_ttl_seconds -10\n",
             // As Prometheus reads it.
-            "kubelet_certificate_manager_server_ttl_seconds inf\n",
+            "kubelet_certificate_manager_server_ttl_seconds +Inf\n",
             "kubelet_certificate_manager_client_expiration_renew_errors 1\n",
             "kubelet_server_expiration_renew_errors 0\n",
             "kubelet_certificate_manager_server_rotation_seconds_bucket{le=\"3600\"} 1\n",

@@ -113,7 +113,7 @@ pub fn conditions(old: &[NodeCondition], health: &Health<'_>) -> Vec<NodeConditi
             type_,
             status,
             reason: reason.into(),
-            message,
+            message: daemon::go_words::worded(&message).into_owned(),
         });
     }
     conditions

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use api_types::core::v1::Volume;
+use daemon::exposition;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 
@@ -28,12 +29,11 @@ impl Page {
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at: Option<Timestamp>) {
-        let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let labels: Vec<String> =
-            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+        let label = |(name, value): &(&str, &str)| format!("{name}=\"{}\"", exposition::escaped(value, true));
+        let labels: Vec<String> = labels.iter().map(label).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let at = at.map(|at| format!(" {}", at.as_millisecond())).unwrap_or_default();
-        let _ = writeln!(self.0, "{name}{labels} {value}{at}");
+        let _ = writeln!(self.0, "{name}{labels} {}{at}", exposition::number(value));
     }
 
     #[cfg(test)]

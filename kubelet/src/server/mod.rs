@@ -51,7 +51,14 @@ pub fn full(text: impl Into<Bytes>) -> Body {
 
 /// A response of plain text.
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    typed(status, "text/plain; charset=utf-8", body)
+    const PLAIN: &str = "text/plain; charset=utf-8";
+    let body = body.into();
+    match std::str::from_utf8(&body) {
+        Ok(error) if !status.is_success() => {
+            typed(status, PLAIN, daemon::go_words::worded(error).into_owned())
+        }
+        _ => typed(status, PLAIN, body),
+    }
 }
 
 /// A response of any type.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use daemon::go_words;
 use parking_lot::Mutex;
 
 /// A failed start: the reason for `state.waiting.reason`, and its message.
@@ -18,7 +19,7 @@ pub struct StartError {
 impl StartError {
     /// An error with this reason and message.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: go_words::worded(&message.into()).into_owned() }
     }
 }
 
