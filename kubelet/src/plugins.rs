@@ -225,7 +225,7 @@ async fn deregister(kubelet: &Kubelet, name: &str, kind: &Kind) {
     tracing::info!(plugin = name, "a plugin went away");
     match kind {
         Kind::Devices(joined) => device::plugin::leave(&kubelet.devices, name, joined),
-        Kind::Claims(endpoint) => kubelet.dra.drivers.remove(name, endpoint),
+        Kind::Claims(endpoint) => kubelet.dra.gone(name, endpoint),
         Kind::Storage => {
             kubelet.csi.volumes.remove_driver(name);
             if let Err(error) = node_info::uninstall(&kubelet.client, &kubelet.node_name, name).await {

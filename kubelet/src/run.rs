@@ -318,7 +318,7 @@ fn spawn_loops(kubelet: &Arc<Kubelet>, place: Option<Place>) {
             node::register::register_until_done(&node).await;
         }
         tokio::spawn(node::lease::run(Arc::clone(&node)));
-        tokio::spawn(Arc::clone(&node.dra).run(Arc::clone(&node.workers)));
+        tokio::spawn(Arc::clone(&node.dra).run(Arc::clone(&node)));
         tokio::spawn(plugins::run(Arc::clone(&node)));
         node::status::run(node).await;
     });

@@ -97,32 +97,52 @@ impl Claims {
         Ok(claims)
     }
 
-    /// A claim.
-    pub fn get(&self, namespace: &str, name: &str) -> Option<&Entry> {
-        self.all.get(&(namespace.to_owned(), name.to_owned()))
+    /// A claim that the pod uses. One of the same name that an earlier pod has not given back is not it.
+    pub fn get(&self, namespace: &str, name: &str, pod: &str) -> Option<&Entry> {
+        let entry = self.all.get(&(namespace.to_owned(), name.to_owned()));
+        entry.filter(|entry| entry.state.pods.contains_key(pod))
     }
 
-    /// The pod is about to use a claim: tells whether its drivers are to be asked.
+    /// The pod is about to use these claims, all of them or none: tells for each whether its drivers are to be asked.
     ///
     /// # Errors
-    /// When another of that name is still in use, or nothing can be written.
-    pub fn enter(&mut self, claim: ClaimState, pod: &str) -> Result<bool, ClaimsError> {
-        let entry = Entry { state: claim, prepared: false };
-        let (name, uid) = (entry.state.name.clone(), entry.state.uid.clone());
-        let entry = self.all.entry(entry.key()).or_insert(entry);
-        if entry.state.uid != uid {
-            return Err(ClaimsError::Other(name, entry.state.uid.clone()));
+    /// When another one of that name is still in use, or nothing can be written.
+    pub fn enter(&mut self, claims: Vec<ClaimState>, pod: &str) -> Result<Vec<bool>, ClaimsError> {
+        let entries: Vec<Entry> = claims.into_iter().map(|state| Entry { state, prepared: false }).collect();
+        for entry in &entries {
+            let known = self.all.get(&entry.key());
+            if let Some(other) = known.filter(|known| known.state.uid != entry.state.uid) {
+                return Err(ClaimsError::Other(entry.state.name.clone(), other.state.uid.clone()));
+            }
         }
-        entry.state.pods.insert(pod.to_owned(), Nothing {});
-        let wanted = !entry.prepared;
-        self.save()?;
+        let mut wanted = Vec::new();
+        for entry in entries {
+            let drivers: Vec<String> = entry.state.drivers.keys().cloned().collect();
+            let known = self.all.entry(entry.key()).or_insert(entry);
+            known.state.pods.insert(pod.to_owned(), Nothing {});
+            if !known.prepared {
+                // One that nobody could take back may have been allocated anew meanwhile. Drivers that it no longer
+                // has are still to be asked to take theirs back.
+                let left = known.state.drivers.iter_mut().filter(|(driver, _)| !drivers.contains(driver));
+                left.for_each(|(_, state)| state.devices = None);
+                for driver in drivers {
+                    known.state.drivers.entry(driver).or_default();
+                }
+            }
+            wanted.push(!known.prepared);
+        }
+        // What nobody had asked for needs no writing.
+        if !wanted.is_empty() {
+            self.save()?;
+        }
         Ok(wanted)
     }
 
     /// A driver has prepared a claim, and gave these devices.
     pub fn gave(&mut self, key: &ClaimKey, driver: &str, devices: Vec<Device>) {
         if let Some(entry) = self.all.get_mut(key) {
-            // Asked again it tells all of them again. COMPAT: without devices the list stays null.
+            // Asked again it tells all of them again; upstream counts them twice then. COMPAT: without devices the list
+            // stays null.
             entry.state.drivers.entry(driver.to_owned()).or_default().devices =
                 (!devices.is_empty()).then_some(devices);
         }
@@ -143,34 +163,35 @@ impl Claims {
         self.save()
     }
 
-    /// A pod is done with its claims: those that nobody else uses, which are to be taken back.
+    /// A pod is done with its claims: those that nobody else uses, which are to be taken back. From now on they are
+    /// not prepared, whatever comes of that: half of their drivers may have done it.
     pub fn leave(&mut self, pod: &str) -> Vec<Entry> {
+        let before = self.drivers_in_use();
         let mut last = Vec::new();
         for entry in self.all.values_mut().filter(|entry| entry.state.pods.contains_key(pod)) {
             if entry.state.pods.len() > 1 {
                 entry.state.pods.remove(pod);
             } else {
+                entry.prepared = false;
                 last.push(entry.clone());
             }
         }
+        self.count(&before);
         last
     }
 
-    /// These were taken back. One that another pod has come to use meanwhile is to be prepared anew.
+    /// These were taken back.
     ///
     /// # Errors
     /// When nothing can be written.
     pub fn forget(&mut self, keys: &[ClaimKey], pod: &str) -> Result<(), ClaimsError> {
-        let before = self.drivers_in_use();
         for key in keys {
             let Some(entry) = self.all.get_mut(key) else { continue };
             entry.state.pods.remove(pod);
-            entry.prepared = false;
             if entry.state.pods.is_empty() {
                 self.all.remove(key);
             }
         }
-        self.count(&before);
         self.save()
     }
 
@@ -243,20 +264,22 @@ mod tests {
         let root = std::env::temp_dir().join(format!("kubelet-claims-{}", uuid::Uuid::new_v4()));
         let mut claims = Claims::load(&root).unwrap();
         let key = ("ns".to_owned(), "c".to_owned());
-        assert!(claims.enter(state("c", "u"), "pod-1").unwrap());
+        assert_eq!(claims.enter(vec![state("c", "u")], "pod-1").unwrap(), [true]);
         claims.gave(&key, "d", vec![Device { device_name: "dev".into(), ..Default::default() }]);
         claims.prepared(std::slice::from_ref(&key)).unwrap();
-        assert!(!claims.enter(state("c", "u"), "pod-2").unwrap(), "prepared already");
-        let other = claims.enter(state("c", "v"), "pod-3").unwrap_err();
+        assert_eq!(claims.enter(vec![state("c", "u")], "pod-2").unwrap(), [false], "prepared already");
+        let other = claims.enter(vec![state("before", "w"), state("c", "v")], "pod-3").unwrap_err();
         assert_eq!(
             other.to_string(),
             "old ResourceClaim with same name c and different UID u still exists (previous pod force-deleted?!)"
         );
+        assert!(claims.of_pod("pod-3").is_empty(), "all or none");
         let mut claims = Claims::load(&root).unwrap();
         assert_eq!(claims.pods(), BTreeSet::from(["pod-1".to_owned(), "pod-2".to_owned()]));
         assert_eq!(claims.pods_with("d", &[(String::new(), "dev".into())]).len(), 2);
-        assert!(
-            claims.enter(state("c", "u"), "pod-1").unwrap(),
+        assert_eq!(
+            claims.enter(vec![state("c", "u")], "pod-1").unwrap(),
+            [true],
             "what is prepared only a kubelet knows that saw it"
         );
         assert!(claims.leave("pod-1").is_empty());
@@ -265,6 +288,33 @@ mod tests {
         assert!(claims.pods().is_empty() && Claims::load(&root).unwrap().pods().is_empty());
         std::fs::write(root.join(FILE), "{}").unwrap();
         assert!(Claims::load(&root).unwrap_err().contains("please drain node and remove DRA state file"));
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_claim_that_could_not_be_taken_back_is_prepared_anew() {
+        let root = std::env::temp_dir().join(format!("kubelet-claims-{}", uuid::Uuid::new_v4()));
+        let mut claims = Claims::load(&root).unwrap();
+        let key = ("ns".to_owned(), "c".to_owned());
+        claims.enter(vec![state("c", "u")], "pod-1").unwrap();
+        claims.gave(&key, "d", vec![Device { device_name: "old".into(), ..Default::default() }]);
+        claims.prepared(std::slice::from_ref(&key)).unwrap();
+        assert_eq!(claims.leave("pod-1").len(), 1);
+        // The driver is away; meanwhile the claim gets a device of another one, and another pod.
+        let mut elsewhere = state("c", "u");
+        elsewhere.drivers = [("e".to_owned(), Default::default())].into();
+        assert_eq!(claims.enter(vec![elsewhere], "pod-2").unwrap(), [true]);
+        claims.gave(&key, "e", vec![Device { device_name: "new".into(), ..Default::default() }]);
+        claims.prepared(std::slice::from_ref(&key)).unwrap();
+        let names = |claims: &Claims| -> Vec<String> {
+            let entry = claims.get("ns", "c", "pod-2").unwrap();
+            entry.devices().map(|(driver, device)| format!("{driver}/{}", device.device_name)).collect()
+        };
+        assert_eq!(names(&claims), ["e/new"]);
+        assert!(claims.get("ns", "c", "pod-3").is_none());
+        assert!(claims.leave("pod-1").is_empty(), "another pod uses it");
+        let last = claims.leave("pod-2");
+        assert_eq!(last[0].state.drivers.keys().collect::<Vec<_>>(), ["d", "e"], "both take it back");
         std::fs::remove_dir_all(root).unwrap();
     }
 }

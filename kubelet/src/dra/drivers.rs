@@ -105,6 +105,13 @@ impl Drivers {
         self.look(driver);
     }
 
+    /// Another plugin of the driver than the one at that socket is there.
+    pub(super) fn has_another(&self, driver: &str, endpoint: &str) -> bool {
+        let state = self.state.lock();
+        let plugins = state.plugins.get(driver).map(Vec::as_slice).unwrap_or_default();
+        plugins.iter().any(|known| known.plugin.endpoint != endpoint && known.plugin.is_connected())
+    }
+
     /// A plugin of the driver came or went: its slices are to be deleted, or need not be any more.
     fn look(&self, driver: &str) {
         let mut state = self.state.lock();
@@ -162,6 +169,8 @@ async fn follow(dra: Weak<Dra>, plugin: Arc<Plugin>) {
     let driver = plugin.driver.clone();
     let connected = async {
         let mut connections = plugin.watch_connections();
+        // Somebody may have connected before this was watched.
+        connections.mark_changed();
         while connections.changed().await.is_ok() {
             let Some(dra) = dra.upgrade() else { return };
             let connected = *connections.borrow_and_update() > 0;
@@ -178,7 +187,7 @@ async fn follow(dra: Weak<Dra>, plugin: Arc<Plugin>) {
                     dra.told(&driver, told.devices, Timestamp::now());
                 }
                 let Some(dra) = dra.upgrade() else { return };
-                dra.health.lock().clear(&driver);
+                dra.silent(&driver, &plugin.endpoint);
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }

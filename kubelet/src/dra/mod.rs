@@ -16,7 +16,7 @@ pub mod plugin;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cri::CallError;
-use crate::pod_worker::Workers;
+use crate::kubelet::Kubelet;
 use checkpoint::{ClaimState, Device};
 use claims::{ClaimKey, Claims, ClaimsError, Entry};
 use drivers::Drivers;
@@ -125,30 +125,35 @@ fn some(list: Vec<String>) -> Option<Vec<String>> {
     (!list.is_empty()).then_some(list)
 }
 
-/// What a driver answered for each claim, and whether it answered for all.
+/// For which of the claims a driver did what it was asked, by UID, and what is wrong with its answer.
 fn check<'a, T>(
     method: &'static str,
     asked: &[proto::Claim],
     answers: impl IntoIterator<Item = (&'a String, &'a T)>,
     error: impl Fn(&T) -> &str,
-) -> Result<(), DraError>
+) -> (BTreeSet<String>, Result<(), DraError>)
 where
     T: 'a,
 {
-    let mut answered = 0;
-    for (uid, answer) in answers {
-        let claim = asked.iter().find(|claim| claim.uid == *uid);
-        let claim = claim.ok_or_else(|| DraError::Unknown(method, uid.clone()))?;
-        if !error(answer).is_empty() {
-            let error = error(answer).to_owned();
-            return Err(DraError::Claim { method, claim: claim.name.clone(), error });
-        }
+    let (mut done, mut answered, mut wrong) = (BTreeSet::new(), 0, None);
+    // In one order: which of several errors is told does not change.
+    for (uid, answer) in answers.into_iter().collect::<BTreeMap<_, _>>() {
+        let Some(claim) = asked.iter().find(|claim| claim.uid == *uid) else {
+            wrong.get_or_insert_with(|| DraError::Unknown(method, uid.clone()));
+            continue;
+        };
         answered += 1;
+        match error(answer) {
+            "" => drop(done.insert(uid.clone())),
+            error => {
+                let (claim, error) = (claim.name.clone(), error.to_owned());
+                wrong.get_or_insert(DraError::Claim { method, claim, error });
+            }
+        }
     }
-    match asked.len().saturating_sub(answered) {
-        0 => Ok(()),
-        skipped => Err(DraError::Skipped(method, skipped)),
-    }
+    let skipped = asked.len().saturating_sub(answered);
+    let wrong = wrong.or_else(|| (skipped > 0).then_some(DraError::Skipped(method, skipped)));
+    (done, wrong.map_or(Ok(()), Err))
 }
 
 impl Dra {
@@ -174,20 +179,33 @@ impl Dra {
     }
 
     /// Deletes slices that nobody stands for, then gives claims of pods back that are gone; never ends.
-    pub async fn run(self: Arc<Self>, workers: Arc<Workers>) {
+    pub async fn run(self: Arc<Self>, kubelet: Arc<Kubelet>) {
         let wiping = Arc::clone(&self);
         tokio::spawn(async move { wiping.drivers.wipe_all().await });
-        workers.wait_for_source().await;
+        kubelet.workers.wait_for_source().await;
         loop {
-            self.reconcile(|uid| workers.may_be_active(uid)).await;
+            let mut gone = Vec::new();
+            for uid in self.users() {
+                // A pod that was deleted while the kubelet was away may run on until it is found: devices are not
+                // taken from containers that use them, and of a runtime that does not answer nothing is known.
+                let runs = kubelet.workers.may_be_active(&uid)
+                    || kubelet.observe(&uid).await.map_or(true, |seen| seen.may_run());
+                if !runs {
+                    gone.push(uid);
+                }
+            }
+            self.reclaim(&gone).await;
             tokio::time::sleep(RECONCILE).await;
         }
     }
 
-    /// Gives the claims of pods back that are not active.
-    pub async fn reconcile(&self, active: impl Fn(&str) -> bool) {
-        let pods = self.claims.lock().pods();
-        let gone: Vec<String> = pods.into_iter().filter(|uid| !active(uid)).collect();
+    /// Pods that use claims, by UID.
+    fn users(&self) -> BTreeSet<String> {
+        self.claims.lock().pods()
+    }
+
+    /// Has the claims taken back of pods that are gone.
+    async fn reclaim(&self, gone: &[String]) {
         join_all(gone.iter().map(|uid| async move {
             if let Err(error) = self.give_back(uid).await {
                 tracing::info!(%error, pod = uid, "cannot take claims back from a pod that is gone, will retry");
@@ -231,13 +249,21 @@ impl Dra {
     }
 
     async fn take(&self, pod: &Pod) -> Result<(), DraError> {
+        let (namespace, user) = (&pod.metadata.namespace, &pod.metadata.uid);
+        let all = plan::all_named(pod)?;
+        // Before they are looked at: while another pod gives one back, it may be freed and allocated anew.
+        let _turn = self.turn(all.iter().map(|named| (namespace.clone(), named.name.clone()))).await;
         let mut wanted: Vec<(ClaimState, Vec<Arc<Plugin>>)> = Vec::new();
-        let api = self.client.api::<ResourceClaim>().namespace(&pod.metadata.namespace);
+        let api = self.client.api::<ResourceClaim>().namespace(namespace);
         // Nothing is noted before all is well: a pod that may not start has nothing to give back.
-        for named in plan::all_named(pod)? {
+        for named in all {
             let claim =
                 api.get(&named.name).await.map_err(|error| DraError::Fetch(named.name.clone(), error))?;
             let drivers = plan::drivers(pod, &named, &claim)?;
+            // Several entries of a pod may name one claim.
+            if wanted.iter().any(|(known, _)| known.uid == claim.metadata.uid) {
+                continue;
+            }
             let plugins: Result<Vec<_>, String> =
                 drivers.iter().map(|driver| self.drivers.get(driver)).collect();
             let state = ClaimState {
@@ -249,13 +275,12 @@ impl Dra {
             };
             wanted.push((state, plugins.map_err(DraError::Driver)?));
         }
-        let _turn = self.turn(wanted.iter().map(|(state, _)| key_of(state))).await;
+        let states = wanted.iter().map(|(state, _)| state.clone()).collect();
+        let unprepared = self.claims.lock().enter(states, user)?;
         let mut batches: BTreeMap<String, (Arc<Plugin>, Vec<proto::Claim>)> = BTreeMap::new();
         let mut keys = Vec::new();
-        for (state, plugins) in wanted {
-            if !self.claims.lock().enter(state.clone(), &pod.metadata.uid)? {
-                continue;
-            }
+        for ((state, plugins), _) in wanted.into_iter().zip(unprepared).filter(|(_, unprepared)| *unprepared)
+        {
             keys.push(key_of(&state));
             for plugin in plugins {
                 let batch = batches.entry(plugin.driver.clone()).or_insert((plugin, Vec::new()));
@@ -266,7 +291,7 @@ impl Dra {
             let request = proto::NodePrepareResourcesRequest { claims: claims.clone() };
             let answer =
                 plugin.prepare(request).await.map_err(|error| DraError::Call { method: PREPARE, error })?;
-            check(PREPARE, &claims, &answer.claims, |answer| &answer.error)?;
+            check(PREPARE, &claims, &answer.claims, |answer| &answer.error).1?;
             let mut all = self.claims.lock();
             for claim in claims {
                 let devices = answer.claims.get(&claim.uid).map(|one| one.devices.clone());
@@ -309,17 +334,37 @@ impl Dra {
                 batches.entry(driver).or_default().push(asked(&entry.state));
             }
         }
+        // One driver that is away does not keep the others from taking back what is theirs.
+        let (mut kept, mut wrong) = (BTreeSet::new(), None);
         for (driver, claims) in batches {
-            let plugin = self.drivers.get(driver).map_err(DraError::Driver)?;
-            let request = proto::NodeUnprepareResourcesRequest { claims: claims.clone() };
-            let answer = plugin
-                .unprepare(request)
-                .await
-                .map_err(|error| DraError::Call { method: UNPREPARE, error })?;
-            check(UNPREPARE, &claims, &answer.claims, |answer| &answer.error)?;
+            let (done, outcome) = self.ask_back(driver, &claims).await;
+            kept.extend(claims.into_iter().map(|claim| claim.uid).filter(|uid| !done.contains(uid)));
+            wrong = wrong.or(outcome.err());
         }
-        let keys: Vec<ClaimKey> = last.iter().map(|entry| key_of(&entry.state)).collect();
-        Ok(self.claims.lock().forget(&keys, uid)?)
+        let back = last.iter().filter(|entry| !kept.contains(&entry.state.uid));
+        let keys: Vec<ClaimKey> = back.map(|entry| key_of(&entry.state)).collect();
+        let forgotten = self.claims.lock().forget(&keys, uid);
+        match wrong {
+            Some(wrong) => Err(wrong),
+            None => Ok(forgotten?),
+        }
+    }
+
+    /// Has one driver take claims back: those of which it did, by UID, and what went wrong.
+    async fn ask_back(
+        &self,
+        driver: &str,
+        claims: &[proto::Claim],
+    ) -> (BTreeSet<String>, Result<(), DraError>) {
+        let plugin = match self.drivers.get(driver) {
+            Ok(plugin) => plugin,
+            Err(missing) => return (BTreeSet::new(), Err(DraError::Driver(missing))),
+        };
+        let request = proto::NodeUnprepareResourcesRequest { claims: claims.to_vec() };
+        match plugin.unprepare(request).await {
+            Ok(answer) => check(UNPREPARE, claims, &answer.claims, |answer| &answer.error),
+            Err(error) => (BTreeSet::new(), Err(DraError::Call { method: UNPREPARE, error })),
+        }
     }
 
     /// The names by which the runtime knows a container's devices.
@@ -331,7 +376,7 @@ impl Dra {
         let namespace = &pod.metadata.namespace;
         let claims = self.claims.lock();
         for (claim, requests) in plan::of_container(pod, container).map_err(|error| error.to_string())? {
-            let entry = claims.get(namespace, &claim).ok_or_else(|| {
+            let entry = claims.get(namespace, &claim, &pod.metadata.uid).ok_or_else(|| {
                 format!("internal error: unable to get claim info for ResourceClaim {claim} in namespace {namespace}")
             })?;
             for request in requests {
@@ -349,7 +394,8 @@ impl Dra {
             return Vec::new();
         }
         let claims = self.claims.lock();
-        names.iter().filter_map(|name| claims.get(&pod.metadata.namespace, name).cloned()).collect()
+        let (namespace, uid) = (&pod.metadata.namespace, &pod.metadata.uid);
+        names.iter().filter_map(|name| claims.get(namespace, name, uid).cloned()).collect()
     }
 
     /// Notes how the devices of a pod's containers are.
@@ -367,7 +413,7 @@ impl Dra {
                     request => format!("claim:{}/{request}", wanted.name),
                 };
                 status.allocated_resources_status.retain(|known| known.name != name);
-                let resources = self.health_of(&pod.metadata.namespace, &named.name, &wanted.request, now);
+                let resources = self.health_of(pod, &named.name, &wanted.request, now);
                 if !resources.is_empty() {
                     status.allocated_resources_status.push(ResourceStatus { name, resources });
                 }
@@ -375,9 +421,9 @@ impl Dra {
         }
     }
 
-    fn health_of(&self, namespace: &str, claim: &str, request: &str, now: Timestamp) -> Vec<ResourceHealth> {
-        let claims = self.claims.lock();
-        let Some(entry) = claims.get(namespace, claim) else { return Vec::new() };
+    fn health_of(&self, pod: &Pod, claim: &str, request: &str, now: Timestamp) -> Vec<ResourceHealth> {
+        let (claims, of) = (self.claims.lock(), &pod.metadata);
+        let Some(entry) = claims.get(&of.namespace, claim, &of.uid) else { return Vec::new() };
         // Drivers know the request alone, and not the alternative that was taken.
         let request = request.split('/').next().unwrap_or_default();
         let health = self.health.lock();
@@ -394,6 +440,19 @@ impl Dra {
             found.push(ResourceHealth { resource_id, health, message });
         }
         found
+    }
+
+    /// A plugin of a driver has gone.
+    pub fn gone(&self, driver: &str, endpoint: &str) {
+        self.drivers.remove(driver, endpoint);
+        self.silent(driver, endpoint);
+    }
+
+    /// A plugin tells of its devices no more. While a driver is updated its new plugin has told of them already.
+    fn silent(&self, driver: &str, endpoint: &str) {
+        if !self.drivers.has_another(driver, endpoint) {
+            self.health.lock().clear(driver);
+        }
     }
 
     /// A driver tells how its devices are.

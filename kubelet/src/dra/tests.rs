@@ -25,9 +25,10 @@ use super::plugin::proto::dra_plugin_server::{DraPlugin, DraPluginServer};
 use super::plugin::proto::*;
 use super::*;
 
-/// Keeps what it was asked, and may be told to refuse or to take its time.
+/// Keeps what it was asked, and may be told to refuse, or to take for ever (`hang`).
 #[derive(Clone)]
 struct Fake {
+    driver: &'static str,
     asked: Arc<Plain<Vec<String>>>,
     refuses: Arc<Plain<String>>,
     health: watch::Receiver<HealthStatus>,
@@ -36,7 +37,8 @@ struct Fake {
 impl Fake {
     fn note(&self, what: &str, claims: &[Claim]) {
         let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
-        self.asked.lock().unwrap().push(format!("{what} {}", names.join(",")));
+        let driver = if self.driver == "d" { "" } else { self.driver };
+        self.asked.lock().unwrap().push(format!("{driver}{what} {}", names.join(",")));
     }
 }
 
@@ -48,6 +50,9 @@ impl DraPlugin for Fake {
     ) -> Result<Response<NodePrepareResourcesResponse>, Status> {
         let claims = call.into_inner().claims;
         self.note("prepare", &claims);
+        if self.refuses.lock().unwrap().as_str() == "hang" {
+            std::future::pending::<()>().await;
+        }
         let error = self.refuses.lock().unwrap().clone();
         let device = |request: &str, name: &str| super::plugin::proto::Device {
             request_names: vec![request.into()],
@@ -171,7 +176,7 @@ impl Bench {
         let root = std::env::temp_dir().join(format!("kubelet-dra-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(&root).unwrap();
         let (health, receiver) = watch::channel(HealthStatus::Healthy);
-        let fake = Fake { asked: Arc::default(), refuses: Arc::default(), health: receiver };
+        let fake = Fake { driver: "d", asked: Arc::default(), refuses: Arc::default(), health: receiver };
         let api = Api::default();
         let client = api.serve().await;
         let woken: Arc<Plain<BTreeSet<String>>> = Arc::default();
@@ -189,7 +194,12 @@ impl Bench {
 
     /// Starts the driver `d` at a socket.
     fn start(&self, service: &'static str) -> Running {
-        let socket = self.root.join("d.sock");
+        self.start_as("d", service)
+    }
+
+    fn start_as(&self, driver: &'static str, service: &'static str) -> Running {
+        let socket = self.root.join(format!("{driver}.sock"));
+        let fake = Fake { driver, ..self.fake.clone() };
         let _ = std::fs::remove_file(&socket);
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -200,21 +210,26 @@ impl Bench {
                     if beta { renamed(request) } else { request }
                 },
             ))
-            .add_service(DraPluginServer::new(self.fake.clone()))
-            .add_service(DraResourceHealthServer::new(self.fake.clone()));
+            .add_service(DraPluginServer::new(fake.clone()))
+            .add_service(DraResourceHealthServer::new(fake));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let listener = tokio::net::UnixListener::from_std(listener).unwrap();
             server.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
         });
-        let plugin = Plugin::new("d", &socket.to_string_lossy(), service);
+        let plugin = Plugin::new(driver, &socket.to_string_lossy(), service);
         // A plugin that starts again keeps its registration.
         let _ = self.dra.drivers.add(&self.dra, plugin);
         Running(Some(runtime))
     }
 
     fn put(&self, name: &str, users: &[&str]) {
+        self.put_with(name, users, &["d"]);
+    }
+
+    /// A claim that has devices of these drivers.
+    fn put_with(&self, name: &str, users: &[&str], drivers: &[&str]) {
         let mut claim = ResourceClaim::default();
         claim.metadata.name = name.into();
         claim.metadata.namespace = "ns".into();
@@ -222,8 +237,9 @@ impl Bench {
         let user = |uid: &&str| ResourceClaimConsumerReference { uid: (*uid).into(), ..Default::default() };
         claim.status.reserved_for = users.iter().map(user).collect();
         let mut allocation = AllocationResult::default();
-        let result = DeviceRequestAllocationResult { driver: "d".into(), ..Default::default() };
-        allocation.devices.results = vec![result];
+        let result =
+            |driver: &&str| DeviceRequestAllocationResult { driver: (*driver).into(), ..Default::default() };
+        allocation.devices.results = drivers.iter().map(result).collect();
         claim.status.allocation = Some(Box::new(allocation));
         self.api.claims.lock().unwrap().insert(name.into(), claim);
     }
@@ -318,9 +334,9 @@ async fn a_kubelet_that_starts_again_knows_what_was_prepared_and_takes_back_what
     assert_eq!(bench.dra.devices(&pod, &pod.spec.containers[0]).unwrap(), ["example.com/dev=a"]);
     let plugin = Plugin::new("d", &bench.root.join("d.sock").to_string_lossy(), "v1.DRAPlugin");
     bench.dra.drivers.add(&bench.dra, plugin).unwrap();
-    bench.dra.reconcile(|uid| uid == "1").await;
+    assert_eq!(bench.dra.users(), BTreeSet::from(["1".to_owned()]));
     assert_eq!(bench.asked(), ["prepare c"]);
-    bench.dra.reconcile(|_| false).await;
+    bench.dra.reclaim(&["1".to_owned()]).await;
     assert_eq!(bench.asked(), ["unprepare c"]);
 }
 
@@ -371,4 +387,116 @@ async fn how_devices_are_stands_in_the_pods_status_and_wakes_it() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(shown(), ResourceHealthStatus::Unhealthy);
+}
+
+/// A pod that uses these claims.
+fn using(uid: &str, claims: &[&str]) -> Pod {
+    let mut pod = pod(uid, "");
+    let entry = |(at, claim): (usize, &&str)| PodResourceClaim {
+        name: format!("dev-{at}"),
+        resource_claim_name: Some((*claim).into()),
+        ..Default::default()
+    };
+    pod.spec.resource_claims = claims.iter().enumerate().map(entry).collect();
+    let wanted = |entry: &PodResourceClaim| Wanted { name: entry.name.clone(), request: String::new() };
+    pod.spec.containers[0].resources.claims = pod.spec.resource_claims.iter().map(wanted).collect();
+    pod
+}
+
+#[tokio::test]
+async fn a_driver_that_is_away_keeps_its_own_claims_only() {
+    let bench = Bench::new(LONG).await;
+    let (_d, e) = (bench.start("v1.DRAPlugin"), bench.start_as("e", "v1.DRAPlugin"));
+    bench.put("a", &["1", "2"]);
+    bench.put_with("b", &["1", "2"], &["d", "e"]);
+    let (first, second) = (using("1", &["a", "b"]), using("2", &["b"]));
+    bench.dra.prepare(&first).await.unwrap();
+    assert_eq!(bench.asked(), ["prepare a,b", "eprepare b"]);
+    let socket = bench.root.join("e.sock").to_string_lossy().into_owned();
+    drop(e);
+    bench.dra.gone("e", &socket);
+    for _ in 0..2 {
+        let kept = bench.dra.unprepare(&first).await.unwrap_err();
+        assert_eq!(kept.to_string(), "DRA driver e is not registered");
+    }
+    assert_eq!(
+        bench.asked(),
+        ["unprepare a,b", "unprepare b"],
+        "the driver d has both back, and is told anew of b"
+    );
+    // Half of it was taken back: the next pod does not find it prepared.
+    let missing = bench.dra.prepare(&second).await.unwrap_err();
+    assert_eq!(missing.to_string(), "DRA driver e is not registered");
+    let _e = bench.start_as("e", "v1.DRAPlugin");
+    bench.dra.prepare(&second).await.unwrap();
+    assert_eq!(bench.asked(), ["prepare b", "eprepare b"]);
+    bench.dra.unprepare(&first).await.unwrap();
+    assert_eq!((bench.dra.is_used_by("1"), bench.asked()), (false, Vec::new()), "the other pod uses it");
+    bench.dra.unprepare(&second).await.unwrap();
+    assert_eq!(bench.asked(), ["unprepare b", "eunprepare b"]);
+}
+
+#[tokio::test]
+async fn a_claim_that_a_pod_names_twice_is_prepared_once() {
+    let bench = Bench::new(LONG).await;
+    let _serving = bench.start("v1.DRAPlugin");
+    bench.put("c", &["1"]);
+    let pod = using("1", &["c", "c"]);
+    bench.dra.prepare(&pod).await.unwrap();
+    bench.dra.unprepare(&pod).await.unwrap();
+    assert_eq!(bench.asked(), ["prepare c", "unprepare c"]);
+}
+
+#[tokio::test]
+async fn a_kubelet_that_is_killed_while_drivers_work_knows_whom_to_ask() {
+    let mut bench = Bench::new(LONG).await;
+    let _serving = bench.start("v1.DRAPlugin");
+    bench.put("c", &["1"]);
+    let pod = pod("1", "one");
+    "hang".clone_into(&mut bench.fake.refuses.lock().unwrap());
+    {
+        let preparing = bench.dra.prepare(&pod);
+        tokio::pin!(preparing);
+        while bench.fake.asked.lock().unwrap().is_empty() {
+            let pause = tokio::time::sleep(Duration::from_millis(2));
+            tokio::select! {
+                done = &mut preparing => panic!("the driver has not answered: {done:?}"),
+                () = pause => {}
+            }
+        }
+    }
+    assert_eq!(bench.asked(), ["prepare c"]);
+    bench.fake.refuses.lock().unwrap().clear();
+    // The driver may have done it all the same.
+    bench.dra = Bench::dra(&bench.root, &bench.client, LONG, &bench.woken);
+    let plugin = Plugin::new("d", &bench.root.join("d.sock").to_string_lossy(), "v1.DRAPlugin");
+    bench.dra.drivers.add(&bench.dra, plugin).unwrap();
+    assert!(bench.dra.is_used_by("1"));
+    assert!(bench.dra.devices(&pod, &pod.spec.containers[0]).unwrap().is_empty());
+    bench.dra.prepare(&pod).await.unwrap();
+    assert_eq!(bench.dra.devices(&pod, &pod.spec.containers[0]).unwrap(), ["example.com/dev=a"]);
+    bench.dra.unprepare(&pod).await.unwrap();
+    assert_eq!(bench.asked(), ["prepare c", "unprepare c"]);
+}
+
+#[tokio::test]
+async fn a_claim_that_was_made_anew_waits_for_the_old_one() {
+    let bench = Bench::new(LONG).await;
+    let _serving = bench.start("v1.DRAPlugin");
+    bench.put("c", &["1"]);
+    let (old, new) = (pod("1", ""), pod("2", ""));
+    bench.dra.prepare(&old).await.unwrap();
+    bench.put("c", &["2"]);
+    bench.api.claims.lock().unwrap().get_mut("c").unwrap().metadata.uid = "another".into();
+    let refused = bench.dra.prepare(&new).await.unwrap_err().to_string();
+    assert!(
+        refused.starts_with("old ResourceClaim with same name c and different UID uid-of-c"),
+        "{refused}"
+    );
+    let none = bench.dra.devices(&new, &new.spec.containers[0]).unwrap_err();
+    assert!(none.contains("unable to get claim info"), "{none}");
+    bench.dra.reclaim(&["1".to_owned()]).await;
+    bench.dra.prepare(&new).await.unwrap();
+    assert_eq!(bench.asked(), ["prepare c", "unprepare c", "prepare c"]);
+    assert_eq!(bench.dra.devices(&new, &new.spec.containers[0]).unwrap().len(), 2);
 }
