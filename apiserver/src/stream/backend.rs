@@ -1,10 +1,12 @@
 //! Connections to kubelets, pods and services: TCP, TLS where the URL says so, HTTP/1.1.
 //!
-//! One connection a request: streams live long, and an upgrade takes its connection with it.
+//! One connection a request: streams live long, and an upgrade takes its connection with it. Who keeps a
+//! connection for further requests (webhooks) holds its `Sender`.
 
 use super::{Body, Error};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
@@ -18,6 +20,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How a TLS backend is checked and who we are to it. Read anew for each connection, so that
 /// renewed certificates take effect.
 pub type Trust = Arc<dyn Fn() -> Arc<rustls::ClientConfig> + Send + Sync>;
+
+/// One end of a connection, which takes one request after the other.
+pub type Sender = SendRequest<Body>;
 
 /// Opens connections to backends.
 #[derive(Clone)]
@@ -42,6 +47,14 @@ impl Backend {
     /// # Errors
     /// When the backend cannot be connected to or breaks off before it answers.
     pub async fn send(&self, uri: &Uri, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+        self.connect(uri).await?.send_request(request).await.map_err(Error::Http)
+    }
+
+    /// Opens a connection to where a URL leads.
+    ///
+    /// # Errors
+    /// When the backend cannot be connected to.
+    pub async fn connect(&self, uri: &Uri) -> Result<Sender, Error> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
@@ -52,26 +65,37 @@ impl Backend {
             .map_err(Error::Dial)?;
         // Keystrokes are single small packets.
         stream.set_nodelay(true).map_err(Error::Dial)?;
+        keep_alive(&stream).map_err(|error| Error::Dial(error.into()))?;
         if !tls {
-            return exchange(TokioIo::new(stream), request).await;
+            return begin(TokioIo::new(stream)).await;
         }
         let name = ServerName::try_from(self.name.clone().unwrap_or(host))
             .map_err(|error| Error::Tls(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
         let stream = TlsConnector::from((self.trust)()).connect(name, stream).await.map_err(Error::Tls)?;
-        exchange(TokioIo::new(stream), request).await
+        begin(TokioIo::new(stream)).await
     }
 }
 
-async fn exchange<T>(stream: T, request: Request<Body>) -> Result<Response<Incoming>, Error>
+/// A peer that has gone without a word is missed after some two minutes: connections that are kept, and streams in
+/// which nobody types, would wait for it. The numbers are those of Go's dialer.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    use rustix::net::sockopt;
+    const BETWEEN: Duration = Duration::from_secs(15);
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, BETWEEN)?;
+    sockopt::set_tcp_keepintvl(stream, BETWEEN)?;
+    sockopt::set_tcp_keepcnt(stream, 9)
+}
+
+async fn begin<T>(stream: T) -> Result<Sender, Error>
 where
     T: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(stream).await.map_err(Error::Http)?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(Error::Http)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to a backend ended");
         }
     });
-    sender.send_request(request).await.map_err(Error::Http)
+    Ok(sender)
 }

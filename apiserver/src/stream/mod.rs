@@ -23,7 +23,7 @@ mod spdy;
 mod tunnel;
 mod websocket;
 
-pub use backend::Backend;
+pub use backend::{Backend, Sender};
 pub use links::Mount;
 
 use bytes::Bytes;

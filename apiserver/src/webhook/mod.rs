@@ -1,28 +1,31 @@
 //! Asking webhooks, of admission and of conversion alike: one POST of JSON over HTTPS, to a URL or to a
-//! Service, checked against the bundle of its configuration.
+//! Service, checked against the bundle of its configuration. Webhooks of one server and one bundle share
+//! connections, which are kept (`pool`); another bundle makes others.
 //!
 //! What goes wrong is told in the words of upstream's client: people search for them. What is asked, and
 //! what an answer means, is with those who ask.
 
+mod pool;
 mod trust;
 mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 
+use self::pool::Pool;
 use crate::aggregator::Services;
-use crate::stream::Backend;
+use crate::stream::{Backend, Body};
 
-/// Answers are no larger than this.
-const LONGEST: usize = 64 << 20;
-/// Connections are set up for so many places at a time, as upstream keeps them.
-const PLACES: usize = 200;
+/// Connections are kept to so many servers at a time, as upstream has clients for them.
+const SERVERS: usize = 200;
+/// A webhook that says when to come again is asked so many times more.
+const AGAIN: u32 = 10;
 
 /// Where a webhook is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,12 +58,27 @@ impl Failure {
 /// Asks webhooks.
 pub struct Caller {
     services: Services,
-    backends: Mutex<HashMap<Place, Result<Backend, String>>>,
+    pools: Mutex<HashMap<Server, Known>>,
 }
 
-/// A place's URL as messages show it, and the name that its certificate has to be for.
+/// Whose connections may be used for one another: the same server, checked alike.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Server {
+    /// Scheme, host and port.
+    base: String,
+    ca_bundle: Vec<u8>,
+}
+
+struct Known {
+    /// Why there can be no connection, if the bundle is of no use.
+    pool: Result<Arc<Pool>, String>,
+    used: Instant,
+}
+
+/// A place's URL as messages show it, its scheme and host, and the name that its certificate has to be for.
 struct Address {
     url: Uri,
+    base: String,
     name: String,
 }
 
@@ -82,13 +100,13 @@ impl Place {
         let path = format!("/{}", path.trim_matches('/'));
         let url = format!("{base}{path}?timeout={}s", timeout.as_secs());
         let url = url.parse().map_err(|error| Failure::unanswered(format!("Unparsable URL: {error}")))?;
-        Ok(Address { url, name })
+        Ok(Address { url, base, name })
     }
 }
 
 impl Caller {
     pub fn new(services: Services) -> Self {
-        Self { services, backends: Mutex::default() }
+        Self { services, pools: Mutex::default() }
     }
 
     /// Sends `body` and gives what the webhook answered with a 2xx.
@@ -97,26 +115,30 @@ impl Caller {
     /// When there is no such answer in time.
     pub async fn post(&self, place: &Place, body: Vec<u8>, timeout: Duration) -> Result<Bytes, Failure> {
         let address = place.address(timeout)?;
-        let posted = tokio::time::timeout(timeout, self.exchange(place, &address, body)).await;
         let broken = |why: String| Failure::unanswered(format!("Post {:?}: {why}", address.url.to_string()));
-        let (code, answer) = match posted {
-            Err(_) => return Err(broken("context deadline exceeded".into())),
-            Ok(Err(why)) => return Err(broken(why)),
-            Ok(Ok(answered)) => answered,
+        let pool = self.pool(place, &address).map_err(broken)?;
+        let exchange = self.exchange(&pool, place, &address, Bytes::from(body));
+        let (code, answer) = match tokio::time::timeout(timeout, exchange).await {
+            Err(_) => {
+                // Whoever answered there may have gone without a word; the next call finds its way anew.
+                pool.clear();
+                return Err(broken("context deadline exceeded".into()));
+            }
+            Ok(answered) => answered.map_err(broken)?,
         };
-        if (200..300).contains(&code) {
+        if code.is_success() {
             return Ok(answer);
         }
-        Err(Failure { message: words::refusal(code, &answer), code: i32::from(code) })
+        Err(Failure { message: words::refusal(code.as_u16(), &answer), code: i32::from(code.as_u16()) })
     }
 
     async fn exchange(
         &self,
+        pool: &Arc<Pool>,
         place: &Place,
         address: &Address,
-        body: Vec<u8>,
-    ) -> Result<(u16, Bytes), String> {
-        let backend = self.backend(place)?.named(Some(address.name.clone()));
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), String> {
         let target = match &place.at {
             At::Url(_) => address.url.clone(),
             At::Service { namespace, name, port, .. } => {
@@ -125,40 +147,61 @@ impl Caller {
                 format!("https://{at}{path}").parse().map_err(|error| format!("{error}"))?
             }
         };
-        let host = address.url.authority().map_or("", |own| own.as_str());
-        let path = address.url.path_and_query().map_or("/", |path| path.as_str());
-        let length = body.len();
-        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(header::HOST, host)
-            .header(header::USER_AGENT, concat!("kube-apiserver-admission/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, "application/json, */*")
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::CONTENT_LENGTH, length)
-            .body(body)
-            .map_err(|error| error.to_string())?;
-        let answer = backend.send(&target, request).await.map_err(|error| words::of(&error, &target))?;
-        let code = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), LONGEST).collect().await;
-        Ok((code, body.map_err(|error| error.to_string())?.to_bytes()))
+        let mut asked = 0;
+        loop {
+            let (head, answer) = pool.exchange(&target, || question(&address.url, body.clone())).await?;
+            asked += 1;
+            match again_after(head.status, &head.headers) {
+                Some(wait) if asked <= AGAIN => tokio::time::sleep(wait).await,
+                _ => return Ok((head.status, answer)),
+            }
+        }
     }
 
-    fn backend(&self, place: &Place) -> Result<Backend, String> {
-        let mut known = self.backends.lock();
-        if let Some(backend) = known.get(place) {
-            return backend.clone();
+    fn pool(&self, place: &Place, address: &Address) -> Result<Arc<Pool>, String> {
+        let server = Server { base: address.base.clone(), ca_bundle: place.ca_bundle.clone() };
+        let mut pools = self.pools.lock();
+        if let Some(known) = pools.get_mut(&server) {
+            known.used = Instant::now();
+            return known.pool.clone();
         }
-        if known.len() >= PLACES {
-            known.clear();
+        if pools.len() >= SERVERS
+            && let Some(oldest) = pools.iter().min_by_key(|(_, known)| known.used).map(|(of, _)| of.clone())
+        {
+            pools.remove(&oldest);
         }
-        let backend = trust::config(&place.ca_bundle)
-            .map(|config| Backend::new(Arc::new(move || config.clone())))
+        let pool = trust::config(&place.ca_bundle)
+            .map(|config| {
+                let backend = Backend::new(Arc::new(move || config.clone()));
+                Pool::new(backend.named(Some(address.name.clone())))
+            })
             .map_err(|error| error.to_string());
-        known.insert(place.clone(), backend.clone());
-        backend
+        pools.insert(server, Known { pool: pool.clone(), used: Instant::now() });
+        pool
     }
+}
+
+fn question(url: &Uri, body: Bytes) -> Request<Body> {
+    let length = body.len();
+    let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
+    Request::builder()
+        .method(Method::POST)
+        .uri(url.path_and_query().map_or("/", |path| path.as_str()))
+        .header(header::HOST, url.authority().map_or("", |own| own.as_str()))
+        .header(header::USER_AGENT, concat!("kube-apiserver-admission/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "application/json, */*")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_LENGTH, length)
+        .body(body)
+        .expect("parts of a URL make a path and a host")
+}
+
+/// COMPAT: upstream's client comes again when a busy server says when (`Retry-After` in seconds).
+fn again_after(code: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if code != StatusCode::TOO_MANY_REQUESTS && !code.is_server_error() {
+        return None;
+    }
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -182,5 +225,21 @@ mod tests {
         assert_eq!(url(service("/a/b/")), "https://hook.ns.svc:8443/a/b?timeout=10s");
         assert_eq!(url(At::Url("https://h:1/x".into())), "https://h:1/x?timeout=10s");
         assert_eq!(url(At::Url("https://[::1]".into())), "https://[::1]/?timeout=10s");
+    }
+
+    #[test]
+    fn busy_servers_say_when_to_come_again() {
+        let check = |code: u16, header: Option<&str>, expected: Option<u64>| {
+            let code = StatusCode::from_u16(code).expect("a code");
+            let value = |text| http::HeaderValue::from_str(text).expect("a value");
+            let headers = header.map(|text| (header::RETRY_AFTER, value(text))).into_iter().collect();
+            assert_eq!(again_after(code, &headers), expected.map(Duration::from_secs), "{code} {header:?}");
+        };
+        check(503, Some("1"), Some(1));
+        check(429, Some("0"), Some(0));
+        check(500, None, None);
+        check(500, Some("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+        check(404, Some("1"), None);
+        check(200, Some("1"), None);
     }
 }

@@ -187,7 +187,8 @@ impl Cluster {
         base64::engine::general_purpose::STANDARD.encode(&self.authority.cert_pem)
     }
 
-    /// As `serve`, for answers that depend on what was sent; null where that is no JSON.
+    /// As `serve`, for answers that depend on what was sent; null where that is no JSON. The header
+    /// `x-connection` says on which connection a request came.
     pub async fn serve_posts(
         &self,
         answer: impl Fn(&str, &hyper::HeaderMap, Value) -> Value + Clone + Send + 'static,
@@ -202,7 +203,8 @@ impl Cluster {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            for connection in 1u32.. {
+                let Ok((stream, _)) = listener.accept().await else { return };
                 let (acceptor, answer) = (acceptor.clone(), answer.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -210,7 +212,8 @@ impl Cluster {
                         hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
                             let answer = answer.clone();
                             async move {
-                                let (head, body) = request.into_parts();
+                                let (mut head, body) = request.into_parts();
+                                head.headers.insert("x-connection", connection.into());
                                 let body = body.collect().await?.to_bytes();
                                 let sent = serde_json::from_slice(&body).unwrap_or_default();
                                 let text = answer(head.uri.path(), &head.headers, sent).to_string();

@@ -255,6 +255,56 @@ async fn policies_are_asked_before_webhooks() {
     );
 }
 
+#[tokio::test]
+async fn webhooks_of_one_server_share_connections_that_are_kept() {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+    let Some(cluster) = Cluster::start().await else { return };
+    // Which paths came on which connection.
+    let seen: Arc<Mutex<BTreeMap<u32, Vec<String>>>> = Arc::default();
+    let noted = seen.clone();
+    let port = cluster
+        .serve_posts(move |path, headers, review| {
+            let connection: u32 = headers["x-connection"].to_str().expect("text").parse().expect("a number");
+            noted.lock().expect("no panic").entry(connection).or_default().push(path.to_owned());
+            webhook(path, &review)
+        })
+        .await;
+    let own = Hooks { cluster, port };
+    own.configure("validating", "look", vec![own.hook("/look", json!({}))]).await;
+    own.configure("mutating", "mark", vec![own.hook("/mark", json!({}))]).await;
+    own.until(&json!({"k": "v"}), |_, object| object["data"]["mark"].is_string()).await;
+    let now = || seen.lock().expect("no panic").clone();
+    while !now().values().flatten().any(|path| path == "/look") {
+        own.create(&format!("look-{}", fastrand_name()), json!({"k": "v"})).await;
+    }
+    for n in 0..10 {
+        assert_eq!(own.create(&format!("kept-{n}"), json!({"k": "v"})).await.0, 201);
+    }
+    // One write after the other needs one connection, whatever the path.
+    let connections = now();
+    assert_eq!(connections.len(), 1, "{connections:?}");
+    assert!(connections[&1].len() >= 21, "{connections:?}");
+
+    // Another bundle is another trust: what was set up under the old one is not used for it.
+    let path = format!("{HOOKS}/mutatingwebhookconfigurations/mark");
+    let bundle = format!("{}\n# renewed\n", {
+        let text = STANDARD.decode(own.cluster.ca_bundle()).expect("base64");
+        String::from_utf8(text).expect("PEM")
+    });
+    let renewed = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle",
+        "value": STANDARD.encode(bundle)}]);
+    let patched = own
+        .cluster
+        .send(As::Admin, "PATCH", &path, "application/json-patch+json", &renewed.to_string())
+        .await;
+    assert_eq!(patched.code, 200, "{}", patched.json());
+    own.until(&json!({"k": "v"}), |_, _| now().len() > 1).await;
+    let connections = now();
+    assert_eq!(connections.len(), 2, "{connections:?}");
+    assert!(connections[&2].iter().all(|path| path == "/mark"), "{connections:?}");
+}
+
 /// `hostPort` of v1 is `host` and `port` in v2.
 fn conversion(review: &Value) -> Value {
     let asked = &review["request"];
