@@ -3,6 +3,7 @@
 
 pub mod autoscaler;
 pub mod certificate;
+pub mod claim_rights;
 pub mod component;
 pub mod definition;
 pub mod device;

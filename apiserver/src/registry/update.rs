@@ -187,7 +187,7 @@ async fn attempt(
             }
         }
     }
-    for warning in prepare(server, target, aspect, &mut *new, &*old)? {
+    for warning in prepare(server, call, target, aspect, &mut *new, &*old)? {
         call.warnings.add(warning);
     }
     kinds::stamp(&mut *new, &*old, manager.now);
@@ -350,6 +350,7 @@ fn check_version(target: &Target, new: &dyn Object, old: &dyn Object) -> Result<
 /// Keeps what an update may not touch, lets the kind prepare, and validates; gives warnings.
 fn prepare(
     server: &Server,
+    call: &Call,
     target: &Target,
     aspect: Aspect,
     new: &mut dyn Object,
@@ -381,6 +382,9 @@ fn prepare(
     let mut errors = Errors::default();
     metadata::create(new.meta(), row.kind, NameRule::PathSegment, &mut errors);
     metadata::update(new.meta(), old.meta(), &mut errors);
+    if aspect.subresource == "status" {
+        kinds::claim_rights::check(&*server.authorizer, (&call.user, &call.info), (new, old), &mut errors);
+    }
     (aspect.validate)(row, new, old, &mut errors);
     let warnings = kinds::check(server, new, Some(old), &mut errors);
     if errors.is_empty() { Ok(warnings) } else { Err(ApiError::invalid(row.kind, &target.name, errors)) }

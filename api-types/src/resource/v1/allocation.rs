@@ -163,13 +163,13 @@ open_enum! {
 pub(super) type DeviceId<'a> = (&'a str, &'a str, &'a str, Option<&'a str>);
 
 impl DeviceRequestAllocationResult {
-    pub(super) fn id(&self) -> DeviceId<'_> {
+    pub fn id(&self) -> DeviceId<'_> {
         (&self.driver, &self.pool, &self.device, self.share_id.as_deref())
     }
 }
 
 impl AllocatedDeviceStatus {
-    pub(super) fn id(&self) -> DeviceId<'_> {
+    pub fn id(&self) -> DeviceId<'_> {
         (&self.driver, &self.pool, &self.device, self.share_id.as_deref())
     }
 
