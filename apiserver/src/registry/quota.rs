@@ -4,14 +4,15 @@
 
 use std::sync::LazyLock;
 
-use api_types::core::v1::ResourceQuota;
-use api_types::kind::{Object, Row};
+use api_types::core::v1::{Pod, ResourceQuota};
+use api_types::kind::{Object, Resource, Row};
 use api_types::kinds;
-use api_types::quota::Change;
+use api_types::quota::{self, Change, Devices};
+use api_types::resource::v1::{DeviceClass, ResourceClaim};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::admit::Write;
-use super::{fresh, stored_bytes};
+use super::{fresh, relative_key, stored_bytes};
 use crate::answer::Served;
 use crate::call::Target;
 use crate::server::Server;
@@ -44,7 +45,7 @@ pub async fn charge(
 ) -> Result<Charge, ApiError> {
     let namespace = write.namespace;
     let now = jiff::Timestamp::now();
-    let change = Change { old, new, subresource: write.subresource, now };
+    let mut change = Change { old, new, subresource: write.subresource, now, known: Devices::default() };
     let is_namespace = write.row.kind.resource == "namespaces";
     if write.call.own || namespace.is_empty() || is_namespace || !change.is_counted() {
         return Ok(Charge::default());
@@ -58,6 +59,9 @@ pub async fn charge(
         collection.snapshot().0.range(&prefix, "").map(|entry| entry.name().to_owned()).collect();
     if names.is_empty() {
         return Ok(Charge::default());
+    }
+    if let Some(claim) = new.as_any().downcast_ref() {
+        change.known = devices(server, namespace, claim, now);
     }
     let line = LINES[place(namespace)].lock().await;
     let mut ops = Vec::new();
@@ -78,6 +82,28 @@ pub async fn charge(
         }
     }
     Ok(Charge { ops, _line: Some(line) })
+}
+
+/// What counting a claim to devices goes by, out of the cache: the classes, and what its pod counts for already.
+fn devices(server: &Server, namespace: &str, claim: &ResourceClaim, now: jiff::Timestamp) -> Devices {
+    let mut known = Devices::of(all::<DeviceClass>(server, ""));
+    let Some(owner) = quota::pod_of(claim) else { return known };
+    let key = relative_key(namespace, &owner.name);
+    let pod: Option<Pod> = server.storage.of::<Pod>().get(&key).and_then(|entry| entry.typed().ok());
+    let Some(pod) = pod else { return known };
+    let claims: Vec<ResourceClaim> = match pod.status.extended_resource_claim_status {
+        Some(_) => Vec::new(),
+        None => all(server, &format!("{namespace}/")),
+    };
+    if quota::is_held_by(claim, &pod, &claims) {
+        known.held = quota::usage(&pod, now, &Devices::default());
+    }
+    known
+}
+
+fn all<T: Resource>(server: &Server, prefix: &str) -> Vec<T> {
+    let (snapshot, _) = server.storage.of::<T>().snapshot();
+    snapshot.range(prefix, "").filter_map(|entry| entry.typed().ok()).collect()
 }
 
 /// The line of a namespace.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use api_types::core::v1::pod::demand::{PodResources, of_running};
 use api_types::core::v1::{
     ConditionStatus, NodeSelectorOperator, Pod, PodCondition, PodConditionType, PodPhase, PodResourceClaim,
     PodSpec, Toleration, Volume,
@@ -53,7 +54,7 @@ pub struct PodFacts {
     /// node was lost: these need the condition set to false.
     pub ready_condition: bool,
     /// A digest of what quotas go by beside the phase and may change: whether the pod has a deadline, what its
-    /// containers ask for. Two that are equal by chance cost no more than a sum that comes late.
+    /// containers ask for and hold. Two that are equal by chance cost no more than a sum that comes late.
     pub counted: u64,
 }
 
@@ -219,13 +220,11 @@ fn disruption(conditions: &[PodCondition]) -> Option<Box<Disruption>> {
 fn counted(pod: &Pod) -> u64 {
     let mut digest = DefaultHasher::new();
     pod.spec.active_deadline_seconds.is_some().hash(&mut digest);
-    for container in pod.spec.init_containers.iter().chain(&pod.spec.containers) {
-        for amounts in [&container.resources.requests, &container.resources.limits] {
-            amounts.len().hash(&mut digest);
-            for (name, amount) in amounts {
-                (name, amount.to_string()).hash(&mut digest);
-            }
+    for side in [PodResources::Requests, PodResources::Limits] {
+        for (name, amount) in of_running(pod, side) {
+            (name, amount.to_string()).hash(&mut digest);
         }
+        side.hash(&mut digest);
     }
     digest.finish()
 }

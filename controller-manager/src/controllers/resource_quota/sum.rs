@@ -1,15 +1,15 @@
 //! Summing up: which kinds a quota counts, what they use, and the status that follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api_types::core::v1::{
     PersistentVolumeClaim, Pod, ResourceList, ResourceQuota, ResourceQuotaSpec, Service,
 };
-use api_types::kind::{Kind, Resource};
+use api_types::kind::{Kind, Object, Resource};
 use api_types::kinds;
 use api_types::meta::v1::ListOptions;
-use api_types::quota;
-use api_types::resource::v1::ResourceClaim;
+use api_types::quota::{self, Devices};
+use api_types::resource::v1::{DeviceClass, ResourceClaim};
 use api_types::value::{Format, Quantity};
 use client::controller::{Action, Hands};
 use client::{Error, ResourceRef};
@@ -19,8 +19,12 @@ use jiff::Timestamp;
 pub(super) async fn used(quota: &ResourceQuota, hands: &Hands) -> Result<ResourceList, Error> {
     let (namespace, now) = (quota.metadata.namespace.as_str(), hands.clock.now());
     let mut used = ResourceList::new();
-    for kind in counted(quota) {
-        let of = names(quota, kind);
+    let mut known = Devices::default();
+    if quota.spec.hard.keys().any(|name| quota::may_be_devices(name)) {
+        known = Devices::of(all::<DeviceClass>(None, hands).await?);
+    }
+    for kind in counted(quota, &known) {
+        let of = names(quota, kind, &known);
         // What is counted and not there is 0.
         for name in &of {
             used.entry(name.clone()).or_insert_with(zero);
@@ -32,7 +36,7 @@ pub(super) async fn used(quota: &ResourceQuota, hands: &Hands) -> Result<Resourc
                 typed::<PersistentVolumeClaim>(quota, &of, now, hands, &mut used).await?;
             }
             ("resource.k8s.io", "resourceclaims") => {
-                typed::<ResourceClaim>(quota, &of, now, hands, &mut used).await?;
+                devices(quota, &of, now, hands, &known, &mut used).await?;
             }
             _ => {
                 let count = count(ResourceRef::from(kind), namespace, quota, hands).await?;
@@ -57,17 +61,25 @@ fn add(used: &mut ResourceList, name: String, amount: &Quantity) {
 }
 
 /// The built-in kinds that a quota counts.
-fn counted(quota: &ResourceQuota) -> impl Iterator<Item = &'static Kind> + '_ {
+fn counted<'a>(quota: &'a ResourceQuota, known: &'a Devices) -> impl Iterator<Item = &'static Kind> + 'a {
     let kinds = kinds::all().iter().map(|row| row.kind);
     let kinds = kinds.filter(|kind| kind.namespaced && !quota::is_ignored(kind));
     // A kind of several versions is listed in the first.
     let mut seen = BTreeSet::new();
-    kinds.filter(move |kind| !names(quota, kind).is_empty() && seen.insert((kind.group, kind.resource)))
+    kinds
+        .filter(move |kind| !names(quota, kind, known).is_empty() && seen.insert((kind.group, kind.resource)))
 }
 
 /// The names of a quota's resources that objects of a kind use.
-fn names(quota: &ResourceQuota, kind: &Kind) -> Vec<String> {
-    quota.spec.hard.keys().filter(|name| quota::is_tracked(kind, name)).cloned().collect()
+fn names(quota: &ResourceQuota, kind: &Kind, known: &Devices) -> Vec<String> {
+    let tracked = |name: &&String| {
+        quota::is_tracked(kind, name) || (is_device_claim(kind) && known.are_counted_as(name))
+    };
+    quota.spec.hard.keys().filter(tracked).cloned().collect()
+}
+
+fn is_device_claim(kind: &Kind) -> bool {
+    (kind.group, kind.resource) == ("resource.k8s.io", "resourceclaims")
 }
 
 /// Whether a quota counts objects of a resource.
@@ -75,7 +87,10 @@ pub(super) fn counts(spec: &ResourceQuotaSpec, resource: &ResourceRef) -> bool {
     let is_row = |kind: &Kind| kind.group == resource.group && kind.resource == resource.resource;
     let row = kinds::all().iter().find(|row| is_row(row.kind));
     spec.hard.keys().any(|name| match row {
-        Some(row) => quota::is_tracked(row.kind, name),
+        // Which names stand for devices is known when it is summed up.
+        Some(row) => {
+            quota::is_tracked(row.kind, name) || (is_device_claim(row.kind) && quota::may_be_devices(name))
+        }
         None => *name == format!("count/{}", resource.qualified()),
     })
 }
@@ -101,19 +116,69 @@ async fn typed<T: Resource>(
     hands: &Hands,
     used: &mut ResourceList,
 ) -> Result<(), Error> {
-    let api = hands.client.api::<T>().namespace(quota.metadata.namespace.as_str());
-    api.list_each(&ListOptions::default(), |object| {
-        if !quota::in_scopes(&quota.spec, &object) {
-            return;
+    let (api, known) = (hands.client.api::<T>().namespace(&*quota.metadata.namespace), Devices::default());
+    let sum = |object: T| take(quota, names, &object, (now, &known), used);
+    api.list_each(&ListOptions::default(), sum).await.map(drop)
+}
+
+fn take(
+    quota: &ResourceQuota,
+    names: &[String],
+    object: &dyn Object,
+    (now, known): (Timestamp, &Devices),
+    used: &mut ResourceList,
+) {
+    if !quota::in_scopes(&quota.spec, object) {
+        return;
+    }
+    for (name, amount) in quota::usage(object, now, known) {
+        if names.contains(&name) {
+            add(used, name, &amount);
         }
-        for (name, amount) in quota::usage(&object, now) {
-            if names.contains(&name) {
-                add(used, name, &amount);
-            }
-        }
-    })
-    .await
-    .map(drop)
+    }
+}
+
+/// Claims to devices. What a pod counts for is not counted once more with the claim that was made for it.
+async fn devices(
+    quota: &ResourceQuota,
+    names: &[String],
+    now: Timestamp,
+    hands: &Hands,
+    classes: &Devices,
+    used: &mut ResourceList,
+) -> Result<(), Error> {
+    let namespace = Some(quota.metadata.namespace.as_str());
+    let claims: Vec<ResourceClaim> = all(namespace, hands).await?;
+    let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
+    if names.iter().any(|name| quota::may_be_devices(name))
+        && claims.iter().any(|own| quota::pod_of(own).is_some())
+    {
+        pods = all(namespace, hands)
+            .await?
+            .into_iter()
+            .map(|pod: Pod| (pod.metadata.uid.clone(), pod))
+            .collect();
+    }
+    for claim in &claims {
+        let pod = quota::pod_of(claim).and_then(|owner| pods.get(&owner.uid));
+        let held = match pod.filter(|pod| quota::is_held_by(claim, pod, &claims)) {
+            Some(pod) => quota::usage(pod, now, &Devices::default()),
+            None => ResourceList::new(),
+        };
+        let known = Devices { held, classes: classes.classes.clone() };
+        take(quota, names, claim, (now, &known), used);
+    }
+    Ok(())
+}
+
+async fn all<T: Resource>(namespace: Option<&str>, hands: &Hands) -> Result<Vec<T>, Error> {
+    let api = match namespace {
+        Some(namespace) => hands.client.api::<T>().namespace(namespace),
+        None => hands.client.api(),
+    };
+    let mut found = Vec::new();
+    api.list_each(&ListOptions::default(), |object| found.push(object)).await?;
+    Ok(found)
 }
 
 /// How many objects there are; none of them is in any scope.
@@ -199,12 +264,22 @@ mod tests {
             "count/deployments.apps",
             "count/widgets.example.com",
         ]);
-        let kinds: Vec<_> = counted(&given).map(|kind| kind.resource).collect();
+        let kinds: Vec<_> = counted(&given, &Devices::default()).map(|kind| kind.resource).collect();
         assert_eq!(kinds.len(), 3, "{kinds:?}");
         for kind in ["pods", "configmaps", "deployments"] {
             assert!(kinds.contains(&kind), "{kinds:?}");
         }
         assert_eq!(foreign(&given), ["count/widgets.example.com"]);
+    }
+
+    #[test]
+    fn claims_are_counted_by_what_their_classes_stand_for() {
+        let given = quota(&["requests.example.com/gpu"]);
+        let classes = [("gold".to_owned(), Some("example.com/gpu".to_owned()))].into();
+        let known = Devices { classes, ..Devices::default() };
+        let kinds = |known: &Devices| counted(&given, known).map(|kind| kind.resource).collect::<Vec<_>>();
+        assert_eq!(kinds(&Devices::default()), ["pods"]);
+        assert!(kinds(&known).contains(&"resourceclaims") && kinds(&known).contains(&"pods"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::*;
 use crate::core::v1::well_known::resource;
 use crate::value::Quantity;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 impl Container {
@@ -29,20 +30,24 @@ fn raise(most: &mut ResourceList, other: &ResourceList) {
 /// The containers' requests or limits together: sums of what runs at the same time, and no less
 /// than any init container needs beside the sidecars that started before it.
 pub fn of_containers(spec: &PodSpec, part: fn(&ResourceRequirements) -> &ResourceList) -> ResourceList {
+    together(spec, |container| Cow::Borrowed(part(&container.resources)))
+}
+
+fn together<'a>(spec: &'a PodSpec, own: impl Fn(&'a Container) -> Cow<'a, ResourceList>) -> ResourceList {
     let (mut running, mut sidecars, mut starting) =
         (ResourceList::new(), ResourceList::new(), ResourceList::new());
     for container in &spec.containers {
-        add(&mut running, part(&container.resources));
+        add(&mut running, &own(container));
     }
     for container in &spec.init_containers {
-        let own = part(&container.resources);
+        let own = own(container);
         if container.is_sidecar() {
-            add(&mut running, own);
-            add(&mut sidecars, own);
+            add(&mut running, &own);
+            add(&mut sidecars, &own);
             raise(&mut starting, &sidecars);
         } else {
             let mut with_sidecars = sidecars.clone();
-            add(&mut with_sidecars, own);
+            add(&mut with_sidecars, &own);
             raise(&mut starting, &with_sidecars);
         }
     }
@@ -51,16 +56,54 @@ pub fn of_containers(spec: &PodSpec, part: fn(&ResourceRequirements) -> &Resourc
 }
 
 /// Which side of a container's resources is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PodResources {
     Requests,
     Limits,
 }
 
+impl PodResources {
+    fn of(self, resources: &ResourceRequirements) -> &ResourceList {
+        match self {
+            Self::Requests => &resources.requests,
+            Self::Limits => &resources.limits,
+        }
+    }
+}
+
 /// What a pod as a whole asks for or may use: its containers together, or what is said of the pod
 /// itself, and its overhead.
 pub fn of_pod(spec: &PodSpec, side: PodResources) -> ResourceList {
-    let mut total = of_workload(spec, side);
+    with_overhead(of_workload(spec, side), spec, side)
+}
+
+/// As `of_pod`, of a pod that may be in the midst of a resize (KEP-1287): each container takes what it is to have
+/// or still holds, whichever is more; after a resize that cannot be done, what it holds.
+pub fn of_running(pod: &Pod, side: PodResources) -> ResourceList {
+    let (spec, status) = (&pod.spec, &pod.status);
+    let pending = status.conditions.iter().find(|condition| condition.type_ == "PodResizePending");
+    let given_up = pending.is_some_and(|condition| condition.reason == "Infeasible");
+    let total = together(spec, |container| {
+        let wanted = side.of(&container.resources);
+        let all = status.container_statuses.iter().chain(&status.init_container_statuses);
+        let told = all.rev().find(|told| told.name == container.name);
+        let init = spec.init_containers.iter().any(|own| std::ptr::eq(own, container));
+        // Of init containers only those that go on running are resized.
+        let Some(told) = told.filter(|_| !init || container.is_sidecar()) else {
+            return Cow::Borrowed(wanted);
+        };
+        let Some(held) = &told.resources else { return Cow::Borrowed(wanted) };
+        let mut most = if given_up { ResourceList::new() } else { wanted.clone() };
+        raise(&mut most, side.of(held));
+        if side == PodResources::Requests {
+            raise(&mut most, &told.allocated_resources);
+        }
+        Cow::Owned(most)
+    });
+    with_overhead(with_pod_level(total, spec, side), spec, side)
+}
+
+fn with_overhead(mut total: ResourceList, spec: &PodSpec, side: PodResources) -> ResourceList {
     for (name, amount) in &spec.overhead {
         match side {
             PodResources::Requests => *total.entry(name.clone()).or_default() += *amount,
@@ -77,13 +120,13 @@ pub fn of_pod(spec: &PodSpec, side: PodResources) -> ResourceList {
 
 /// As `of_pod`, without overhead.
 pub fn of_workload(spec: &PodSpec, side: PodResources) -> ResourceList {
-    let part: fn(&ResourceRequirements) -> &ResourceList = match side {
-        PodResources::Requests => |r| &r.requests,
-        PodResources::Limits => |r| &r.limits,
-    };
-    let mut total = of_containers(spec, part);
+    with_pod_level(together(spec, |container| Cow::Borrowed(side.of(&container.resources))), spec, side)
+}
+
+fn with_pod_level(mut total: ResourceList, spec: &PodSpec, side: PodResources) -> ResourceList {
     if let Some(own) = &spec.resources {
-        total.extend(part(own).iter().filter(|(name, _)| is_pod_level(name)).map(|(n, a)| (n.clone(), *a)));
+        total
+            .extend(side.of(own).iter().filter(|(name, _)| is_pod_level(name)).map(|(n, a)| (n.clone(), *a)));
     }
     total
 }

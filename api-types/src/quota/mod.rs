@@ -5,14 +5,18 @@
 //! older plain names of some; requests and limits of pods, storage of claims, ports of services.
 //! Messages are upstream's.
 
-use crate::core::v1::pod::demand::{PodResources, is_best_effort, of_pod};
+mod devices;
+
+pub use devices::{Devices, is_held_by, may_be_devices, pod_of};
+
+use crate::core::v1::pod::demand::{PodResources, is_best_effort, of_running};
 use crate::core::v1::pod::validate::{is_extended, is_native};
 use crate::core::v1::{
     PersistentVolumeClaim, Pod, PodAffinityTerm, PodPhase, ResourceList, ResourceQuota, ResourceQuotaScope,
     ResourceQuotaSpec, ScopedResourceSelectorRequirement, Service, ServiceType,
 };
 use crate::kind::{Kind, Object};
-use crate::resource::v1::{DeviceAllocationMode, ResourceClaim};
+use crate::resource::v1::ResourceClaim;
 use crate::value::{Format, Quantity};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,10 +42,6 @@ const OF_SERVICES: [&str; 4] = ["count/services", "services", "services.nodeport
 const OF_CLAIMS: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
 /// `CLASS.storageclass.storage.k8s.io/requests.storage`
 const BY_CLASS: &str = ".storageclass.storage.k8s.io/";
-/// `CLASS.deviceclass.resource.k8s.io/devices`
-const OF_DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
-/// Devices that a request for all of them may get at most (`AllocationResultsMaxSize`).
-const MOST_DEVICES: i64 = 32;
 /// Kinds that had a plain name before `count/` came.
 const PLAIN: [&str; 4] = ["configmaps", "resourcequotas", "replicationcontrollers", "secrets"];
 
@@ -63,14 +63,17 @@ pub fn is_tracked(kind: &Kind, name: &str) -> bool {
                 || name.starts_with("hugepages-")
                 || name.starts_with("requests.hugepages-")
                 || (!is_native(name) && name.starts_with("requests."))
-                || name.starts_with("requests.deviceclass.resource.kubernetes.io/")
+                || name.strip_prefix("requests.").is_some_and(|name| name.starts_with(devices::IMPLICIT))
         }
         ("", "services") => OF_SERVICES.contains(&name),
         ("", "persistentvolumeclaims") => {
             let (of_class, rest) = name.split_once(BY_CLASS).map_or((false, name), |(_, rest)| (true, rest));
             OF_CLAIMS.contains(&rest) || (!of_class && name == "count/persistentvolumeclaims")
         }
-        ("resource.k8s.io", "resourceclaims") => name == count_name(kind) || name.ends_with(OF_DEVICES),
+        // And what stands for devices, for which their classes have to be known (`Devices`).
+        ("resource.k8s.io", "resourceclaims") => {
+            name == count_name(kind) || name.ends_with(devices::OF_CLASS)
+        }
         ("", plain) if PLAIN.contains(&plain) => name == plain || name == count_name(kind),
         _ => name == count_name(kind),
     }
@@ -80,15 +83,15 @@ fn number(count: usize) -> Quantity {
     Quantity::from_units(count.try_into().unwrap_or(i64::MAX), Format::DecimalSi)
 }
 
-/// What an object counts for at a time.
-pub fn usage(object: &dyn Object, now: Timestamp) -> ResourceList {
+/// What an object counts for at a time; `known` is for claims to devices.
+pub fn usage(object: &dyn Object, now: Timestamp, known: &Devices) -> ResourceList {
     let kind = object.kind();
     let mut used = ResourceList::from([(count_name(kind), number(1))]);
     let any = object.as_any();
     if let Some(pod) = any.downcast_ref::<Pod>() {
         if is_alive(pod, now) {
             let (requests, limits) =
-                (of_pod(&pod.spec, PodResources::Requests), of_pod(&pod.spec, PodResources::Limits));
+                (of_running(pod, PodResources::Requests), of_running(pod, PodResources::Limits));
             used.extend(compute(&requests, &limits));
         }
     } else if let Some(service) = any.downcast_ref::<Service>() {
@@ -96,7 +99,7 @@ pub fn usage(object: &dyn Object, now: Timestamp) -> ResourceList {
     } else if let Some(claim) = any.downcast_ref::<PersistentVolumeClaim>() {
         used.extend(of_claim(claim));
     } else if let Some(claim) = any.downcast_ref::<ResourceClaim>() {
-        used.extend(of_devices(claim));
+        used.extend(devices::of_claim(claim, known));
     } else if kind.group.is_empty() && PLAIN.contains(&kind.resource) {
         used.insert(kind.resource.to_owned(), number(1));
     }
@@ -119,7 +122,7 @@ fn compute(requests: &ResourceList, limits: &ResourceList) -> ResourceList {
         if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") {
             used.insert(name.clone(), *amount);
             used.insert(format!("requests.{name}"), *amount);
-        } else if is_extended(name) {
+        } else if is_extended(name) || name.starts_with(devices::IMPLICIT) {
             used.insert(format!("requests.{name}"), *amount);
         }
     }
@@ -171,35 +174,6 @@ fn of_claim(claim: &PersistentVolumeClaim) -> ResourceList {
         }
     }
     used
-}
-
-/// The devices that a claim may get, by their class: of alternatives the worst.
-fn of_devices(claim: &ResourceClaim) -> ResourceList {
-    let most = |mode: &DeviceAllocationMode, count: i64| match mode {
-        DeviceAllocationMode::ExactCount => count,
-        DeviceAllocationMode::All => MOST_DEVICES,
-        _ => 0,
-    };
-    let mut devices: BTreeMap<String, i64> = BTreeMap::new();
-    for request in &claim.spec.devices.requests {
-        let mut worst: BTreeMap<&str, i64> = BTreeMap::new();
-        let alternatives = request.first_available.iter();
-        let mut asked: Vec<(&str, i64)> = alternatives
-            .map(|one| (one.device_class_name.as_str(), most(&one.allocation_mode, one.count)))
-            .collect();
-        if let Some(one) = request.exactly.as_deref().filter(|_| asked.is_empty()) {
-            asked.push((&one.device_class_name, most(&one.allocation_mode, one.count)));
-        }
-        for (class, count) in asked {
-            let so_far = worst.entry(class).or_default();
-            *so_far = count.max(*so_far);
-        }
-        for (class, count) in worst {
-            *devices.entry(format!("{class}{OF_DEVICES}")).or_default() += count;
-        }
-    }
-    let amount = |count| Quantity::from_units(count, Format::DecimalSi);
-    devices.into_iter().map(|(name, count)| (name, amount(count))).collect()
 }
 
 /// Whether an object is in all scopes of a quota.
@@ -289,6 +263,8 @@ pub struct Change<'a> {
     /// Which part of the object is written.
     pub subresource: &'a str,
     pub now: Timestamp,
+    /// For claims to devices.
+    pub known: Devices,
 }
 
 impl Change<'_> {
@@ -319,7 +295,10 @@ impl Change<'_> {
     pub fn charge(&self, quota: &ResourceQuota) -> Result<Option<ResourceList>, String> {
         let (kind, name) = (self.new.kind(), &quota.metadata.name);
         let (hard, used) = (&quota.status.hard, &quota.status.used);
-        let tracked: Vec<&String> = hard.keys().filter(|name| is_tracked(kind, name)).collect();
+        let is_claim = self.new.as_any().is::<ResourceClaim>();
+        let is_counted =
+            |name: &&String| is_tracked(kind, name) || (is_claim && self.known.are_counted_as(name));
+        let tracked: Vec<&String> = hard.keys().filter(is_counted).collect();
         if tracked.is_empty() || !in_scopes(&quota.spec, self.new) {
             return Ok(None);
         }
@@ -330,14 +309,14 @@ impl Change<'_> {
             let names: Vec<&str> = tracked.iter().map(|name| name.as_str()).collect();
             return Err(format!("status unknown for quota: {name}, resources: {}", names.join(",")));
         }
-        let mut asked = usage(self.new, self.now);
+        let mut asked = usage(self.new, self.now, &self.known);
         let negative: Vec<&str> =
             asked.iter().filter(|(_, amount)| amount.is_negative()).map(|(name, _)| name.as_str()).collect();
         if !negative.is_empty() {
             return Err(format!("quota usage is negative for resource(s): {}", negative.join(",")));
         }
         if let Some(old) = self.old.filter(|old| in_scopes(&quota.spec, *old)) {
-            for (name, before) in usage(old, self.now) {
+            for (name, before) in usage(old, self.now, &self.known) {
                 if let Some(amount) = asked.get_mut(&name) {
                     *amount =
                         if *amount > before { difference(*amount, before) } else { Quantity::default() };
@@ -426,41 +405,24 @@ mod tests {
         own
     }
 
+    fn counted(object: &dyn Object) -> ResourceList {
+        usage(object, Timestamp::UNIX_EPOCH, &Devices::default())
+    }
+
     fn charge(
         quota: &ResourceQuota,
         new: &dyn Object,
         old: Option<&dyn Object>,
     ) -> Result<Option<ResourceList>, String> {
-        Change { old, new, subresource: "", now: Timestamp::UNIX_EPOCH }.charge(quota)
-    }
-
-    #[test]
-    fn claims_take_the_devices_that_they_may_get() {
-        let claim: ResourceClaim = crate::codec::json::from_slice(
-            br#"{"spec":{"devices":{"requests":[
-                {"name":"a","exactly":{"deviceClassName":"gold","allocationMode":"ExactCount","count":3}},
-                {"name":"b","exactly":{"deviceClassName":"gold","allocationMode":"All"}},
-                {"name":"c","firstAvailable":[
-                    {"name":"x","deviceClassName":"tin","allocationMode":"ExactCount","count":1},
-                    {"name":"y","deviceClassName":"tin","allocationMode":"ExactCount","count":4}]}]}}}"#,
-        )
-        .expect("a claim");
-        let used = usage(&claim, Timestamp::UNIX_EPOCH);
-        let expected = [
-            ("count/resourceclaims.resource.k8s.io", "1"),
-            ("gold.deviceclass.resource.k8s.io/devices", "35"),
-            ("tin.deviceclass.resource.k8s.io/devices", "4"),
-        ];
-        assert_eq!(used, list(&expected));
-        assert!(expected.iter().all(|(name, _)| is_tracked(claim.kind(), name)));
-        assert!(!is_tracked(claim.kind(), "count/pods"));
+        Change { old, new, subresource: "", now: Timestamp::UNIX_EPOCH, known: Devices::default() }
+            .charge(quota)
     }
 
     #[test]
     fn pods_take_what_they_ask_for() {
         let own = pod(&[("cpu", "1"), ("example.com/gpu", "2")], &[("memory", "1Gi")]);
         assert_eq!(
-            usage(&own, Timestamp::UNIX_EPOCH),
+            counted(&own),
             list(&[
                 ("count/pods", "1"),
                 ("pods", "1"),
@@ -472,9 +434,67 @@ mod tests {
         );
         let mut ended = own.clone();
         ended.status.phase = PodPhase::Succeeded;
-        assert_eq!(usage(&ended, Timestamp::UNIX_EPOCH), list(&[("count/pods", "1")]));
+        assert_eq!(counted(&ended), list(&[("count/pods", "1")]));
         assert!(is_tracked(Pod::facts(), "requests.example.com/gpu"));
         assert!(!is_tracked(Pod::facts(), "example.com/gpu"));
+    }
+
+    #[test]
+    fn pods_count_for_what_they_hold_while_they_are_resized() {
+        let told = |more: &str| -> Pod {
+            crate::codec::json::from_slice(
+                format!(
+                    r#"{{"spec":{{"containers":[{{"name":"main","resources":{{"requests":{{"cpu":"1","memory":"1Gi"}},
+                    "limits":{{"cpu":"1"}}}}}}]}},"status":{{"containerStatuses":[{{"name":"main",
+                    "allocatedResources":{{"cpu":"2","memory":"1Gi"}},
+                    "resources":{{"requests":{{"cpu":"3","memory":"512Mi"}},"limits":{{"cpu":"4"}}}}}}]{more}}}}}"#
+                )
+                .as_bytes(),
+            )
+            .expect("a pod")
+        };
+        let shrinking = counted(&told(""));
+        let amounts = |used: &ResourceList| {
+            ["requests.cpu", "requests.memory", "limits.cpu"].map(|name| used[name].to_string()).join(" ")
+        };
+        assert_eq!(amounts(&shrinking), "3 1Gi 4");
+        let pending = |reason: &str| {
+            told(&format!(
+                r#","conditions":[{{"type":"PodResizePending","status":"True","reason":"{reason}"}}]"#
+            ))
+        };
+        assert_eq!(amounts(&counted(&pending("Deferred"))), "3 1Gi 4");
+        let mut given_up = pending("Infeasible");
+        given_up.spec.containers[0].resources.limits = list(&[("cpu", "9")]);
+        given_up.spec.containers[0].resources.requests = list(&[("cpu", "9"), ("memory", "9Gi")]);
+        assert_eq!(amounts(&counted(&given_up)), "3 1Gi 4");
+        given_up.status.container_statuses.clear();
+        assert_eq!(amounts(&counted(&given_up)), "9 9Gi 9", "nothing is known of what it holds");
+    }
+
+    #[test]
+    fn device_classes_stand_for_extended_resources() {
+        let claim: ResourceClaim = crate::codec::json::from_slice(
+            br#"{"spec":{"devices":{"requests":[
+                {"name":"a","exactly":{"deviceClassName":"gold","allocationMode":"ExactCount","count":2}}]}}}"#,
+        )
+        .expect("a claim");
+        let name = "requests.example.com/gpu";
+        let classes = [("gold".to_owned(), Some("example.com/gpu".to_owned()))].into();
+        let known = Devices { classes, ..Devices::default() };
+        let charge = |known: Devices, hard: &str| {
+            let change =
+                Change { old: None, new: &claim, subresource: "", now: Timestamp::UNIX_EPOCH, known };
+            change.charge(&quota(&[(name, hard)], &[(name, "1")]))
+        };
+        assert_eq!(charge(known.clone(), "3"), Ok(Some(list(&[(name, "3")]))));
+        assert_eq!(
+            charge(known, "2"),
+            Err(format!("exceeded quota: caps, requested: {name}=2, used: {name}=1, limited: {name}=2"))
+        );
+        assert_eq!(charge(Devices::default(), "2"), Ok(None), "no class stands for it");
+        let implicit = pod(&[("deviceclass.resource.kubernetes.io/gold", "1")], &[]);
+        assert!(counted(&implicit).contains_key("requests.deviceclass.resource.kubernetes.io/gold"));
     }
 
     #[test]
@@ -483,15 +503,15 @@ mod tests {
         service.spec.type_ = ServiceType::LoadBalancer;
         service.spec.ports =
             vec![ServicePort::default(), ServicePort { node_port: 30_000, ..Default::default() }];
-        let used = usage(&service, Timestamp::UNIX_EPOCH);
+        let used = counted(&service);
         assert_eq!((used["services.nodeports"], used["services.loadbalancers"]), (number(2), number(1)));
         service.spec.allocate_load_balancer_node_ports = Some(false);
-        assert_eq!(usage(&service, Timestamp::UNIX_EPOCH)["services.nodeports"], number(1));
+        assert_eq!(counted(&service)["services.nodeports"], number(1));
 
         let mut claim = PersistentVolumeClaim::default();
         claim.spec.storage_class_name = Some("gold".into());
         claim.spec.resources.requests = list(&[("storage", "1Gi")]);
-        let used = usage(&claim, Timestamp::UNIX_EPOCH);
+        let used = counted(&claim);
         assert_eq!(used["gold.storageclass.storage.k8s.io/requests.storage"], used["requests.storage"]);
         let kind = PersistentVolumeClaim::facts();
         assert!(is_tracked(kind, "gold.storageclass.storage.k8s.io/persistentvolumeclaims"));
