@@ -1,5 +1,7 @@
 //! The server as its clients see it: real processes, TLS, plain requests.
 
+mod churn;
+mod devices;
 mod expressions;
 mod fan;
 mod harness;
