@@ -200,11 +200,10 @@ impl<T: Typed + Default> Value for BTreeMap<String, T> {
         let mut first = true;
         while let Some(key) = input.next_key(first)? {
             first = false;
-            let key = key.into_owned();
-            input.enter_key(&key);
+            input.enter_key(key.clone());
             let mut value = T::default();
             value.read_json(input)?;
-            if self.insert(key, value).is_some() {
+            if self.insert(key.into_owned(), value).is_some() {
                 input.duplicate();
             }
             input.leave_field();

@@ -35,6 +35,9 @@ pub fn record(
     manager: &Manager,
     aspect: &Aspect,
 ) -> Result<(), ApiError> {
+    let text = |object: &dyn Object| json::value_to_vec(object.as_dyn_struct());
+    // With its records, which are mostly those of the live object: what is the same costs nothing.
+    let after = text(new);
     let given = std::mem::take(&mut new.meta_mut().managed_fields);
     // COMPAT: a list of one empty entry takes all records away.
     let reset = given.len() == 1 && given[0] == ManagedFieldsEntry::default();
@@ -48,10 +51,10 @@ pub fn record(
         return Ok(());
     }
     let before = match live {
-        Some(live) => tree(live)?,
-        None => tree(&*(row.new)())?,
+        Some(live) => text(live),
+        None => text(&*(row.new)()),
     };
-    let after = tree(new)?;
+    let (before, after) = managed_fields::differing(&before, &after).map_err(ApiError::internal)?;
     let writer = writer(row, manager, aspect);
     new.meta_mut().managed_fields = managed_fields::update(row.root(), &before, &after, &entries, &writer);
     Ok(())

@@ -6,7 +6,7 @@
 //! brackets and quotes: it was checked when it was written. A text that it does not see through
 //! is `None`, and its caller reads it whole.
 
-use memchr::memchr2;
+use api_types::codec::json::plain;
 
 /// What is kept of a value.
 #[derive(Debug, Clone, Copy)]
@@ -57,13 +57,16 @@ impl<'t> Scan<'t> {
         self.take(b'"')?;
         let start = self.at;
         loop {
-            self.at += memchr2(b'"', b'\\', self.text.as_bytes().get(self.at..)?)?;
-            if self.peek()? == b'"' {
-                self.at += 1;
-                return self.text.get(start..self.at - 1);
+            self.at += plain(self.text.as_bytes().get(self.at..)?);
+            match self.peek()? {
+                b'"' => {
+                    self.at += 1;
+                    return self.text.get(start..self.at - 1);
+                }
+                // What is escaped is no end.
+                b'\\' => self.at += 2,
+                _ => return None,
             }
-            // What is escaped is no end.
-            self.at += 2;
         }
     }
 

@@ -23,18 +23,20 @@ pub enum Token<'a> {
     ObjectStart,
 }
 
-enum Step {
-    Field(String),
+enum Step<'a> {
+    Field(Cow<'a, str>),
     /// A map's key: part of strict findings' paths, not of type errors'.
-    Key(String),
+    Key(Cow<'a, str>),
     Item(usize),
 }
 
 /// Reads JSON out of a byte slice.
 pub struct Reader<'a> {
     text: &'a [u8],
+    /// The same, where all of it is UTF-8.
+    utf8: Option<&'a str>,
     at: usize,
-    path: Vec<Step>,
+    path: Vec<Step<'a>>,
     go_struct: &'static str,
     depth: usize,
     /// Steps of the path that lead to the innermost whole object.
@@ -46,8 +48,9 @@ impl<'a> Reader<'a> {
     pub fn new(text: &'a [u8], strict: bool) -> Self {
         Self {
             text,
+            utf8: std::str::from_utf8(text).ok(),
             at: 0,
-            path: Vec::new(),
+            path: Vec::with_capacity(16),
             go_struct: "",
             depth: 0,
             object: 0,
@@ -92,6 +95,14 @@ impl<'a> Reader<'a> {
 
     /// The next key of the open object, or `None` at its end (which is taken).
     pub fn next_key(&mut self, first: bool) -> Result<Option<Cow<'a, str>>, Error> {
+        self.key(first, Self::string)
+    }
+
+    fn key<T>(
+        &mut self,
+        first: bool,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         self.space();
         let mut next = self.peek()?;
         if next == b'}' {
@@ -110,7 +121,7 @@ impl<'a> Reader<'a> {
         if next != b'"' {
             return Err(self.invalid("looking for beginning of object key string"));
         }
-        let key = self.string()?;
+        let key = read(self)?;
         self.space();
         if self.peek()? != b':' {
             return Err(self.invalid("after object key"));
@@ -142,13 +153,13 @@ impl<'a> Reader<'a> {
         self.path.pop();
     }
 
-    pub fn enter_field(&mut self, name: &str) {
-        self.path.push(Step::Field(name.to_owned()));
+    pub fn enter_field(&mut self, name: impl Into<Cow<'a, str>>) {
+        self.path.push(Step::Field(name.into()));
     }
 
     /// As `enter_field`, for a map's key.
-    pub fn enter_key(&mut self, key: &str) {
-        self.path.push(Step::Key(key.to_owned()));
+    pub fn enter_key(&mut self, key: Cow<'a, str>) {
+        self.path.push(Step::Key(key));
     }
 
     pub fn leave_field(&mut self) {
@@ -216,15 +227,19 @@ impl<'a> Reader<'a> {
         // Whether each open container is an object, and how many values of it came so far.
         let mut open: Vec<(bool, usize)> = Vec::new();
         loop {
-            match self.token()? {
-                Token::ArrayStart => open.push((false, 0)),
-                Token::ObjectStart => open.push((true, 0)),
-                _ => {}
+            if self.first()? == b'"' {
+                self.skip_string()?;
+            } else {
+                match self.token()? {
+                    Token::ArrayStart => open.push((false, 0)),
+                    Token::ObjectStart => open.push((true, 0)),
+                    _ => {}
+                }
             }
             loop {
                 let Some((is_object, taken)) = open.last_mut() else { return Ok(()) };
                 let more = if *is_object {
-                    self.next_key(*taken == 0)?.is_some()
+                    self.key(*taken == 0, Self::skip_string)?.is_some()
                 } else {
                     if *taken > 0 {
                         self.leave_item();
@@ -275,7 +290,7 @@ impl<'a> Reader<'a> {
             Token::ObjectStart => {
                 let mut seen = std::collections::HashSet::new();
                 while let Some(key) = self.next_key(seen.is_empty())? {
-                    self.enter_key(&key);
+                    self.enter_key(key.clone());
                     if !seen.insert(key.into_owned()) {
                         self.duplicate();
                     }
@@ -323,7 +338,7 @@ impl<'a> Reader<'a> {
             .path
             .iter()
             .filter_map(|step| match step {
-                Step::Field(name) => Some(name.as_str()),
+                Step::Field(name) => Some(&**name),
                 Step::Key(_) | Step::Item(_) => None,
             })
             .collect();
@@ -405,57 +420,74 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&mut self) -> Result<Cow<'a, str>, Error> {
-        self.at += 1;
-        let start = self.at;
-        let text = self.text;
-        loop {
-            match self.peek()? {
-                b'"' => {
-                    let raw = String::from_utf8_lossy(&text[start..self.at]);
-                    self.at += 1;
-                    return Ok(raw);
-                }
-                b'\\' => return self.escaped_string(start),
-                0..0x20 => return Err(self.invalid("in string literal")),
-                _ => self.at += 1,
+        let start = self.at + 1;
+        self.at = start + plain(&self.text[start..]);
+        match self.peek()? {
+            b'"' => {
+                let end = self.at;
+                self.at += 1;
+                // Quotes are no parts of other characters.
+                let whole = self.utf8.and_then(|text| text.get(start..end));
+                Ok(whole.map_or_else(|| String::from_utf8_lossy(&self.text[start..end]), Cow::Borrowed))
             }
+            b'\\' => self.escaped_string(start),
+            _ => Err(self.invalid("in string literal")),
         }
     }
 
     fn escaped_string(&mut self, start: usize) -> Result<Cow<'a, str>, Error> {
         let mut out = self.text[start..self.at].to_vec();
         loop {
+            let run = self.at;
+            self.at += plain(&self.text[run..]);
+            out.extend_from_slice(&self.text[run..self.at]);
             match self.peek()? {
                 b'"' => {
                     self.at += 1;
-                    return Ok(Cow::Owned(String::from_utf8_lossy(&out).into_owned()));
+                    let text = String::from_utf8(out);
+                    return Ok(Cow::Owned(
+                        text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+                    ));
                 }
-                b'\\' => {
-                    self.at += 1;
-                    let escape = self.peek()?;
-                    self.at += 1;
-                    let plain = match escape {
-                        b'"' | b'\\' | b'/' => char::from(escape),
-                        b'b' => '\u{8}',
-                        b'f' => '\u{c}',
-                        b'n' => '\n',
-                        b'r' => '\r',
-                        b't' => '\t',
-                        b'u' => self.unicode()?,
-                        _ => {
-                            self.at -= 1;
-                            return Err(self.invalid("in string escape code"));
-                        }
-                    };
-                    out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                0..0x20 => return Err(self.invalid("in string literal")),
-                byte => {
-                    out.push(byte);
-                    self.at += 1;
-                }
+                b'\\' => out.extend_from_slice(self.escape()?.encode_utf8(&mut [0; 4]).as_bytes()),
+                _ => return Err(self.invalid("in string literal")),
             }
         }
+    }
+
+    fn skip_string(&mut self) -> Result<(), Error> {
+        self.at += 1;
+        loop {
+            self.at += plain(&self.text[self.at..]);
+            match self.peek()? {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                b'\\' => self.escape()?,
+                _ => return Err(self.invalid("in string literal")),
+            };
+        }
+    }
+
+    /// What stands for one character, from its backslash on.
+    fn escape(&mut self) -> Result<char, Error> {
+        self.at += 1;
+        let escape = self.peek()?;
+        self.at += 1;
+        Ok(match escape {
+            b'"' | b'\\' | b'/' => char::from(escape),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => self.unicode()?,
+            _ => {
+                self.at -= 1;
+                return Err(self.invalid("in string escape code"));
+            }
+        })
     }
 
     /// After `\u`: four hex digits, and a second escape where they are half of a pair.
@@ -491,12 +523,12 @@ impl<'a> Reader<'a> {
     }
 
     fn peek(&self) -> Result<u8, Error> {
-        self.text.get(self.at).copied().ok_or_else(|| Error::Syntax("unexpected end of JSON input".into()))
+        self.text.get(self.at).copied().ok_or_else(ended)
     }
 
     fn invalid(&self, place: &str) -> Error {
         let Some(&byte) = self.text.get(self.at) else {
-            return Error::Syntax("unexpected end of JSON input".into());
+            return ended();
         };
         let shown = match byte {
             b'\'' => "'\\''".to_owned(),
@@ -509,4 +541,30 @@ impl<'a> Reader<'a> {
         };
         Error::Syntax(format!("invalid character {shown} {place}"))
     }
+}
+
+#[cold]
+fn ended() -> Error {
+    Error::Syntax("unexpected end of JSON input".into())
+}
+
+/// How many bytes of a string stand before its end, an escape, or what may not stand in it. Eight are looked
+/// at together: reading is mostly this.
+pub fn plain(text: &[u8]) -> usize {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = EACH << 7;
+    // The lowest high bit that is set is that of the first byte that is less than `n`; those above it may be wrong.
+    let less = |word: u64, n: u8| word.wrapping_sub(EACH * u64::from(n)) & !word;
+    let is = |word: u64, byte: u8| less(word ^ (EACH * u64::from(byte)), 1);
+    let mut at = 0;
+    while let Some(eight) = text[at..].first_chunk() {
+        let word = u64::from_le_bytes(*eight);
+        let ends = (less(word, b' ') | is(word, b'"') | is(word, b'\\')) & HIGH;
+        if ends != 0 {
+            return at + ends.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let ends = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
+    text[at..].iter().position(ends).map_or(text.len(), |more| at + more)
 }

@@ -92,3 +92,32 @@ fn deep_nesting_takes_no_stack() {
     let read: Pod = from_slice(objects.as_bytes()).expect("unknown fields are skipped");
     assert_eq!(read.metadata.name, "a");
 }
+
+#[test]
+fn any_string_is_read_as_another_reader_reads_it() {
+    const PARTS: [&str; 13] =
+        ["", "a", "0123456", "\"", "\\", "\n", "\u{1f}", "\u{7f}", "ä", "\u{2028}", "😀", "<&>", "        "];
+    for n in 0..PARTS.len().pow(4) {
+        let text: String = (0..4).map(|place| PARTS[n / PARTS.len().pow(place) % PARTS.len()]).collect();
+        let written = value_to_vec(&text);
+        assert_eq!(serde_json::from_slice::<String>(&written).expect("JSON"), text);
+        assert_eq!(from_slice::<String>(&written).expect("a string"), text);
+        // The same as others write it, and with something after it that is no UTF-8.
+        let list = |between: &str| {
+            let text = serde_json::to_string(&text).expect("a string");
+            [format!("[{text}{between}\"").as_bytes(), b"\xff\"]"].concat()
+        };
+        let both: Vec<String> = from_slice(&list(", ")).expect("two strings");
+        assert_eq!(both, [text.as_str(), "\u{fffd}"]);
+        assert_eq!(compact(&list(" ,\n ")), list(","), "{text:?}");
+        for cut in 0..written.len() {
+            assert!(from_slice::<String>(&written[..cut]).is_err(), "{text:?} cut at {cut}");
+        }
+    }
+    for raw in [&b"\"a\nb\""[..], b"\"01234567\x01\"", b"\"0123456\\x\"", b"\"\\u12g4\""] {
+        assert!(
+            from_slice::<String>(raw).is_err() && Reader::new(raw, false).skip_value().is_err(),
+            "{raw:?}"
+        );
+    }
+}

@@ -42,9 +42,15 @@ impl Writer {
     pub fn string(&mut self, text: &str) {
         self.text.push(b'"');
         let bytes = text.as_bytes();
+        // Hardly any text has one; without branches, many bytes are looked at at once.
+        if !bytes.iter().fold(false, |found, byte| found | is_special(*byte)) {
+            self.text.extend_from_slice(bytes);
+            self.text.push(b'"');
+            return;
+        }
         let mut start = 0;
         for (i, &byte) in bytes.iter().enumerate() {
-            if byte >= 0x20 && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xE2) {
+            if !is_special(byte) {
                 continue;
             }
             if byte == 0xE2
@@ -72,4 +78,9 @@ impl Writer {
         self.text.extend_from_slice(&bytes[start..]);
         self.text.push(b'"');
     }
+}
+
+/// Whether a byte is escaped, or begins what may be.
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xE2)
 }

@@ -5,11 +5,13 @@
 //! changed moves to its manager; what an apply no longer names is removed unless another manager
 //! owns it too. Schema tables say which lists are maps or sets and what is atomic.
 
+mod parts;
 mod scale;
 mod set;
 mod typed;
 mod walk;
 
+pub use parts::differing;
 pub use scale::Count;
 pub use set::Set;
 pub use typed::{Mismatch, atomic_parts, listed, mismatches};
@@ -161,7 +163,7 @@ fn settled(owners: Vec<Owner>) -> Vec<ManagedFieldsEntry> {
         .map(|owner| {
             let mut entry = owner.entry;
             entry.fields_type = "FieldsV1".to_owned();
-            entry.fields_v1 = Some(FieldsV1::from(&owner.set.to_json()));
+            entry.fields_v1 = Some(FieldsV1(owner.set.to_json().into_bytes().into()));
             entry
         })
         .collect();
@@ -209,7 +211,7 @@ fn take(owner: &mut Owner, fields: &Set) {
 
 /// The new `managedFields` after a write that is no apply: `live` became `new`.
 ///
-/// For a create, `live` is the kind's zero object.
+/// For a create, `live` is the kind's zero object. What is the same in both may be left out ([`differing`]).
 pub fn update(
     root: impl Into<Root>,
     live: &Value,

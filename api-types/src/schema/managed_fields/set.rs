@@ -11,8 +11,12 @@
 //!
 //! `{"f:labels":{".":{},"f:app":{}}}` has two members: the map and its key `app`.
 
+use crate::codec::json::{Reader, Token};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+
+/// Levels of a set that are read, as many as of other trees.
+const MAX_DEPTH: usize = 128;
 
 /// A set of fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +29,25 @@ struct Node {
 }
 
 impl Node {
+    /// One element's value: an object of those below.
+    fn read(input: &mut Reader<'_>, depth: usize) -> Option<Self> {
+        if depth == 0 || input.token().ok()? != Token::ObjectStart {
+            return None;
+        }
+        let (mut node, mut first) = (Self::default(), true);
+        while let Some(element) = input.next_key(first).ok()? {
+            first = false;
+            if element == "." {
+                node.member = true;
+                input.skip_value().ok()?;
+            } else {
+                node.below.0.insert(escaped(&element), Self::read(input, depth - 1)?);
+            }
+        }
+        node.member |= first;
+        Some(node)
+    }
+
     fn is_empty(&self) -> bool {
         !self.member && self.below.is_empty()
     }
@@ -37,36 +60,38 @@ impl Set {
 
     /// Reads the wire form; `None` for anything else.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let value: Value = serde_json::from_slice(text).ok()?;
-        Self::from_json(value.as_object()?)
-    }
-
-    fn from_json(object: &Map<String, Value>) -> Option<Self> {
-        let mut set = Self::default();
-        for (element, below) in object {
-            if element == "." {
-                continue;
-            }
-            let below = below.as_object()?;
-            let node =
-                Node { member: below.is_empty() || below.contains_key("."), below: Self::from_json(below)? };
-            set.0.insert(escaped(element), node);
-        }
-        Some(set)
+        let mut input = Reader::new(text, false);
+        let node = Node::read(&mut input, MAX_DEPTH)?;
+        input.finish().ok()?;
+        Some(node.below)
     }
 
     /// The wire form.
-    pub fn to_json(&self) -> Value {
-        let elements = self.0.iter().map(|(element, node)| {
-            let Value::Object(below) = node.below.to_json() else { unreachable!("a set is an object") };
-            let mut object = Map::new();
-            if node.member && !below.is_empty() {
-                object.insert(".".to_owned(), Value::Object(Map::new()));
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        self.write(false, &mut out);
+        out
+    }
+
+    /// As an object, `.` first where the path itself is a member beside others.
+    fn write(&self, member: bool, out: &mut String) {
+        out.push('{');
+        if member && !self.is_empty() {
+            out.push_str("\".\":{},");
+        }
+        for (place, (element, node)) in self.0.iter().enumerate() {
+            if place > 0 {
+                out.push(',');
             }
-            object.extend(below);
-            (element.clone(), Value::Object(object))
-        });
-        Value::Object(elements.collect())
+            if element.contains(|c: char| c < ' ' || matches!(c, '"' | '\\')) {
+                out.push_str(&Value::from(element.as_str()).to_string());
+            } else {
+                out.extend(["\"", element, "\""]);
+            }
+            out.push(':');
+            node.below.write(node.member, out);
+        }
+        out.push('}');
     }
 
     pub fn insert(&mut self, path: &[String]) {

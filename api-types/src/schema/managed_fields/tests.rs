@@ -20,7 +20,11 @@ fn zero<T: crate::Resource>() -> Value {
 
 fn fields(entries: &[ManagedFieldsEntry], manager: &str) -> Value {
     let entry = entries.iter().find(|e| e.manager == manager).expect(manager);
-    Set::parse(entry.fields_v1.as_ref().expect("fields").as_bytes()).expect("a set").to_json()
+    Set::parse(entry.fields_v1.as_ref().expect("fields").as_bytes())
+        .expect("a set")
+        .to_json()
+        .parse()
+        .expect("JSON")
 }
 
 fn deployment(replicas: Option<i32>, image: &str) -> Value {

@@ -207,6 +207,7 @@ pub(super) fn compare(node: Node<'_>, old: &Value, new: &Value) -> Difference {
     found
 }
 
+/// Neither side is copied, and what is the same on both sides holds nothing to tell.
 fn step(
     node: Node<'_>,
     old: Option<&Value>,
@@ -219,6 +220,7 @@ fn step(
         (None, None) => return,
         (None, Some(_)) => found.added.insert(path),
         (Some(_), None) => found.removed.insert(path),
+        (Some(old), Some(new)) if old == new => return,
         (Some(_), Some(_)) => {}
     }
     let is_branch = |value: Option<&Value>| match value {
@@ -228,7 +230,7 @@ fn step(
         _ => false,
     };
     if matches!(node, Node::Leaf) || !is_branch(old) || !is_branch(new) {
-        if old.is_some() && new.is_some() && old != new {
+        if old.is_some() && new.is_some() {
             found.modified.insert(path);
         }
         return;
@@ -236,24 +238,20 @@ fn step(
     match node {
         _ if node.is_object() => {
             let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-            let keys = |object: Option<&Map<String, Value>>| -> Vec<String> {
-                object.map(|o| o.keys().cloned().collect()).unwrap_or_default()
-            };
-            let mut names = keys(old);
-            names.extend(keys(new).into_iter().filter(|n| old.is_none_or(|o| !o.contains_key(n))));
-            for key in names {
-                path.push(name(&key));
-                let get = |object: Option<&Map<String, Value>>| object.and_then(|o| o.get(&key)).cloned();
-                step(node.below(&key), get(old).as_ref(), get(new).as_ref(), path, found);
-                path.pop();
+            let added =
+                new.into_iter().flatten().filter(|(key, _)| old.is_none_or(|o| !o.contains_key(*key)));
+            let both =
+                old.into_iter().flatten().map(|(key, was)| (key, Some(was), new.and_then(|o| o.get(key))));
+            for (key, old, new) in both.chain(added.map(|(key, is)| (key, None, Some(is)))) {
+                if old != new {
+                    path.push(name(key));
+                    step(node.below(key), old, new, path, found);
+                    path.pop();
+                }
             }
         }
         _ => {
-            let items = |value: Option<&Value>| -> Vec<(String, Value)> {
-                let items = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-                items.iter().map(|item| (node.element(item), item.clone())).collect()
-            };
-            let (old, new) = (items(old), items(new));
+            let (old, new) = (identified(node, old), identified(node, new));
             let mut ids: Vec<&String> = Vec::new();
             for (id, _) in old.iter().chain(&new) {
                 if !ids.contains(&id) {
@@ -261,20 +259,19 @@ fn step(
                 }
             }
             for id in ids {
-                let of = |list: &[(String, Value)]| -> Vec<Value> {
-                    list.iter().filter(|(other, _)| other == id).map(|(_, value)| value.clone()).collect()
-                };
-                let (old, new) = (of(&old), of(&new));
+                let (old, new) = (called(&old, id), called(&new, id));
                 path.push(id.clone());
                 // COMPAT: items that cannot be told apart are compared as one.
                 match (old.len(), new.len()) {
-                    (0 | 1, 0 | 1) => step(node.item(), old.first(), new.first(), path, found),
+                    (0 | 1, 0 | 1) => {
+                        step(node.item(), old.first().copied(), new.first().copied(), path, found)
+                    }
                     (0 | 1, _) => {
-                        step(node.item(), old.first(), None, path, found);
+                        step(node.item(), old.first().copied(), None, path, found);
                         found.added.insert(path);
                     }
                     (_, 0 | 1) => {
-                        step(node.item(), None, new.first(), path, found);
+                        step(node.item(), None, new.first().copied(), path, found);
                         found.removed.insert(path);
                     }
                     _ if old != new => found.modified.insert(path),
@@ -284,6 +281,17 @@ fn step(
             }
         }
     }
+}
+
+/// The items of a list beside their path elements.
+fn identified<'v>(node: Node<'_>, list: Option<&'v Value>) -> Vec<(String, &'v Value)> {
+    let items = list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    items.iter().map(|item| (node.element(item), item)).collect()
+}
+
+/// Those of one path element.
+fn called<'v>(items: &[(String, &'v Value)], element: &str) -> Vec<&'v Value> {
+    items.iter().filter(|(own, _)| own == element).map(|(_, item)| *item).collect()
 }
 
 /// `live` with everything that `config` sets.
