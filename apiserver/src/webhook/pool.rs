@@ -2,7 +2,7 @@
 //! answers, and every write of a cluster with webhooks waits for them.
 //!
 //! A connection carries one exchange at a time (HTTP/1.1). It is kept once its answer was read whole, for a
-//! minute and a half at most; one that has gone meanwhile is passed over, and a request that never left on it
+//! minute at most; one that has gone meanwhile is passed over, and a request that never left on it
 //! is sent on the next. What was sent and not answered is not sent twice: webhooks may count.
 
 use std::collections::HashMap;
@@ -21,8 +21,9 @@ use crate::stream::{Backend, Body, Error, Sender};
 
 /// Answers are no larger than this.
 const LONGEST: usize = 64 << 20;
-/// A connection that nobody needs is closed after this time, as Go's client does it.
-const IDLE: Duration = Duration::from_secs(90);
+/// A connection that nobody needs is closed after this time. Go's clients wait for 90 seconds, and so do most of its
+/// servers: whoever sends just then is not answered. We hang up first.
+const IDLE: Duration = Duration::from_secs(60);
 /// So many wait for use in one place.
 const MOST: usize = 25;
 
