@@ -71,7 +71,27 @@ pub fn plan(
 
 /// What is remembered of images.
 #[derive(Default)]
-pub struct Records(tokio::sync::Mutex<HashMap<String, Record>>);
+pub struct Records(tokio::sync::Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// They were looked at before.
+    looked: bool,
+    records: HashMap<String, Record>,
+}
+
+impl Known {
+    /// These images are there now. What was there before the kubelet was is not new: how old it is nobody knows.
+    fn see<'a>(&mut self, ids: impl Iterator<Item = &'a String>, now: Timestamp) {
+        let detected = if self.looked { now } else { Timestamp::UNIX_EPOCH };
+        self.looked = true;
+        let mut before = std::mem::take(&mut self.records);
+        for id in ids {
+            let record = before.remove(id).unwrap_or(Record { detected, last_used: now });
+            self.records.insert(id.clone(), record);
+        }
+    }
+}
 
 /// What is remembered of an image.
 #[derive(Clone, Copy)]
@@ -82,11 +102,17 @@ struct Record {
 
 /// Looks every few minutes; never ends.
 pub async fn run(kubelet: Arc<Kubelet>) {
+    let mut failed = false;
     loop {
-        if let Err(error) = collect(&kubelet, kubelet.config.image_limits()).await {
+        let outcome = collect(&kubelet, kubelet.config.image_limits()).await;
+        if let Err(error) = &outcome {
             tracing::warn!(error, "cannot collect images");
-            kubelet.recorder.node(&kubelet.node_name, "Warning", "ImageGCFailed", &error);
+            // COMPAT: one failure may be one of a node that starts.
+            if failed {
+                kubelet.recorder.node(&kubelet.node_name, "Warning", "ImageGCFailed", error);
+            }
         }
+        failed = outcome.is_err();
         tokio::time::sleep(EVERY).await;
     }
 }
@@ -111,7 +137,7 @@ async fn shown_by_volumes(kubelet: &Kubelet) -> Result<Vec<String>, crate::cri::
 }
 
 async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
-    let mut records = kubelet.image_records.0.lock().await;
+    let mut known = kubelet.image_records.0.lock().await;
     let text = |error: crate::cri::CallError| error.to_string();
     let images = kubelet.runtime.image_list().await.map_err(text)?;
     let containers = kubelet.runtime.containers(None).await.map_err(text)?;
@@ -128,10 +154,11 @@ async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
         .collect();
     used.extend(shown_by_volumes(kubelet).await.map_err(text)?);
     let now = crate::steady::now();
-    records.retain(|id, _| images.iter().any(|image| image.id == *id));
+    known.see(images.iter().map(|image| &image.id), now);
+    let records = &mut known.records;
     let mut unused = Vec::new();
     for image in images {
-        let record = records.entry(image.id.clone()).or_insert(Record { detected: now, last_used: now });
+        let Some(record) = records.get_mut(&image.id) else { continue };
         let names = image.repo_tags.iter().chain(&image.repo_digests).chain([&image.id]);
         if names.into_iter().any(|name| used.contains(name)) {
             record.last_used = now;
@@ -218,6 +245,20 @@ mod tests {
         check(150, LIMITS, (&["b", "a"], 50));
         // What was only just pulled stays, even when that is not enough.
         check(0, LIMITS, (&["b", "a", "c"], 200));
+    }
+
+    #[test]
+    fn what_was_there_before_the_kubelet_is_not_new() {
+        let mut known = Known::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let ids = ["a".to_owned(), "b".to_owned()];
+        known.see(ids[..1].iter(), at(1000));
+        known.see(ids.iter(), at(1010));
+        let of = |known: &Known, id: &str| (known.records[id].detected, known.records[id].last_used);
+        assert_eq!(of(&known, "a"), (Timestamp::UNIX_EPOCH, at(1000)));
+        assert_eq!(of(&known, "b"), (at(1010), at(1010)));
+        known.see(ids[1..].iter(), at(1020));
+        assert!(!known.records.contains_key("a"));
     }
 
     #[test]
