@@ -84,7 +84,7 @@ pub fn observe(kubelet: &Kubelet, filesystems: &Filesystems) -> Observations {
 }
 
 /// The kernel's limit on processes, and how many are left of it.
-fn pids() -> Option<Observation> {
+pub fn pids() -> Option<Observation> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<i64>().ok();
     let capacity = number("/proc/sys/kernel/pid_max")?.min(number("/proc/sys/kernel/threads-max")?);
     let load = std::fs::read_to_string("/proc/loadavg").ok()?;

@@ -95,6 +95,11 @@ fn is_local(volume: &Volume) -> bool {
 }
 
 impl PodUsage {
+    /// What the pod stores on the node, in its containers, logs and volumes.
+    pub fn stored(&self, pod: &Pod) -> Disk {
+        self.disk(pod, Parts { rootfs: true, logs: true, volumes: true })
+    }
+
     fn disk(&self, pod: &Pod, parts: Parts) -> Disk {
         let mut sum = Disk::default();
         for container in &self.containers {

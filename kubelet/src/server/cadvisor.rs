@@ -36,14 +36,14 @@ struct Io {
 }
 
 /// Bytes, packets, errors and drops of one direction.
-type Traffic = [u64; 4];
+pub(super) type Traffic = [u64; 4];
 
 /// One network interface.
 #[derive(Clone, Debug, PartialEq)]
-struct Interface {
-    name: String,
-    received: Traffic,
-    sent: Traffic,
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) received: Traffic,
+    pub(super) sent: Traffic,
 }
 
 /// What one control group has used.
@@ -175,6 +175,19 @@ fn below(tree: &Tree, pod: &str, id: &str) -> String {
     if tree.dir("memory", &scope).exists() { scope } else { own }
 }
 
+/// The network of a pod: that of the first process of its sandbox.
+pub(super) fn network_of_pod(tree: &Tree, pod: &str, sandbox: &str) -> Vec<Interface> {
+    let group = tree.dir("memory", &below(tree, pod, sandbox));
+    let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let first = processes.lines().next();
+    first.map(|process| interfaces(&Path::new("/proc").join(process).join("net/dev"))).unwrap_or_default()
+}
+
+/// The node's network.
+pub(super) fn network_of_node() -> Vec<Interface> {
+    interfaces(Path::new("/proc/self/net/dev"))
+}
+
 fn readings(tree: &Tree, row: &Row) -> Readings {
     let id = row.id.as_str();
     let text = |controller: &str, file: &str| {
@@ -237,7 +250,7 @@ fn readings(tree: &Tree, row: &Row) -> Readings {
         readings.processes = Some(processes.lines().count() as u64);
     }
     readings.interfaces = match (row.network, processes.lines().next()) {
-        (Some(Network::Node), _) => interfaces(Path::new("/proc/self/net/dev")),
+        (Some(Network::Node), _) => network_of_node(),
         (Some(Network::OfProcess), Some(process)) => {
             interfaces(&Path::new("/proc").join(process).join("net/dev"))
         }

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod pods;
 pub mod stats;
 pub mod streaming;
+mod summary;
 pub mod system_logs;
 
 use std::convert::Infallible;
@@ -134,7 +135,7 @@ impl Server {
             access: Some(Access::new(&kubelet, self.client_ca.clone())),
             kubelet: Arc::clone(&kubelet),
             health: health.clone(),
-            stats: stats::Sampler::default(),
+            stats: summary::Summary::default(),
         });
         match self.tls {
             Certificate::There(tls) => {
@@ -155,7 +156,7 @@ impl Server {
                 access: None,
                 kubelet,
                 health: health.clone(),
-                stats: stats::Sampler::default(),
+                stats: summary::Summary::default(),
             });
             spawn(listener, None, open, shutdown.clone());
         }
@@ -271,7 +272,7 @@ pub struct Router {
     access: Option<Access>,
     kubelet: Arc<Kubelet>,
     health: Health,
-    stats: stats::Sampler,
+    stats: summary::Summary,
 }
 
 impl Router {
@@ -306,7 +307,7 @@ impl Router {
             ["metrics", "resource"] if get => metrics::resource(kubelet).await,
             ["metrics", "probes"] if get => metrics::probes(kubelet),
             ["metrics", "slis"] if get => metrics::slis(),
-            ["stats", "summary"] if get => stats::summary(kubelet, &self.stats).await,
+            ["stats", "summary"] if get => self.stats.page(kubelet, request.uri().query()).await,
             // The other entrances are closed on the read-only port.
             _ if self.access.is_none() => not_found(),
             ["statusz"] | ["flagz"] if get => zpage(&path, request.headers()),

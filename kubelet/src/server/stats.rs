@@ -1,22 +1,18 @@
 //! Usage of the node, its pods and containers, from the runtime's statistics, the control groups and
-//! /proc; and /stats/summary, which shows it as JSON.
+//! /proc. `summary` shows it as JSON, `cadvisor` and `metrics` as series.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
-use super::{Body, text, typed};
 use crate::cgroup::tree::Tree;
 use crate::cri::labels::{CONTAINER_NAME, Identity};
 use crate::cri::observed::State;
 use crate::cri::{CallError, v1};
 use crate::kubelet::Kubelet;
-use crate::volume::space::ClaimSpace;
 
 /// Usage of one container or one cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -59,7 +55,7 @@ pub struct Sampler(Mutex<HashMap<String, (Timestamp, u64, u64)>>);
 
 impl Sampler {
     /// Nanoseconds of CPU per second; the last rate while no time has passed.
-    fn rate(&self, key: &str, now: Timestamp, cpu: u64) -> u64 {
+    pub(super) fn rate(&self, key: &str, now: Timestamp, cpu: u64) -> u64 {
         let mut samples = self.0.lock();
         let (then, before, rate) = samples.get(key).copied().unwrap_or((now, cpu, 0));
         let elapsed = now.duration_since(then).as_secs_f64();
@@ -77,7 +73,7 @@ impl Sampler {
         rate
     }
 
-    fn keep(&self, used: impl Fn(&str) -> bool) {
+    pub(super) fn keep(&self, used: impl Fn(&str) -> bool) {
         self.0.lock().retain(|key, _| used(key));
     }
 }
@@ -201,151 +197,6 @@ pub fn of_node() -> Usage {
         rss: kib("AnonPages"),
         ..Default::default()
     }
-}
-
-fn stamp(nanoseconds: i64) -> String {
-    let at = Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or_default();
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn cpu(sampler: &Sampler, key: &str, now: Timestamp, usage: &Usage) -> Value {
-    json!({
-        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        "usageNanoCores": sampler.rate(key, now, usage.cpu),
-        "usageCoreNanoSeconds": usage.cpu,
-    })
-}
-
-fn memory(now: Timestamp, usage: &Usage, available: Option<u64>) -> Value {
-    let mut value = json!({
-        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        "usageBytes": usage.memory,
-        "workingSetBytes": usage.working_set,
-        "rssBytes": usage.rss,
-        "pageFaults": usage.faults,
-        "majorPageFaults": usage.major_faults,
-    });
-    if let Some(available) = available {
-        value["availableBytes"] = available.into();
-    }
-    value
-}
-
-fn filesystem(now: Timestamp, path: &Path, used: Option<(u64, u64)>) -> Value {
-    let Ok(stat) = rustix::fs::statvfs(path) else { return Value::Null };
-    let unit = stat.f_frsize;
-    let capacity = stat.f_blocks * unit;
-    let (bytes, inodes) = used.unwrap_or((capacity - stat.f_bfree * unit, stat.f_files - stat.f_ffree));
-    json!({
-        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        "availableBytes": stat.f_bavail * unit,
-        "capacityBytes": capacity,
-        "usedBytes": bytes,
-        "inodesFree": stat.f_ffree,
-        "inodes": stat.f_files,
-        "inodesUsed": inodes,
-    })
-}
-
-/// A volume that is a claim.
-fn volume(now: Timestamp, one: &ClaimSpace) -> Value {
-    let mut value = json!({
-        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        "name": one.volume,
-        "pvcRef": {"name": one.claim, "namespace": one.namespace},
-    });
-    if let Some(bytes) = one.space.bytes {
-        value["availableBytes"] = bytes.available.into();
-        value["capacityBytes"] = bytes.total.into();
-        value["usedBytes"] = bytes.used.into();
-    }
-    if let Some(inodes) = one.space.inodes {
-        value["inodesFree"] = inodes.available.into();
-        value["inodes"] = inodes.total.into();
-        value["inodesUsed"] = inodes.used.into();
-    }
-    if let Some(abnormal) = one.space.abnormal {
-        value["volumeHealthStats"] = json!({"abnormal": abnormal});
-    }
-    value
-}
-
-/// The node's summary (`stats.k8s.io/v1alpha1`), as metrics collectors read it.
-pub async fn summary(kubelet: &Arc<Kubelet>, sampler: &Sampler) -> Response<Body> {
-    let containers = match containers(kubelet).await {
-        Ok(containers) => containers,
-        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    };
-    let image_fs = kubelet.runtime.image_fs().await.unwrap_or_default();
-    let images = image_fs
-        .image_filesystems
-        .first()
-        .and_then(|usage| usage.fs_id.as_ref())
-        .map_or_else(|| kubelet.root.clone(), |id| id.mountpoint.clone().into());
-    let now = Timestamp::now();
-    let mut pods: Vec<Value> = Vec::new();
-    let spaces = kubelet.spaces.all();
-    for (pod, _) in kubelet.workers.all() {
-        let uid = &pod.metadata.uid;
-        let own: Vec<&ContainerUsage> = containers.iter().filter(|one| one.identity.uid == *uid).collect();
-        if own.is_empty() {
-            continue;
-        }
-        let mut total = Usage::default();
-        for one in &own {
-            total.cpu += one.usage.cpu;
-            total.working_set += one.usage.working_set;
-            total.memory += one.usage.memory;
-            total.rss += one.usage.rss;
-        }
-        let all = of_cgroup(kubelet, &kubelet.cgroups.pod(&pod)).unwrap_or(total);
-        let started = pod.status.start_time.or(pod.metadata.creation_timestamp).unwrap_or_default();
-        pods.push(json!({
-            "podRef": {"name": pod.metadata.name, "namespace": pod.metadata.namespace, "uid": uid},
-            "startTime": started.to_string(),
-            "containers": own.iter().map(|one| json!({
-                "name": one.name,
-                "startTime": stamp(one.created_at),
-                "cpu": cpu(sampler, &one.id, now, &one.usage),
-                "memory": memory(now, &one.usage, None),
-                "rootfs": filesystem(now, &images, Some(one.writable)),
-            })).collect::<Vec<_>>(),
-            "cpu": cpu(sampler, uid, now, &all),
-            "memory": memory(now, &all, None),
-        }));
-        let volumes: Vec<Value> =
-            spaces.iter().filter(|one| one.uid == *uid).map(|one| volume(now, one)).collect();
-        if let Some(last) = pods.last_mut().filter(|_| !volumes.is_empty()) {
-            last["volume"] = volumes.into();
-        }
-    }
-    sampler.keep(|key| {
-        key == "node" || kubelet.workers.knows(key) || containers.iter().any(|one| one.id == key)
-    });
-    let node = of_node();
-    let available =
-        u64::try_from(kubelet.machine.memory).unwrap_or_default().saturating_sub(node.working_set);
-    let body = json!({
-        "node": {
-            "nodeName": kubelet.node_name,
-            "startTime": boot_time().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            "cpu": cpu(sampler, "node", now, &node),
-            "memory": memory(now, &node, Some(available)),
-            "fs": filesystem(now, &kubelet.root, None),
-            "runtime": {"imageFs": filesystem(now, &images, image_fs.image_filesystems.first().map(|usage| (
-                usage.used_bytes.map_or(0, |value| value.value),
-                usage.inodes_used.map_or(0, |value| value.value),
-            )))},
-        },
-        "pods": pods,
-    });
-    typed(StatusCode::OK, "application/json", body.to_string())
-}
-
-fn boot_time() -> Timestamp {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let seconds = field(&stat, "btime").unwrap_or_default();
-    Timestamp::from_second(i64::try_from(seconds).unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]
