@@ -5,9 +5,7 @@
 //! and takes tens of kilobytes of stack for one, so it has a thread with a stack of its own.
 
 use super::json::Reader;
-use regex::Regex;
 use serde_json::Value;
-use std::sync::LazyLock;
 
 /// Levels of nesting that are read, as many as serde_json reads.
 const MAX_DEPTH: usize = 128;
@@ -63,14 +61,18 @@ fn parse(text: &str) -> Result<(Value, Option<String>), Error> {
 
 /// `line 9 column 3: duplicate mapping key: foo, …` as Go says it.
 fn duplicate(error: &str) -> Option<String> {
-    static TEXT: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"line (\d+) column \d+: duplicate mapping key: (.*?)(, set DuplicateKeyPolicy|\n|$)")
-            .expect("the pattern is a constant")
-    });
-    let found = TEXT.captures(error)?;
+    // Without a regular expression: daemons that read YAML alone need no engine for them.
+    let (place, rest) = error.split_once(": duplicate mapping key: ")?;
+    let (_, at) = place.rsplit_once("line ")?;
+    let (line, column) = at.split_once(" column ")?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(line) || !is_number(column) {
+        return None;
+    }
+    let ends = [", set DuplicateKeyPolicy", "\n"].into_iter().filter_map(|end| rest.find(end));
+    let key = &rest[..ends.min().unwrap_or(rest.len())];
     Some(format!(
-        "error converting YAML to JSON: yaml: unmarshal errors:\n  line {}: key {:?} already set in map",
-        &found[1], &found[2]
+        "error converting YAML to JSON: yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"
     ))
 }
 
