@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use api_types::kinds;
 use api_types::meta::v1::Status;
 use daemon::flags::GoDuration;
 use daemon::serve::Retreat;
@@ -23,6 +24,7 @@ use crate::authn::impersonation::{self, ImpersonationError};
 use crate::authz;
 use crate::body::{self, Body};
 use crate::call::{Call, Warnings};
+use crate::flow_control::estimate::Stock;
 use crate::flow_control::{Flow, Permit};
 use crate::metrics::{GaugeGuard, is_connect};
 use crate::negotiate::{self, Accepted};
@@ -350,7 +352,11 @@ async fn seated<'a>(
     };
     if let Some(control) = &server.flow_control {
         let Some(flow) = control.classify(user, info) else { return (Ok(Seat::Free), None) };
-        let seat = waited::waiting(control.admit(&flow)).await.map(Seat::Flow).map_err(|_| too_many("429"));
+        let estimate = control.estimate(&flow, info, query, || stock(server, info));
+        let seat = waited::waiting(control.admit(&flow, estimate))
+            .await
+            .map(Seat::Flow)
+            .map_err(|_| too_many("429"));
         return (seat, Some(flow));
     }
     let mutating = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -362,6 +368,16 @@ async fn seated<'a>(
         Err(_) => Err(too_many("429")),
     };
     (seat, None)
+}
+
+/// What there is of the resource that a request is about, by a look at a few of its objects.
+fn stock(server: &Server, info: &RequestInfo) -> Option<Stock> {
+    const LOOKED_AT: usize = 8;
+    let row = kinds::by_resource(&info.group, &info.version, &info.resource)?;
+    let (snapshot, _) = server.storage.collection(row)?.snapshot();
+    let sizes: Vec<u64> = snapshot.iter().take(LOOKED_AT).map(|entry| entry.size() as u64).collect();
+    let bytes_each = sizes.iter().sum::<u64>().checked_div(sizes.len() as u64).unwrap_or_default();
+    Some(Stock { objects: snapshot.len() as u64, bytes_each })
 }
 
 fn impersonated(server: &Server, requestor: &User, headers: &mut http::HeaderMap) -> Result<User, ApiError> {

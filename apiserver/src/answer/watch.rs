@@ -23,6 +23,7 @@ use super::list::Filter;
 use super::{status_json, table};
 use crate::body::{self, Body, BoxError};
 use crate::crd::conversion;
+use crate::flow_control::Watching;
 use crate::metrics::GaugeGuard;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::status::ApiError;
@@ -90,6 +91,8 @@ pub struct Watch {
     pub shutdown: Shutdown,
     /// Counts the watch while it runs.
     pub _counted: GaugeGuard,
+    /// That it is one of those who hear of writes.
+    pub _heard: Option<Watching>,
 }
 
 impl Watch {
@@ -274,6 +277,10 @@ impl Writer {
             });
             if let Some(error) = made.take() {
                 return Err(error);
+            }
+            if frame.is_empty() {
+                // Another watch could not make it. An event is never left out in silence.
+                return Err(ApiError::internal(format!("the event of {} cannot be shown", event.revision)));
             }
             frame
         } else {

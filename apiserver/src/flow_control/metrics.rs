@@ -16,8 +16,11 @@ pub struct Metrics {
     lower: IntGaugeVec,
     upper: IntGaugeVec,
     current: IntGaugeVec,
+    queued_seats: IntGaugeVec,
     wait: HistogramVec,
     execution: HistogramVec,
+    estimated: HistogramVec,
+    watched: HistogramVec,
 }
 
 const FLOW: [&str; 2] = ["priority_level", "flow_schema"];
@@ -58,6 +61,11 @@ impl Metrics {
                  WATCH, any stage otherwise) requests in the API Priority and Fairness subsystem",
                 &FLOW,
             ),
+            queued_seats: gauge(
+                "current_inqueue_seats",
+                "[ALPHA] Number of seats currently pending in queues of the API Priority and Fairness subsystem",
+                &FLOW,
+            ),
             nominal: gauge(
                 "nominal_limit_seats",
                 "[BETA] Nominal number of execution seats configured for each priority level",
@@ -91,7 +99,28 @@ impl Metrics {
                 &["priority_level", "flow_schema", "type"],
                 &SECONDS,
             ),
+            estimated: all.histogram_vec(
+                "apiserver_flowcontrol_work_estimated_seats",
+                "[ALPHA] Number of estimated seats (maximum of initial and final seats) associated with requests in \
+                 API Priority and Fairness",
+                &FLOW,
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0],
+            ),
+            watched: all.histogram_vec(
+                "apiserver_flowcontrol_watch_count_samples",
+                "[ALPHA] count of watchers for mutating requests in API Priority and Fairness",
+                &FLOW,
+                &[0.0, 1.0, 10.0, 100.0, 1000.0, 10_000.0],
+            ),
         }
+    }
+
+    pub fn estimated(&self, level: &str, schema: &str, seats: u32) {
+        self.estimated.with_label_values(&[level, schema]).observe(seats.into());
+    }
+
+    pub fn watched(&self, level: &str, schema: &str, watches: usize) {
+        self.watched.with_label_values(&[level, schema]).observe(watches as f64);
     }
 
     pub fn limits(&self, level: &str, limits: &Limits) {
@@ -113,11 +142,14 @@ impl Metrics {
         self.rejected.with_label_values(&[level, schema, reason]).inc();
     }
 
-    /// Counts one that waits, until the guard goes.
-    pub fn waiting(&self, level: &str, schema: &str) -> Waiting {
-        let gauge = self.waiting.with_label_values(&[level, schema]);
-        gauge.inc();
-        Waiting(gauge)
+    /// Counts one that waits for so many seats, until the guard goes.
+    pub fn waiting(&self, level: &str, schema: &str, seats: u32) -> Waiting {
+        let of = [(&self.waiting, 1), (&self.queued_seats, i64::from(seats))];
+        Waiting(of.map(|(gauges, count)| {
+            let gauge = gauges.with_label_values(&[level, schema]);
+            gauge.add(count);
+            (gauge, count)
+        }))
     }
 
     pub fn waited(&self, level: &str, schema: &str, runs: bool, waited: Duration) {
@@ -125,24 +157,30 @@ impl Metrics {
         self.wait.with_label_values(&[level, schema, runs]).observe(waited.as_secs_f64());
     }
 
-    pub fn started(&self, level: &str, schema: &str) {
+    pub fn started(&self, level: &str, schema: &str, seats: u32) {
         self.dispatched.with_label_values(&[level, schema]).inc();
         self.executing.with_label_values(&[level, schema]).inc();
-        self.seats.with_label_values(&[level, schema]).inc();
+        self.seats.with_label_values(&[level, schema]).add(seats.into());
+    }
+
+    /// Its seats are free again, which may be some time after it has ended.
+    pub fn freed(&self, level: &str, schema: &str, seats: u32) {
+        self.seats.with_label_values(&[level, schema]).sub(seats.into());
     }
 
     pub fn ended(&self, level: &str, schema: &str, ran: Duration) {
         self.executing.with_label_values(&[level, schema]).dec();
-        self.seats.with_label_values(&[level, schema]).dec();
         self.execution.with_label_values(&[level, schema, "regular"]).observe(ran.as_secs_f64());
     }
 }
 
-/// Holds a gauge up by one.
-pub struct Waiting(IntGauge);
+/// Holds gauges up by so much.
+pub struct Waiting([(IntGauge, i64); 2]);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.dec();
+        for (gauge, count) in &self.0 {
+            gauge.sub(*count);
+        }
     }
 }

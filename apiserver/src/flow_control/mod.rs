@@ -2,15 +2,17 @@
 //! runs so many requests at a time, and those beyond wait in queues that flows share fairly.
 //!
 //! `rules` says which schema a request matches, `shares` how many seats a level has, `queues` who is
-//! next: all pure. `level` lets requests wait, `objects` keeps the configuration current.
-//! Every request takes one seat: a list is streamed out of a snapshot and costs what others cost.
+//! next, `estimate` how many seats a request takes: all pure. `level` lets requests wait, `watches` counts who hears of
+//! writes, `objects` keeps the configuration current.
 
+pub mod estimate;
 mod level;
 mod metrics;
 pub mod objects;
 mod queues;
 mod rules;
 mod shares;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,11 +23,14 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
+use crate::query::Query;
 use crate::request::{RequestInfo, User};
+use estimate::{Estimate, Stock};
 use level::Level;
 use metrics::Metrics;
 
 pub use level::Permit;
+pub use watches::{Watches, Watching};
 
 const SCHEMA_HEADER: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL_HEADER: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
@@ -94,6 +99,8 @@ pub struct FlowControl {
     /// Levels by name with their limits; guards changes of the table.
     limits: Mutex<BTreeMap<String, shares::Limits>>,
     metrics: Arc<Metrics>,
+    /// The watches that writes are told to.
+    pub watches: Arc<Watches>,
 }
 
 impl FlowControl {
@@ -106,6 +113,7 @@ impl FlowControl {
             table: ArcSwap::default(),
             limits: Mutex::default(),
             metrics: Arc::new(Metrics::new()),
+            watches: Arc::default(),
         };
         own.configure(standard::suggested_flow_schemas(), &standard::suggested_levels());
         own
@@ -184,12 +192,34 @@ impl FlowControl {
         })
     }
 
+    /// What a request of the flow is taken to need; `stock` tells what there is of its resource.
+    pub fn estimate(
+        &self,
+        flow: &Flow,
+        info: &RequestInfo,
+        query: &Query,
+        stock: impl FnOnce() -> Option<Stock>,
+    ) -> Estimate {
+        let (level, schema, most) = (flow.level.name(), &flow.schema.name, flow.level.most_of_one());
+        let estimate = match info.verb.as_str() {
+            "list" | "watch" => estimate::list(info, query, stock(), most),
+            "create" | "update" | "patch" | "delete" => {
+                let watches = self.watches.interested(info);
+                self.metrics.watched(level, schema, watches);
+                estimate::write(info, watches, most)
+            }
+            _ => Estimate::ONE,
+        };
+        self.metrics.estimated(level, schema, estimate.width());
+        estimate
+    }
+
     /// Waits for the flow's turn. The request runs while the permit lives.
     ///
     /// # Errors
     /// Why it may not run.
-    pub async fn admit(&self, flow: &Flow) -> Result<Permit, Refusal> {
-        let permit = flow.level.admit(&flow.schema.name, &flow.distinguisher, self.patience).await;
+    pub async fn admit(&self, flow: &Flow, estimate: Estimate) -> Result<Permit, Refusal> {
+        let permit = flow.level.admit(&flow.schema.name, &flow.distinguisher, estimate, self.patience).await;
         if let Err(refusal) = &permit {
             self.metrics.rejected(flow.level.name(), &flow.schema.name, refusal.reason());
         }

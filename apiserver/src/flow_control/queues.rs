@@ -20,9 +20,11 @@ pub type Ticket = u64;
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Ticket>,
+    /// Each with the seats that it needs.
+    waiting: VecDeque<(Ticket, u32)>,
+    /// Seats that its requests have.
     running: u32,
-    /// Seconds that its requests have run, on the scale of all queues.
+    /// Seconds that its requests have had seats, on the scale of all queues.
     served: f64,
 }
 
@@ -41,7 +43,7 @@ pub enum Place {
     Full,
 }
 
-/// The queues of a level, and how many of its requests run.
+/// The queues of a level, and how many of its seats are taken.
 #[derive(Debug, Default)]
 pub struct Queues {
     shape: Option<Shape>,
@@ -49,7 +51,9 @@ pub struct Queues {
     seats: u32,
     running: u32,
     waiting: u32,
-    /// The most requests at a time, running and waiting, since it was asked for last.
+    /// Seats that those who wait need.
+    wanted: u32,
+    /// The most seats at a time, taken and wanted, since it was asked for last.
     most: u32,
 }
 
@@ -88,28 +92,34 @@ impl Queues {
     }
 
     pub fn take_demand(&mut self) -> u32 {
-        std::mem::replace(&mut self.most, self.running + self.waiting)
+        std::mem::replace(&mut self.most, self.running + self.wanted)
     }
 
-    /// Finds a place for a request of the flow with this hash.
-    pub fn add(&mut self, ticket: Ticket, hash: u64) -> Place {
-        let free = self.running < self.seats;
+    /// Whether so many seats are free. What is wider than all of them gets them when nobody else has any.
+    fn fits(&self, width: u32) -> bool {
+        self.running == 0 && self.seats > 0 || width <= self.seats.saturating_sub(self.running)
+    }
+
+    /// Finds a place for a request of the flow with this hash, which needs so many seats.
+    pub fn add(&mut self, ticket: Ticket, hash: u64, width: u32) -> Place {
+        let free = self.fits(width);
         let Some(shape) = self.shape else {
-            return if free { self.start(0) } else { Place::Full };
+            return if free { self.start(0, width) } else { Place::Full };
         };
         let hand = deal(hash, shape.queues, shape.hand);
         let load = |place: &usize| (self.queues[*place].waiting.len(), self.queues[*place].running);
         let chosen = hand.into_iter().min_by_key(load).unwrap_or(0);
         if free && self.waiting == 0 {
-            return self.start(chosen);
+            return self.start(chosen, width);
         }
         if self.queues[chosen].waiting.len() >= shape.length {
             return Place::Full;
         }
         self.enter(chosen);
-        self.queues[chosen].waiting.push_back(ticket);
+        self.queues[chosen].waiting.push_back((ticket, width));
         self.waiting += 1;
-        self.most = self.most.max(self.running + self.waiting);
+        self.wanted += width;
+        self.most = self.most.max(self.running + self.wanted);
         Place::Wait
     }
 
@@ -124,43 +134,47 @@ impl Queues {
         }
     }
 
-    fn start(&mut self, place: usize) -> Place {
+    fn start(&mut self, place: usize, width: u32) -> Place {
         self.enter(place);
-        self.queues[place].running += 1;
-        self.queues[place].served += ESTIMATE;
-        self.running += 1;
-        self.most = self.most.max(self.running + self.waiting);
+        self.queues[place].running += width;
+        self.queues[place].served += ESTIMATE * f64::from(width);
+        self.running += width;
+        self.most = self.most.max(self.running + self.wanted);
         Place::Run(place)
     }
 
-    /// A request that ran on the account of `place` for so many seconds has ended.
-    pub fn ended(&mut self, place: usize, seconds: f64) {
-        self.running -= 1;
+    /// A request that had so many seats on the account of `place` for so many seconds has given them back.
+    pub fn ended(&mut self, place: usize, width: u32, seconds: f64) {
+        self.running -= width;
         if let Some(queue) = self.queues.get_mut(place) {
-            queue.running -= 1;
-            queue.served += seconds - ESTIMATE;
+            queue.running -= width;
+            queue.served += (seconds - ESTIMATE) * f64::from(width);
         }
     }
 
-    /// The next to run, if there is a seat: the first of the queue that has had least.
-    pub fn next(&mut self) -> Option<(Ticket, usize)> {
-        if self.running >= self.seats {
-            return None;
-        }
+    /// The next to run, with its queue and its width: the first of the queue that has had least. Where it needs more
+    /// seats than are free nobody passes it by: it would wait for ever.
+    pub fn next(&mut self) -> Option<(Ticket, usize, u32)> {
         let ready = self.queues.iter().enumerate().filter(|(_, queue)| !queue.waiting.is_empty());
         let (place, _) = ready.min_by(|(_, a), (_, b)| a.served.total_cmp(&b.served))?;
-        let ticket = self.queues[place].waiting.pop_front()?;
+        let (ticket, width) = *self.queues[place].waiting.front()?;
+        if !self.fits(width) {
+            return None;
+        }
+        self.queues[place].waiting.pop_front();
         self.waiting -= 1;
-        self.start(place);
-        Some((ticket, place))
+        self.wanted -= width;
+        self.start(place, width);
+        Some((ticket, place, width))
     }
 
     /// Takes out a request that waits no longer; whether it was still waiting.
     pub fn forget(&mut self, ticket: Ticket) -> bool {
         for queue in &mut self.queues {
-            if let Some(at) = queue.waiting.iter().position(|waiting| *waiting == ticket) {
-                queue.waiting.remove(at);
+            let place = queue.waiting.iter().position(|(waiting, _)| *waiting == ticket);
+            if let Some((_, width)) = place.and_then(|place| queue.waiting.remove(place)) {
                 self.waiting -= 1;
+                self.wanted -= width;
                 return true;
             }
         }
@@ -212,36 +226,36 @@ mod tests {
     #[test]
     fn without_queues_what_cannot_run_is_refused() {
         let mut queues = queues(1, None);
-        assert_eq!(queues.add(1, 5), Place::Run(0));
-        assert_eq!(queues.add(2, 5), Place::Full);
-        queues.ended(0, 1.0);
-        assert_eq!(queues.add(3, 5), Place::Run(0));
+        assert_eq!(queues.add(1, 5, 1), Place::Run(0));
+        assert_eq!(queues.add(2, 5, 1), Place::Full);
+        queues.ended(0, 1, 1.0);
+        assert_eq!(queues.add(3, 5, 1), Place::Run(0));
     }
 
     #[test]
     fn a_flow_fills_its_own_queues_only() {
         let mut queues = queues(1, Some(SHAPE));
-        assert!(matches!(queues.add(0, 0), Place::Run(_)));
-        let filled = (1..).take_while(|ticket| queues.add(*ticket, 0) == Place::Wait).count();
+        assert!(matches!(queues.add(0, 0, 1), Place::Run(_)));
+        let filled = (1..).take_while(|ticket| queues.add(*ticket, 0, 1) == Place::Wait).count();
         assert_eq!(filled, SHAPE.hand * SHAPE.length);
         // Another flow, whose hand is another one, still gets a place.
-        assert_eq!(queues.add(100, 3 + 8 * 5), Place::Wait);
+        assert_eq!(queues.add(100, 3 + 8 * 5, 1), Place::Wait);
         assert_eq!(queues.waiting(), 7);
     }
 
     #[test]
     fn a_quiet_flow_is_not_kept_waiting_behind_a_busy_one() {
         let mut queues = queues(1, Some(Shape { queues: 8, hand: 1, length: 50 }));
-        let Place::Run(mut place) = queues.add(0, 0) else { panic!("a seat was free") };
+        let Place::Run(mut place) = queues.add(0, 0, 1) else { panic!("a seat was free") };
         for ticket in 1..20 {
-            queues.add(ticket, 0);
+            queues.add(ticket, 0, 1);
         }
-        queues.add(100, 1);
-        queues.add(101, 1);
+        queues.add(100, 1, 1);
+        queues.add(101, 1, 1);
         let mut order = Vec::new();
         for _ in 0..4 {
-            queues.ended(place, 1.0);
-            let (ticket, next) = queues.next().expect("somebody waits");
+            queues.ended(place, 1, 1.0);
+            let (ticket, next, _) = queues.next().expect("somebody waits");
             order.push(ticket);
             place = next;
         }
@@ -253,9 +267,31 @@ mod tests {
     #[test]
     fn who_gives_up_frees_the_place() {
         let mut queues = queues(0, Some(SHAPE));
-        assert_eq!(queues.add(1, 0), Place::Wait);
+        assert_eq!(queues.add(1, 0, 1), Place::Wait);
         assert!(queues.forget(1) && !queues.forget(1));
         queues.set_seats(1);
+        assert_eq!(queues.next(), None);
+    }
+
+    #[test]
+    fn wide_requests_wait_for_all_of_their_seats() {
+        let mut queues = queues(4, Some(SHAPE));
+        assert!(matches!(queues.add(1, 0, 3), Place::Run(_)));
+        assert_eq!(queues.add(2, 0, 2), Place::Wait);
+        // What would fit does not pass by who waits.
+        assert_eq!(queues.add(3, 3 + 8 * 5, 1), Place::Wait);
+        assert_eq!((queues.next(), queues.running()), (None, 3));
+        assert_eq!(queues.take_demand(), 6);
+    }
+
+    #[test]
+    fn what_is_wider_than_all_seats_runs_alone() {
+        let mut queues = queues(4, Some(SHAPE));
+        let Place::Run(place) = queues.add(1, 0, 9) else { panic!("nobody else runs") };
+        assert_eq!(queues.add(2, 0, 1), Place::Wait);
+        queues.ended(place, 9, 1.0);
+        assert_eq!(queues.next().map(|(ticket, _, width)| (ticket, width)), Some((2, 1)));
+        assert_eq!(queues.add(3, 0, 9), Place::Wait);
         assert_eq!(queues.next(), None);
     }
 }

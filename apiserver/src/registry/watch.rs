@@ -66,6 +66,8 @@ pub async fn watch(server: &Server, call: &Call, target: &Target) -> Result<Answ
             }
         }
     };
+    let watches = server.flow_control.as_ref().map(|control| &control.watches);
+    let heard = watches.and_then(|watches| watches.begin(&call.info, indexed.as_deref()));
     let lasts = timeout
         .map_or_else(|| server.min_request_timeout.mul_f64(1.0 + fastrand::f64()), Duration::from_secs);
     Ok(Answer::Watch(Box::new(Watch {
@@ -80,6 +82,7 @@ pub async fn watch(server: &Server, call: &Call, target: &Target) -> Result<Answ
         ends: Instant::now() + lasts,
         shutdown: server.watches_end.clone(),
         _counted: server.metrics.lasting(&call.info),
+        _heard: heard,
     })))
 }
 

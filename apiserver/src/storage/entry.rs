@@ -154,6 +154,11 @@ impl Entry {
         with_revision == self.text.len() || self.text.len() == value.len()
     }
 
+    /// How long its JSON is.
+    pub fn size(&self) -> usize {
+        self.text.len()
+    }
+
     /// JSON with kind, apiVersion and resourceVersion.
     pub fn json(&self) -> Bytes {
         self.text.open()
