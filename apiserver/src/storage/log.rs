@@ -83,6 +83,8 @@ pub struct TooOld {
 pub struct Cursor {
     log: Arc<Log>,
     next: u64,
+    /// What lies up to here its owner knows, also where the cache learns of it only now.
+    after: i64,
     appended: watch::Receiver<u64>,
 }
 
@@ -154,7 +156,7 @@ impl Log {
         }
         let place = inner.events.partition_point(|event| event.revision <= revision);
         let next = inner.first + place as u64;
-        Ok(Cursor { log: self.clone(), next, appended: self.appended.subscribe() })
+        Ok(Cursor { log: self.clone(), next, after: revision, appended: self.appended.subscribe() })
     }
 }
 
@@ -176,7 +178,11 @@ impl Cursor {
         if inner.broken || self.next < inner.first {
             return Batch::FellOff;
         }
-        let start = (self.next - inner.first) as usize;
+        let mut start = (self.next - inner.first) as usize;
+        while inner.events.get(start).is_some_and(|event| event.revision <= self.after) {
+            start += 1;
+            self.next += 1;
+        }
         let events: Vec<_> = inner.events.iter().skip(start).take(max).cloned().collect();
         if events.is_empty() {
             return Batch::Empty;
@@ -225,6 +231,18 @@ mod tests {
         assert!(taken(&mut cursor).is_empty());
         log.append(event(16));
         assert_eq!(taken(&mut cursor), [16]);
+    }
+
+    #[test]
+    fn what_a_cache_that_is_behind_learns_late_is_not_told_again() {
+        let log = log(10, 8, &[11]);
+        let mut cursor = log.cursor_after(13).expect("in reach");
+        for revision in [12, 13, 13, 14] {
+            log.append(event(revision));
+        }
+        assert_eq!(taken(&mut cursor), [14]);
+        log.append(event(15));
+        assert_eq!(taken(&mut cursor), [15]);
     }
 
     #[test]
