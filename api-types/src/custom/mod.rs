@@ -176,11 +176,13 @@ pub fn settled(value: Json) -> Json {
             Json::Object(entries.into_iter().collect())
         }
         Json::Array(items) => Json::Array(items.into_iter().map(settled).collect()),
-        Json::Number(number) if number.is_f64() => {
+        // COMPAT: beyond 64 bits with a sign Go reads a float.
+        Json::Number(number) if number.as_i64().is_none() => {
             const EXACT: f64 = 9_007_199_254_740_992.0;
             match number.as_f64() {
                 Some(n) if n.fract() == 0.0 && n.abs() < EXACT => Json::from(n as i64),
-                _ => Json::Number(number),
+                Some(n) => Json::from(n),
+                None => Json::Number(number),
             }
         }
         other => other,

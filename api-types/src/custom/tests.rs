@@ -202,6 +202,69 @@ fn rows_are_made_once_and_follow_their_definition() {
 }
 
 #[test]
+fn numbers_are_held_against_their_formats() {
+    let number = |type_: &str, format: &str| json!({"type": type_, "format": format});
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "i32": number("integer", "int32"), "i64": number("integer", "int64"), "plain": {"type": "integer"},
+        "odd": number("integer", "uint32"), "float": number("number", "float"), "double": number("number", "double"),
+        "unknown": number("number", "int32"), "date": number("string", "date"),
+        "limit": {"type": "integer", "format": "int32", "maximum": 5e9},
+        "half": {"type": "number", "minimum": 1.5, "maximum": 2.5, "multipleOf": 0.5}}}}});
+    let row = row("Number", schema);
+    let check = |field: &str, value: &str, expected: &[&str]| {
+        let tree: Json = serde_json::from_str(&format!(r#"{{"spec":{{"{field}":{value}}}}}"#)).expect("JSON");
+        let found = refused(row, tree, None);
+        assert_eq!(found, expected, "{field} {value}");
+    };
+    let checked = |what: &str, of: &str, field: &str| {
+        format!("<nil>: Invalid value: \"\": {what} value must be of type {of} in spec.{field}")
+    };
+    let no = |field: &str, type_: &str, found: &str| {
+        format!(
+            "spec.{field}: Invalid value: \"{found}\": spec.{field} in body must be of type {type_}: \"{found}\""
+        )
+    };
+    let (int32, int64) = ("integer with format int32", "integer with format int64");
+    let default = "integer (default format)";
+    for value in ["1", "1.0", "2147483647", "-2147483648"] {
+        check("i32", value, &[]);
+    }
+    check("i32", "2147483648", &[&checked("Checked", int32, "i32")]);
+    check("i32", "1.5", &[&no("i32", "int32", "float64"), &checked("Checked", int32, "i32")]);
+    check("i32", "true", &[&no("i32", "int32", "")]);
+    check("i32", "\"x\"", &[&no("i32", "integer", "string")]);
+    check("i64", "9223372036854775807", &[]);
+    let large = [&no("i64", "int64", "float64") as &str, &checked("Checked", int64, "i64")];
+    check("i64", "9223372036854775808", &large);
+    check("plain", "1.5", &[&no("plain", "integer", "number"), &checked("Checked", default, "plain")]);
+    check("odd", "1.5", &[&no("odd", "integer", "number"), &checked("Checked", default, "odd")]);
+    check("odd", "-1", &[]);
+    check("float", "3.5e38", &[&checked("Checked", "number with format float", "float")]);
+    check("double", "3.5e38", &[]);
+    check("unknown", "3000000000", &[]);
+    check("date", "5", &[&no("date", "date", "int64")]);
+    check("limit", "1", &[&checked("Maximum boundary", int32, "limit")]);
+    let body = |field: &str, value: &str, words: &str| {
+        format!("spec.{field}: Invalid value: {value}: spec.{field} in body should be {words}")
+    };
+    check(
+        "limit",
+        "9223372036854775807",
+        &[
+            &checked("Checked", int32, "limit"),
+            &checked("Maximum boundary", int32, "limit"),
+            &body("limit", "9.223372036854776e+18", "less than or equal to 5e+09"),
+        ],
+    );
+    check(
+        "half",
+        "2.75",
+        &[&body("half", "2.75", "a multiple of 0.5"), &body("half", "2.75", "less than or equal to 2.5")],
+    );
+    check("half", "1.5", &[]);
+}
+
+#[test]
 fn apply_follows_the_schema() {
     use crate::schema::managed_fields::{Writer, apply, update};
     use crate::value::Time;

@@ -7,7 +7,7 @@ use super::structural::{Additional, Checks, Structural};
 use super::{Custom, formats};
 use crate::field::{Errors, Path, Shown};
 use crate::names;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Number, Value as Json};
 
 /// A value in an error's text.
 struct AsJson<'a>(&'a Json);
@@ -16,9 +16,24 @@ impl Shown for AsJson<'_> {
     fn shown(&self) -> String {
         match self.0 {
             Json::String(text) => text.shown(),
+            Json::Number(number) if number.as_i64().is_none() => {
+                go_general(number.as_f64().unwrap_or_default())
+            }
             other => other.to_string(),
         }
     }
+}
+
+/// A number as Go prints it in messages: with an exponent from a million on, and below a ten-thousandth.
+fn go_general(number: f64) -> String {
+    let text = format!("{number:e}");
+    let Some((digits, power)) = text.split_once('e') else { return text };
+    let power: i32 = power.parse().unwrap_or_default();
+    if (-4..6).contains(&power) {
+        return number.to_string();
+    }
+    let sign = if power < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", power.abs())
 }
 
 impl Custom {
@@ -127,16 +142,32 @@ fn value(schema: &Structural, value: &Json, old: Option<&Json>, path: &Path, err
             return;
         }
     } else if !schema.type_.is_empty() && !fits(&schema.type_, value) {
-        let found = type_of(value);
-        let text = format!("{path} in body must be of type {}: \"{found}\"", schema.type_);
-        return errors.type_invalid(path, found, text);
+        let (wanted, found) = mismatch(schema, value);
+        let text = format!("{path} in body must be of type {wanted}: \"{found}\"");
+        errors.type_invalid(path, found, text);
+        if let Json::Number(number) = value {
+            numbers(schema, number, path, errors);
+        }
+        return;
     }
     match value {
         Json::Object(map) => return object(schema, map, old, schema.embedded, path, errors),
         Json::Array(items) => list(schema, items, old, path, errors),
         _ => {}
     }
-    checks(&schema.checks, value, path, errors);
+    checks(schema, value, path, errors);
+}
+
+/// What a value should be, and what it is. COMPAT: where the schema has a format, that is named in the type's
+/// place, unless texts and lists are what is found.
+fn mismatch<'a>(schema: &'a Structural, value: &Json) -> (&'a str, &'static str) {
+    let (type_, format) = (schema.type_.as_str(), schema.checks.format.as_str());
+    let known = !format.is_empty() && formats::is_known(type_, format);
+    match value {
+        Json::Number(number) if known => (format, if number.is_f64() { "float64" } else { "int64" }),
+        Json::Object(_) | Json::Bool(_) if known => (format, ""),
+        other => (type_, type_of(other)),
+    }
 }
 
 fn object(
@@ -162,7 +193,7 @@ fn object(
             errors.invalid(path, "", text);
         }
     }
-    checks(&schema.checks, &Json::Object(map.clone()), path, errors);
+    checks(schema, &Json::Object(map.clone()), path, errors);
 }
 
 /// An embedded resource says what it is.
@@ -211,9 +242,10 @@ fn list(schema: &Structural, items: &[Json], old: Option<&Json>, path: &Path, er
 }
 
 /// The checks beside the structure.
-fn checks(checks: &Checks, value: &Json, path: &Path, errors: &mut Errors) {
+fn checks(schema: &Structural, value: &Json, path: &Path, errors: &mut Errors) {
+    let checks = &schema.checks;
     match value {
-        Json::Number(number) => numbers(checks, number.as_f64().unwrap_or_default(), value, path, errors),
+        Json::Number(number) => numbers(schema, number, path, errors),
         Json::String(text) => strings(checks, text, path, errors),
         Json::Array(items) => {
             let count = items.len() as u64;
@@ -252,32 +284,82 @@ fn checks(checks: &Checks, value: &Json, path: &Path, errors: &mut Errors) {
     groups(checks, value, path, errors);
 }
 
-fn numbers(checks: &Checks, number: f64, shown: &Json, path: &Path, errors: &mut Errors) {
-    if let Some((limit, exclusive)) = checks.maximum
-        && (number > limit || (exclusive && number >= limit))
-    {
-        let word = if exclusive { "less than" } else { "less than or equal to" };
-        errors.invalid(path, AsJson(shown), format!("{path} in body should be {word} {limit}"));
+/// COMPAT: limits are read as numbers of the value's own sort, so that of a whole number's limits the fraction is
+/// lost; a limit that is not of the schema's type refuses every value.
+fn numbers(schema: &Structural, value: &Number, path: &Path, errors: &mut Errors) {
+    let (checks, number) = (&schema.checks, value.as_f64().unwrap_or_default());
+    typed("Checked", schema, number, value.as_i64().is_some(), path, errors);
+    let limits = [
+        ("MultipleOf", checks.multiple_of.filter(|factor| *factor > 0.0)),
+        ("Minimum boundary", checks.minimum.map(|(limit, _)| limit)),
+        ("Maximum boundary", checks.maximum.map(|(limit, _)| limit)),
+    ];
+    for (what, limit) in limits {
+        let Some(limit) = limit else { continue };
+        let sound = typed(what, schema, limit, false, path, errors);
+        let whole = value.as_i64().filter(|_| sound);
+        let (order, shown, value) = match whole {
+            Some(whole) => (whole.cmp(&(limit as i64)), (limit as i64).to_string(), value.clone()),
+            None => (
+                number.total_cmp(&limit),
+                go_general(limit),
+                Number::from_f64(number).unwrap_or(value.clone()),
+            ),
+        };
+        let words = match what {
+            "MultipleOf" => {
+                let divides = match whole {
+                    Some(whole) => (limit as i64) > 0 && whole % (limit as i64) == 0,
+                    None => (number / limit).fract() == 0.0,
+                };
+                (!divides).then_some("a multiple of")
+            }
+            "Minimum boundary" => match checks.minimum.is_some_and(|(_, exclusive)| exclusive) {
+                true => order.is_le().then_some("greater than"),
+                false => order.is_lt().then_some("greater than or equal to"),
+            },
+            _ => match checks.maximum.is_some_and(|(_, exclusive)| exclusive) {
+                true => order.is_ge().then_some("less than"),
+                false => order.is_gt().then_some("less than or equal to"),
+            },
+        };
+        if let Some(words) = words {
+            errors.invalid(
+                path,
+                AsJson(&Json::Number(value)),
+                format!("{path} in body should be {words} {shown}"),
+            );
+        }
     }
-    if let Some((limit, exclusive)) = checks.minimum
-        && (number < limit || (exclusive && number <= limit))
-    {
-        let word = if exclusive { "greater than" } else { "greater than or equal to" };
-        errors.invalid(path, AsJson(shown), format!("{path} in body should be {word} {limit}"));
-    }
-    if let Some(factor) = checks.multiple_of.filter(|factor| *factor > 0.0)
-        && (number / factor).fract() != 0.0
-    {
-        errors.invalid(path, AsJson(shown), format!("{path} in body should be a multiple of {factor}"));
-    }
-    let outside = match checks.format.as_str() {
-        "int32" => number < f64::from(i32::MIN) || number > f64::from(i32::MAX),
-        _ => false,
+}
+
+/// Whether a number, a value's or a limit's, can be one of the schema's type and format. COMPAT: the error has no path.
+fn typed(
+    what: &str,
+    schema: &Structural,
+    number: f64,
+    whole: bool,
+    path: &Path,
+    errors: &mut Errors,
+) -> bool {
+    const SIZE: f64 = 9_223_372_036_854_775_808.0;
+    let format =
+        Some(schema.checks.format.as_str()).filter(|format| formats::is_known(&schema.type_, format));
+    let is_whole = whole || (number.fract() == 0.0 && (-SIZE..SIZE).contains(&number));
+    let fits = match (schema.type_.as_str(), format) {
+        ("integer", Some("int32")) => {
+            is_whole && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number)
+        }
+        ("integer", _) => is_whole,
+        ("number", Some("float")) => (number as f32).is_finite(),
+        _ => true,
     };
-    if outside {
-        let text = format!("{path} in body must be of type int32: \"{number}\"");
-        errors.type_invalid(path, AsJson(shown), text);
+    if !fits {
+        let of = format.map_or("(default format)".to_owned(), |format| format!("with format {format}"));
+        let text = format!("{what} value must be of type {} {of} in {path}", schema.type_);
+        errors.invalid(&Path::default(), "", text);
     }
+    fits
 }
 
 fn strings(checks: &Checks, text: &str, path: &Path, errors: &mut Errors) {
@@ -360,7 +442,10 @@ pub(crate) fn default_errors(schema: &Structural, default: &Json, path: &Path, e
     let mut found = Errors::default();
     value(schema, &pruned, None, &Path::new(DEFAULT), &mut found);
     for mut error in found.0 {
-        error.path = Path::new(&error.path.as_str().replacen(DEFAULT, path.as_str(), 1));
+        error.path = match error.path.as_str() {
+            "" => path.clone(),
+            found => Path::new(&found.replacen(DEFAULT, path.as_str(), 1)),
+        };
         error.detail = error.detail.replace(&format!("{DEFAULT}."), "").replace(DEFAULT, "");
         errors.0.push(error);
     }

@@ -279,14 +279,19 @@ async fn from_store(
     let mut start = format!("{full}{}", options.start.as_deref().unwrap_or_default()).into_bytes();
     let mut chosen: Vec<Arc<Entry>> = Vec::new();
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };
-    let mut more = true;
+    let (mut more, mut total) = (true, None);
+    let size = match i64::try_from(options.limit) {
+        Ok(limit @ 1..STORE_PAGE) if options.filter.is_everything() => limit + 1,
+        _ => STORE_PAGE,
+    };
     while more && chosen.len() <= limit {
-        let page = match collection.kv.page(&full, &start, STORE_PAGE, revision).await {
+        let page = match collection.kv.page(&full, &start, size, revision).await {
             Ok(page) => page,
             Err(KvError::Compacted) => return Err(expired(&options)),
             Err(error) => return Err(store_error(target.row, "list", error)),
         };
         more = page.more;
+        total.get_or_insert(page.count);
         for stored in &page.items {
             let mut entry = entry_of(collection, stored)?;
             if options.filter.asks_version(target.row) && options.filter.may_match(&entry) {
@@ -304,22 +309,17 @@ async fn from_store(
             None => break,
         }
     }
-    let mut next = String::new();
+    let (mut next, mut remaining) = (String::new(), None);
     if chosen.len() > limit {
         chosen.truncate(limit);
+        // With selectors the rest is not counted, as of a snapshot.
+        remaining = total.filter(|_| options.filter.is_everything()).map(|total| total - chosen.len() as i64);
         if let Some(last) = chosen.last() {
             next = token(&last.key, prefix, revision);
         }
     }
     let served = Served::of(target.row);
-    Ok(List {
-        served,
-        source: Source::Page(chosen),
-        filter: Filter::default(),
-        revision,
-        next,
-        remaining: None,
-    })
+    Ok(List { served, source: Source::Page(chosen), filter: Filter::default(), revision, next, remaining })
 }
 
 /// The revision is compacted; a page's client is offered to go on at the present one.

@@ -157,6 +157,8 @@ pub struct Page {
     /// The store's revision when it answered.
     pub revision: i64,
     pub more: bool,
+    /// What there is from the start on, whatever the limit.
+    pub count: i64,
 }
 
 /// A running watch.
@@ -374,6 +376,7 @@ impl Kv {
             items: answer.kvs.into_iter().map(|kv| self.opened(kv)).collect(),
             revision: answer.header.map_or(0, |h| h.revision),
             more: answer.more,
+            count: answer.count,
         })
     }
 

@@ -8,7 +8,18 @@ use serde_json::{Map, Value, json};
 
 /// The definition of a custom kind; `metadata` is a reference.
 pub(super) fn schema(definition: &Definition, format: Format, metadata: Value) -> Value {
-    published(definition.raw.clone(), definition.kind, format, metadata)
+    let mut schema = published(definition.raw.clone(), definition.kind, format, metadata);
+    add_selectable(definition, &mut schema);
+    schema
+}
+
+/// Which fields of the kind can be selected by, said of its objects and of its lists.
+pub(super) fn add_selectable(definition: &Definition, schema: &mut Value) {
+    let paths: Vec<Value> =
+        definition.selectable_names.iter().map(|path| json!({"fieldPath": path})).collect();
+    if !paths.is_empty() {
+        schema["x-kubernetes-selectable-fields"] = paths.into();
+    }
 }
 
 fn published(raw: Value, kind: &Kind, format: Format, metadata: Value) -> Value {
@@ -67,6 +78,23 @@ fn older(schema: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_that_can_be_selected_by_are_named() {
+        use crate::apiextensions::v1::CustomResourceDefinition;
+        let crd: CustomResourceDefinition = crate::codec::json::from_slice(
+            br#"{"spec":{"group":"example.com","scope":"Namespaced","names":{"plural":"picks","kind":"Pick"},
+            "versions":[{"name":"v1","served":true,"storage":true,"selectableFields":[{"jsonPath":".spec.color"}],
+            "schema":{"openAPIV3Schema":{"type":"object"}}},{"name":"v2","served":true}]}}"#,
+        )
+        .expect("a definition");
+        let said = |definition: &Definition| {
+            schema(definition, Format::V3, json!({})).get("x-kubernetes-selectable-fields").cloned()
+        };
+        let all = Definition::all(&crd);
+        assert_eq!(said(&all[0]), Some(json!([{"fieldPath": "spec.color"}])));
+        assert_eq!(said(&all[1]), None);
+    }
 
     #[test]
     fn a_kind_that_takes_anything_lists_nothing_in_v2() {

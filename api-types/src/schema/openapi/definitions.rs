@@ -71,13 +71,16 @@ impl Definitions {
                 "metadata".into(),
                 self.described(meta, "Revision of the list, and the way to its next page."),
             );
-            let schema = json!({
+            let mut schema = json!({
                 "description": format!("A list of {}.", kind.resource),
                 "type": "object",
                 "required": ["items"],
                 "properties": properties,
                 "x-kubernetes-group-version-kind": [gvk(kind.group, kind.version, &list)],
             });
+            if let Some(slot) = row.custom {
+                super::custom::add_selectable(&slot.definition(), &mut schema);
+            }
             self.found.insert(name.clone(), schema);
         }
         self.format.reference(&name)

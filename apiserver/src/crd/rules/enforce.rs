@@ -52,6 +52,29 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
     run.warnings
 }
 
+/// Asks the rules of a schema about its defaults: as values that were there before, and as new ones.
+pub(super) fn defaults(schema: &Structural, path: &Path, errors: &mut Errors) {
+    let mut run = Run { budget: OBJECT_BUDGET, errors: Errors::default(), warnings: Vec::new() };
+    schema.visit(path, &mut |node, path| {
+        let root = node.embedded || std::ptr::eq(node, schema);
+        let Some(default) = node.default.as_ref().filter(|_| run.budget >= 0) else { return };
+        let Some(rules) = compile(node, root) else { return };
+        let (path, budget, found) = (path.child("default"), run.budget, run.errors.0.len());
+        let mut least = budget;
+        for old in [Some(default), None] {
+            run.budget = budget;
+            let place = Place { old, kept: None, unchanged: None };
+            run.value(&rules, Shape::of(node, root), node, default, place, &path);
+            least = least.min(run.budget);
+            if run.errors.0.len() > found {
+                break;
+            }
+        }
+        run.budget = least;
+    });
+    errors.0.append(&mut run.errors.0);
+}
+
 /// The compiled rules of a version: made once, kept beside it.
 fn rules_of(definition: &Arc<Definition>) -> Option<Arc<Rules>> {
     let kept = definition.attached.get_or_init(|| {

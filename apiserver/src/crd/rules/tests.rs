@@ -222,3 +222,32 @@ fn what_is_chosen_between_two_lists_is_cheap() {
         r#"(has(self.l) ? self.l : []).exists(k, k.contains("/")) || (has(self.l) ? self.l : []).size() < 3"#;
     assert_eq!(written(&spec(json!({"l": list}), json!([{"rule": rule}]))), Vec::<String>::new());
 }
+
+#[test]
+fn defaults_are_held_against_the_rules() {
+    use super::enforce;
+    let check = |properties: Json, rules: Json, expected: &[&str]| {
+        let mut errors = Errors::default();
+        enforce::defaults(&Structural::read(&spec(properties, rules)), &Path::new("S"), &mut errors);
+        let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    };
+    let field = |default: Json, rule: Json| json!({"n": {"type": "integer", "default": default, "x-kubernetes-validations": [rule]}});
+    let small = json!({"rule": "self < 5", "message": "too large"});
+    check(field(json!(3), small.clone()), json!([]), &[]);
+    check(
+        field(json!(7), small),
+        json!([]),
+        &["S.properties[spec].properties[n].default: Invalid value: 7: too large"],
+    );
+    // What is there from now on was not there before.
+    let optional =
+        json!({"rule": "oldSelf.hasValue()", "optionalOldSelf": true, "message": "must have been there"});
+    check(
+        field(json!(3), optional),
+        json!([]),
+        &["S.properties[spec].properties[n].default: Invalid value: 3: must have been there"],
+    );
+    // Rules of what is around a default are none of its.
+    check(json!({"n": {"type": "integer", "default": 7}}), json!([{"rule": "self.n < 5"}]), &[]);
+}

@@ -1,7 +1,7 @@
 //! What is wrong with the rules of a definition that is written: their form, their syntax and types, and
 //! what they can cost at most.
 
-use super::{Rule, Text, decl, field_path};
+use super::{Rule, Text, decl, enforce, field_path};
 use crate::cel::Decl;
 use api_types::apiextensions::v1::{CustomResourceDefinition, CustomResourceDefinitionVersion, schema_path};
 use api_types::custom::Structural;
@@ -38,8 +38,13 @@ pub fn check(object: &dyn Object, old: Option<&dyn Object>, errors: &mut Errors)
         if same {
             continue;
         }
-        let path = schema_path(&crd.spec, place);
-        of_schema(&Structural::read(&schema), &path, errors);
+        let (schema, path) = (Structural::read(&schema), schema_path(&crd.spec, place));
+        let sound = errors.0.len();
+        enforce::defaults(&schema, &path, errors);
+        // COMPAT: with a default that breaks a rule, nothing else is said of the rules.
+        if errors.0.len() == sound {
+            of_schema(&schema, &path, errors);
+        }
     }
 }
 
