@@ -12,7 +12,6 @@
 //! crash of the machine is decided by who opens them (`snapshot.rs`), not here.
 
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
