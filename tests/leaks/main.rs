@@ -87,6 +87,28 @@ fn pods(round: u32) -> String {
     lifecycle: {{preStop: {{exec: {{command: [sleep, '2']}}}}}}
 "
         ),
+    ) + &pod(
+        "sidecars",
+        &format!(
+            "  terminationGracePeriodSeconds: 4
+  initContainers:
+  - {{name: first, {container}, command: [sleep, '1']}}
+  - name: beside
+    image: {BUSYBOX}
+    imagePullPolicy: IfNotPresent
+    restartPolicy: Always
+    command: [sh, -c, 'trap exit TERM; while :; do sleep 1; done']
+    startupProbe: {{exec: {{command: ['true']}}, periodSeconds: 1}}
+    lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}
+  - {{name: last, {container}, command: [sleep, '1']}}
+  containers:
+  - name: main
+    image: {BUSYBOX}
+    imagePullPolicy: IfNotPresent
+    command: [sh, -c, 'trap exit TERM; while :; do sleep 1; done']
+    lifecycle: {{postStart: {{exec: {{command: [sleep, '1']}}}}}}
+"
+        ),
     )
 }
 

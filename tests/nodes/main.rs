@@ -2,6 +2,10 @@
 //!
 //! Runs alone, after the other tests: they count on a cluster of one node.
 
+mod devices;
+#[path = "../cluster/dra/driver.rs"]
+mod driver;
+
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -63,6 +67,7 @@ fn a_second_node_comes_works_fails_and_goes() -> Result<()> {
 
     every_node_has_its_agent_and_reaches_the_other(&ns, &first, &worker)?;
     an_agent_is_rolled_back(&ns)?;
+    devices::are_prepared_where_the_pods_are(&ns, &first, &worker)?;
     pods_are_spread_and_leave_a_drained_node(&ns, &first, &worker)?;
     pods_of_a_lost_node_are_replaced(&ns, &first, &worker)?;
 
