@@ -132,7 +132,7 @@ fn same(dir: &Path, payload: &Payload) -> Result<bool, VolumeError> {
     if !dir.is_dir() {
         return Ok(false);
     }
-    list(dir, Path::new(""), &mut there).map_err(io(format!("read {}", dir.display())))?;
+    list(dir, Path::new(""), &mut there).map_err(io(format!("open {}", dir.display())))?;
     if there.len() != payload.len() || !payload.keys().all(|path| there.contains(path)) {
         return Ok(false);
     }

@@ -26,7 +26,7 @@ pub fn link(pod_dir: &Path, kind: Kind, name: &str) -> PathBuf {
 /// Name and link of the devices of a kind that a pod has, or may have.
 pub fn links(pod_dir: &Path, kind: Kind) -> Result<Vec<(String, PathBuf)>, VolumeError> {
     let dir = pod_dir.join(DEVICES).join(kind.plugin());
-    let found = entries(&dir).map_err(io(format!("read {}", dir.display())))?;
+    let found = entries(&dir).map_err(io(format!("open {}", dir.display())))?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(found.into_iter().map(|path| (name(&path), path)).collect())
 }
@@ -71,7 +71,7 @@ pub fn point(link: &Path, device: &Path) -> Result<(), VolumeError> {
         make(dir)?;
     }
     unlink(link)?;
-    std::os::unix::fs::symlink(device, link).map_err(io(format!("link {}", link.display())))
+    std::os::unix::fs::symlink(device, link).map_err(io(format!("symlink {}", link.display())))
 }
 
 /// Removes a link.
@@ -96,7 +96,7 @@ pub fn bind(device: &Path, place: &Path) -> Result<(), VolumeError> {
         .create(true)
         .append(true)
         .open(place)
-        .map_err(io(format!("create {}", place.display())))?;
+        .map_err(io(format!("open {}", place.display())))?;
     mounts::bind(device, place).map_err(io(format!("bind {}", place.display())))
 }
 

@@ -86,7 +86,7 @@ pub fn mount(root: &Path, sub_path: &Path, target: &Path) -> Result<(), VolumeEr
         std::fs::create_dir_all(parent).map_err(io(format!("mkdir {}", parent.display())))?;
     }
     if !directory && !target.exists() {
-        std::fs::File::create(target).map_err(io(format!("create {}", target.display())))?;
+        std::fs::File::create(target).map_err(io(format!("open {}", target.display())))?;
     }
     mounts::bind(&source, target).map_err(io(format!("bind {} to {}", shown.display(), target.display())))
 }

@@ -28,7 +28,7 @@ pub fn set_up(source: &HostPathVolumeSource) -> Result<(), VolumeError> {
         HostPathType::Directory => must_be(is(&|kind| kind.is_dir()), "a directory"),
         HostPathType::FileOrCreate => {
             if meta.is_none() {
-                std::fs::File::create(path).map_err(io(format!("create {}", source.path)))?;
+                std::fs::File::create(path).map_err(io(format!("open {}", source.path)))?;
                 chmod(path, 0o644)?;
                 return Ok(());
             }

@@ -57,7 +57,7 @@ pub fn set_up(root: &Path, path: &Path, wanted: &Wanted) -> Result<(), VolumeErr
 /// Unmounts the devices that no pod uses.
 pub fn unmount_unused(root: &Path) -> Result<(), VolumeError> {
     let _staging = STAGING.lock();
-    let list = |dir: &Path| entries(dir).map_err(io(format!("read {}", dir.display())));
+    let list = |dir: &Path| entries(dir).map_err(io(format!("open {}", dir.display())));
     for place in list(&staged(root))? {
         let name = place.file_name().unwrap_or_default();
         let used = list(&root.join("pods"))?
