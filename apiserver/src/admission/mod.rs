@@ -21,6 +21,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 pub mod options;
 mod pod_security;
+mod pod_topology_labels;
 mod policy;
 mod priority;
 mod resource_quota;

@@ -3,8 +3,8 @@
 use super::{
     DefaultTolerationSeconds, Plugin, always, certificate_approval, certificate_signing,
     certificate_subject_restriction, claim_resize, default_class, limit_ranger, namespace_lifecycle,
-    node_restriction, pod_security, policy, priority, resource_quota, runtime_class, service_account,
-    storage_protection, taint_nodes_by_condition, webhook,
+    node_restriction, pod_security, pod_topology_labels, policy, priority, resource_quota, runtime_class,
+    service_account, storage_protection, taint_nodes_by_condition, webhook,
 };
 
 /// What this server knows of a plugin.
@@ -61,8 +61,8 @@ static PLUGINS: &[(&str, bool, Row)] = &[
     ),
     ("DefaultIngressClass", ON, Here(|| Box::new(default_class::DefaultIngressClass))),
     ("DenyServiceExternalIPs", OFF, Here(|| Box::new(always::DenyServiceExternalIPs))),
+    ("PodTopologyLabels", ON, Here(|| Box::new(pod_topology_labels::PodTopologyLabels))),
     // What these four act on is behind features that are off, or subresources that are not there.
-    ("PodTopologyLabels", ON, Idle),
     ("PodGroupWorkloadExists", ON, Idle),
     ("NodeDeclaredFeatureValidator", ON, Idle),
     ("JobValidation", ON, Idle),

@@ -9,7 +9,7 @@ use crate::views::{
 use api_types::authentication::v1::{BoundObjectReference, TokenRequest};
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::coordination::v1::Lease;
-use api_types::core::v1::{Container, Namespace, Node, Pod, PreemptionPolicy, Taint};
+use api_types::core::v1::{Binding, Container, Namespace, Node, Pod, PreemptionPolicy, Taint};
 use api_types::core::v1::{
     LimitRange, LimitRangeItem, LimitType, PersistentVolumeClaim, ResourceList, TaintEffect, Toleration,
     TolerationOperator,
@@ -392,10 +392,37 @@ async fn kubelets_offer_devices_of_their_own_node() {
 }
 
 #[tokio::test]
+async fn pods_get_the_topology_of_their_node() {
+    let cluster = cluster();
+    let mut node = Node::default();
+    for (label, value) in [("topology.kubernetes.io/zone", "z"), ("disk", "ssd")] {
+        node.metadata.labels.insert(label.into(), value.into());
+    }
+    cluster.views.nodes.put("", "n1", NodeView::from(node));
+    let mut binding = Binding::default();
+    (binding.target.kind, binding.target.name) = ("Node".into(), "n1".into());
+    cluster.create("pods/binding", &mut binding).await.unwrap();
+    let mut own = pod("own", "web");
+    own.spec.node_name = "n1".into();
+    own.metadata.labels.insert("topology.kubernetes.io/zone".into(), "guessed".into());
+    cluster.create("pods", &mut own).await.unwrap();
+    let mut elsewhere = pod("elsewhere", "web");
+    elsewhere.spec.node_name = "n2".into();
+    cluster.create("pods", &mut elsewhere).await.unwrap();
+    for (labels, expected) in [
+        (&binding.metadata.labels, vec!["z"]),
+        (&own.metadata.labels, vec!["z"]),
+        (&elsewhere.metadata.labels, vec![]),
+    ] {
+        assert_eq!(labels.values().collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
 async fn kubelets_show_only_pods_of_their_own() {
     let cluster = cluster().node("n1");
     let life = Life { uid: "node-1".into(), deleted_at: None };
-    cluster.views.nodes.put("", "n1", NodeView { life });
+    cluster.views.nodes.put("", "n1", NodeView { life, ..NodeView::default() });
     let mirror = || {
         let mut pod = pod("m", "web");
         pod.metadata.annotations.insert("kubernetes.io/config.mirror".into(), "x".into());

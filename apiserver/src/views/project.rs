@@ -98,11 +98,20 @@ impl From<Secret> for SecretView {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeView {
     pub life: Life,
+    /// Its zone and region, as labels.
+    pub topology: BTreeMap<String, String>,
 }
+
+/// The labels of a node that its pods get, too.
+const TOPOLOGY: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
 impl From<Node> for NodeView {
     fn from(node: Node) -> Self {
-        Self { life: Life::from(&node.metadata) }
+        let topology = TOPOLOGY.iter().filter_map(|label| node.metadata.labels.get_key_value(*label));
+        Self {
+            life: Life::from(&node.metadata),
+            topology: topology.map(|(label, value)| (label.clone(), value.clone())).collect(),
+        }
     }
 }
 

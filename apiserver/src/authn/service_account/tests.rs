@@ -48,7 +48,7 @@ fn cluster(algorithm: &'static rcgen::SignatureAlgorithm) -> Cluster {
         ServiceAccountView { life: life("sa-1"), ..ServiceAccountView::default() },
     );
     views.pods.put("web", "pod", PodView { life: life("pod-1"), ..PodView::default() });
-    views.nodes.put("", "node", NodeView { life: life("node-1") });
+    views.nodes.put("", "node", NodeView { life: life("node-1"), ..NodeView::default() });
     views.secrets.put("web", "secret", SecretView { life: life("secret-1"), ..SecretView::default() });
     let clock = Manual::new(Timestamp::from_second(1_700_000_000).unwrap());
     let audiences = vec![ISSUER.to_owned()];

@@ -4,6 +4,7 @@ use super::*;
 use crate::field::Errors;
 use crate::kind::{Column, Strategy, set_generation};
 use crate::meta::v1::{ConditionStatus, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement};
+use crate::value::Time;
 
 impl Strategy for Pod {
     fn set_defaults(&mut self) {
@@ -19,7 +20,7 @@ impl Strategy for Pod {
             ..PodStatus::default()
         };
         if !self.spec.scheduling_gates.is_empty() {
-            self.status.conditions.push(gated());
+            self.status.conditions.push(gated(self.metadata.creation_timestamp));
         }
         merge_label_keys(self);
     }
@@ -113,12 +114,13 @@ impl Pod {
 }
 
 /// What a pod with scheduling gates says of itself from the start (KEP-3521).
-fn gated() -> PodCondition {
+fn gated(since: Option<Time>) -> PodCondition {
     PodCondition {
         type_: PodConditionType::PodScheduled,
         status: ConditionStatus::False,
         reason: "SchedulingGated".to_owned(),
         message: "Scheduling is blocked due to non-empty scheduling gates".to_owned(),
+        last_transition_time: since,
         ..PodCondition::default()
     }
 }
