@@ -276,23 +276,58 @@ fn status(code: StatusCode, body: &[u8]) -> Status {
     {
         return status;
     }
-    let reason = match code.as_u16() {
-        400 => StatusReason::BadRequest,
-        401 => StatusReason::Unauthorized,
-        403 => StatusReason::Forbidden,
-        404 => StatusReason::NotFound,
-        405 => StatusReason::MethodNotAllowed,
-        410 => StatusReason::Gone,
-        413 => StatusReason::RequestEntityTooLarge,
-        429 => StatusReason::TooManyRequests,
-        503 => StatusReason::ServiceUnavailable,
-        504 => StatusReason::Timeout,
-        500.. => StatusReason::InternalError,
-        _ => StatusReason::Unset,
-    };
+    // COMPAT: words of client-go, which users know from events and conditions.
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
-    let message = if text.is_empty() { format!("the server answered {code}") } else { text.to_owned() };
+    let said = |otherwise: &str| if text.is_empty() { otherwise.to_owned() } else { text.to_owned() };
+    let (reason, message) = match code.as_u16() {
+        400 => (StatusReason::BadRequest, "the server rejected our request for an unknown reason".to_owned()),
+        401 => (
+            StatusReason::Unauthorized,
+            "the server has asked for the client to provide credentials".to_owned(),
+        ),
+        403 => (StatusReason::Forbidden, said("forbidden")),
+        404 => (StatusReason::NotFound, "the server could not find the requested resource".to_owned()),
+        405 => (
+            StatusReason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource".to_owned(),
+        ),
+        409 => (StatusReason::Conflict, "the server reported a conflict".to_owned()),
+        410 => (StatusReason::Gone, said("the server has the requested version no more")),
+        413 => (StatusReason::RequestEntityTooLarge, said("the request is too large")),
+        422 => (
+            StatusReason::Invalid,
+            "the server rejected our request due to an error in our request".to_owned(),
+        ),
+        429 => (
+            StatusReason::TooManyRequests,
+            "the server has received too many requests and has asked us to try again later".to_owned(),
+        ),
+        503 => (
+            StatusReason::ServiceUnavailable,
+            "the server is currently unable to handle the request".to_owned(),
+        ),
+        504 => (
+            StatusReason::Timeout,
+            "the server was unable to return a response in the time allotted, but may still be processing \
+             the request"
+                .to_owned(),
+        ),
+        500.. => (
+            StatusReason::InternalError,
+            format!(
+                "an error on the server ({:?}) has prevented the request from succeeding",
+                said("unknown")
+            ),
+        ),
+        _ => (
+            StatusReason::Unset,
+            format!(
+                "the server responded with the status code {} but did not return more information",
+                code.as_u16()
+            ),
+        ),
+    };
     Status { status: "Failure".into(), message, reason, code: i32::from(code.as_u16()), ..Status::default() }
 }
 
@@ -316,7 +351,13 @@ mod tests {
         let page = status(StatusCode::BAD_GATEWAY, b"<html>\n");
         assert_eq!(
             (page.reason, page.code, page.message.as_str()),
-            (StatusReason::InternalError, 502, "<html>")
+            (
+                StatusReason::InternalError,
+                502,
+                r#"an error on the server ("<html>") has prevented the request from succeeding"#
+            )
         );
+        let missing = status(StatusCode::NOT_FOUND, b"404 page not found\n");
+        assert_eq!(missing.message, "the server could not find the requested resource");
     }
 }

@@ -217,7 +217,9 @@ impl Hands {
                 Ok(None)
             }
             Err(error) => {
-                if let Some(told) = &action.on_failure {
+                // A name that is taken is found out by looking again, and nothing to tell of.
+                let taken = matches!(action.effect, Effect::Create(_)) && error.is_already_exists();
+                if let Some(told) = action.on_failure.as_ref().filter(|_| !taken) {
                     self.tell(told, "", &error.to_string());
                 }
                 Err(Failure { what, source: error })

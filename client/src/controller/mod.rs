@@ -100,6 +100,24 @@ impl Wake {
         Self { install: Box::new(install) }
     }
 
+    /// As [`Wake::on`], but the keys wait for `delay`, so that changes that come together are seen together.
+    pub fn later<P: Projection>(
+        delay: Duration,
+        keys: impl Fn(&Change<'_, P>, &Caches, &mut Vec<Key>) + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let install = move |caches: &Caches, queue: &Queue<Key>| {
+            let (keys, readable, queue) = (keys.clone(), caches.clone(), queue.clone());
+            caches.store::<P>().subscribe(move |change| {
+                let mut woken = Vec::new();
+                keys(change, &readable, &mut woken);
+                for key in woken {
+                    queue.add_after(key, delay);
+                }
+            });
+        };
+        Self { install: Box::new(install) }
+    }
+
     /// What is no store wakes keys: `subscribe` is called once, and adds to the queue as it hears.
     pub fn by(subscribe: impl Fn(&Caches, &Queue<Key>) + Send + Sync + 'static) -> Self {
         Self { install: Box::new(subscribe) }

@@ -92,7 +92,8 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Adoption> {
     {
         let mut annotated = deployment.clone();
         annotated.metadata.annotations.insert(revision::REVISION.into(), revision);
-        plan.act(Action::update(annotated));
+        // COMPAT: by way of the status, as upstream: a change of annotations would count as a new generation.
+        plan.act(Action::update_status(annotated));
     }
     plan
 }

@@ -37,6 +37,9 @@ pub use orphans::Orphans;
 use crate::adoption::{self, Adoption};
 use crate::cached::{JobObject, PodFacts};
 
+/// How long changes of pods are gathered. COMPAT: upstream's; pods that end together are counted together, and none
+/// of them is deleted because another was seen first.
+const BATCH: Duration = Duration::from_secs(1);
 /// The value of `managedBy` that means this controller.
 const OURSELVES: &str = "kubernetes.io/job-controller";
 
@@ -84,7 +87,7 @@ impl Controller for Jobs {
     }
 
     fn wakes_on(&self) -> Vec<Wake> {
-        vec![Wake::itself::<JobObject>(), Wake::on::<PodFacts>(adoption::wake_by_pod::<JobObject>)]
+        vec![Wake::itself::<JobObject>(), Wake::later::<PodFacts>(BATCH, adoption::wake_by_pod::<JobObject>)]
     }
 
     fn observe(&self, key: &Key, caches: &Caches) -> Option<View> {

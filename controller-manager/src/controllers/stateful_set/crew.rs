@@ -147,6 +147,8 @@ fn pod_of(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, ordinal
     Pod {
         metadata: ObjectMeta {
             name,
+            // COMPAT: upstream's say so, too, though the name stands.
+            generate_name: format!("{}-", set.metadata.name),
             namespace: set.metadata.namespace.clone(),
             labels,
             annotations: template.metadata.annotations.clone(),

@@ -183,8 +183,18 @@ impl Round<'_> {
     /// Gives a pod the labels, volumes and owners of claims that it should have.
     fn mend(&mut self, member: Member<'_>) {
         let set = &self.view.set;
-        for claim in claims::reowned(self.view, &member.meta(), member.ordinal) {
-            self.plan.act(Action::update(claim));
+        let what = format!("Update Pod {} in StatefulSet {}", member.key.name, set.metadata.name);
+        let told = Told::normal(self.view.reference(), "SuccessfulUpdate", format!("{what} successful"));
+        let mut reowned: Vec<_> = claims::reowned(self.view, &member.meta(), member.ordinal)
+            .into_iter()
+            .map(Action::update)
+            .collect();
+        // COMPAT: of claims that get other owners upstream tells as of an update of their pod.
+        if let Some(last) = reowned.pop() {
+            reowned.push(last.on_success(told.clone()));
+        }
+        for action in reowned {
+            self.plan.act(action);
         }
         let (named, stored) = (member.is_named(), member.has_storage(set));
         if named && stored {
@@ -201,13 +211,11 @@ impl Round<'_> {
             });
             patch["spec"] = json!({ "volumes": volumes.collect::<Vec<_>>() });
         }
-        let what = format!("Update Pod {name} in StatefulSet {}", set.metadata.name);
         let failed = format!("{what} failed error: {{error}}");
         let target = Target::new::<Pod>(member.key.clone(), &member.pod.uid);
-        let reference = || self.view.reference();
         let update = Action::patch(target, Patch::Strategic(patch))
-            .on_success(Told::normal(reference(), "SuccessfulUpdate", format!("{what} successful")))
-            .on_failure(Told::warning(reference(), "FailedUpdate", failed));
+            .on_success(told)
+            .on_failure(Told::warning(self.view.reference(), "FailedUpdate", failed));
         self.plan.act(update);
     }
 

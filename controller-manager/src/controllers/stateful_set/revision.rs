@@ -7,6 +7,9 @@ use client::controller::{Action, Target};
 use super::View;
 use crate::revisions;
 
+/// The label of a StatefulSet's revision that has its hash.
+const OWN_HASH: &str = "controller.kubernetes.io/hash";
+
 /// The revisions of a round.
 #[derive(Debug)]
 pub(super) struct Revisions {
@@ -21,7 +24,12 @@ pub(super) struct Revisions {
 
 /// A new revision of the current template.
 pub(super) fn fresh(set: &StatefulSet, number: i64, collisions: i32) -> ControllerRevision {
-    revisions::new::<StatefulSet>(&set.metadata, &set.spec.template, number, collisions)
+    let mut new = revisions::new::<StatefulSet>(&set.metadata, &set.spec.template, number, collisions);
+    // COMPAT: on the pods it is the revision's name, on the revision its hash under a label of its own.
+    if let Some(hash) = new.metadata.labels.remove(revisions::HASH) {
+        new.metadata.labels.insert(OWN_HASH.into(), hash);
+    }
+    new
 }
 
 /// The revisions, oldest first.
