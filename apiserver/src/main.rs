@@ -13,6 +13,7 @@ mod call;
 mod cel;
 mod crd;
 mod discovery;
+mod fixed_flags;
 mod flags;
 mod flow_control;
 mod kinds;
@@ -29,6 +30,7 @@ mod query;
 mod registry;
 mod request;
 mod route;
+mod runtime_config;
 mod server;
 mod start;
 mod status;
@@ -54,7 +56,7 @@ pub static ALLOCATOR_OPTIONS: &[u8; 69] =
     b"background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0,narenas:2\0";
 
 fn main() -> anyhow::Result<()> {
-    let flags: flags::Flags = daemon::flags::parse();
+    let flags: flags::Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
     flags.logging.init();
     daemon::tls::install_default_provider();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(start::run(flags))

@@ -6,6 +6,7 @@
 //! COMPAT: nobody known is `system:anonymous` and goes on to authorization, so that the cluster's
 //! policy decides; an apiserver that cannot be reached refuses with 500, as upstream does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use ahash::AHashMap;
 use api_types::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use api_types::authorization::v1::{NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use daemon::clock::SharedClock;
-use daemon::serve::{Gate, GateFuture, PeerCertificates, Refusal};
+use daemon::serve::{DelegatedFlags, Gate, GateFuture, PeerCertificates, Refusal};
 use daemon::tls::{ClientCa, Subject};
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
 use crate::{Client, Error};
@@ -33,6 +34,8 @@ pub struct DelegatedGate {
     client_ca: Option<Arc<ClientCa>>,
     users: Cache<String, Option<User>>,
     decisions: Cache<(User, String, String), bool>,
+    flags: Option<DelegatedFlags>,
+    proxies: Option<Arc<ClientCa>>,
 }
 
 /// Who asks.
@@ -53,10 +56,22 @@ impl DelegatedGate {
         clock: SharedClock,
     ) -> Self {
         let (users, decisions) = (Cache::new(clock.clone()), Cache::new(clock));
-        Self { authentication, authorization, client_ca, users, decisions }
+        Self { authentication, authorization, client_ca, users, decisions, flags: None, proxies: None }
+    }
+
+    /// With what the daemon's flags say; `proxies` verifies certificates of those who name users in headers
+    /// (`--requestheader-client-ca-file`).
+    #[must_use]
+    pub fn with_flags(mut self, flags: &DelegatedFlags, proxies: Option<Arc<ClientCa>>) -> Self {
+        self.flags = Some(flags.clone());
+        self.proxies = proxies;
+        self
     }
 
     async fn decide(&self, head: &Parts) -> Result<(), Refusal> {
+        if self.flags.as_ref().is_some_and(|flags| flags.always_allows(head.uri.path())) {
+            return Ok(());
+        }
         let user = self.user(head).await?;
         let (verb, path) = (verb(head), head.uri.path().to_owned());
         let key = (user, verb, path);
@@ -64,7 +79,7 @@ impl DelegatedGate {
             Some(allowed) => allowed,
             None => {
                 let allowed = self.allowed(&key).await.map_err(|e| unreachable_apiserver(&e))?;
-                self.decisions.put(key.clone(), allowed);
+                self.decisions.put(key.clone(), allowed, self.keep_decision(allowed));
                 allowed
             }
         };
@@ -73,7 +88,7 @@ impl DelegatedGate {
     }
 
     async fn user(&self, head: &Parts) -> Result<User, Refusal> {
-        if let Some(user) = self.certified(head) {
+        if let Some(user) = self.proxied(head).or_else(|| self.certified(head)) {
             return Ok(user);
         }
         let Some(token) = bearer_token(head) else { return Ok(anonymous()) };
@@ -81,11 +96,31 @@ impl DelegatedGate {
             Some(known) => known,
             None => {
                 let known = self.review(token).await.map_err(|e| unreachable_apiserver(&e))?;
-                self.users.put(token.to_owned(), known.clone());
+                let keep = self.flags.as_ref().map_or(KEEP, |f| f.authentication_token_webhook_cache_ttl.0);
+                self.users.put(token.to_owned(), known.clone(), keep);
                 known
             }
         };
         known.ok_or_else(Refusal::unauthorized)
+    }
+
+    fn keep_decision(&self, allowed: bool) -> Duration {
+        let Some(flags) = &self.flags else { return KEEP };
+        match allowed {
+            true => flags.authorization_webhook_cache_authorized_ttl.0,
+            false => flags.authorization_webhook_cache_unauthorized_ttl.0,
+        }
+    }
+
+    /// The user whom a proxy names in headers, if it is one of those that may (`--requestheader-*`).
+    fn proxied(&self, head: &Parts) -> Option<User> {
+        let (flags, ca) = (self.flags.as_ref()?, self.proxies.as_ref()?);
+        let name = named_user(flags, &head.headers)?;
+        let chain = head.extensions.get::<PeerCertificates>()?;
+        ca.verify(&chain.0).ok()?;
+        let proxy = Subject::of(chain.0.first()?).ok()?.common_name;
+        let allowed = &flags.requestheader_allowed_names;
+        (allowed.is_empty() || allowed.contains(&proxy)).then_some(name)
     }
 
     fn certified(&self, head: &Parts) -> Option<User> {
@@ -138,6 +173,30 @@ impl From<UserInfo> for User {
     }
 }
 
+/// What the headers of a proxy say about the user.
+fn named_user(flags: &DelegatedFlags, headers: &HeaderMap) -> Option<User> {
+    let texts = |names: &[String]| -> Vec<String> {
+        let values = names.iter().flat_map(|name| headers.get_all(name.as_str()));
+        values.filter_map(|value| value.to_str().ok()).filter(|v| !v.is_empty()).map(str::to_owned).collect()
+    };
+    let first = |names: &[String]| texts(names).into_iter().next();
+    let mut extra = BTreeMap::<String, Vec<String>>::new();
+    for prefix in &flags.requestheader_extra_headers_prefix {
+        let prefix = prefix.to_ascii_lowercase();
+        for (header, value) in headers {
+            if let (Some(key), Ok(value)) = (header.as_str().strip_prefix(&prefix), value.to_str()) {
+                extra.entry(key.to_owned()).or_default().push(value.to_owned());
+            }
+        }
+    }
+    Some(authenticated(User {
+        name: first(&flags.requestheader_username_headers)?,
+        uid: first(&flags.requestheader_uid_headers).unwrap_or_default(),
+        groups: texts(&flags.requestheader_group_headers),
+        extra: extra.into_iter().collect(),
+    }))
+}
+
 fn authenticated(mut user: User) -> User {
     user.groups.push("system:authenticated".into());
     user
@@ -165,7 +224,7 @@ fn unreachable_apiserver(error: &Error) -> Refusal {
     Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, body: "Internal Server Error\n".into() }
 }
 
-/// Answers for [`KEEP`].
+/// Answers, each for a time.
 struct Cache<K, V> {
     clock: SharedClock,
     entries: Mutex<AHashMap<K, (Duration, V)>>,
@@ -185,14 +244,14 @@ impl<K: std::hash::Hash + Eq, V: Clone> Cache<K, V> {
         self.entries.lock().get(key).filter(|(until, _)| *until > now).map(|(_, value)| value.clone())
     }
 
-    fn put(&self, key: K, value: V) {
+    fn put(&self, key: K, value: V, keep: Duration) {
         let now = self.clock.monotonic();
         let mut entries = self.entries.lock();
         if entries.len() >= MOST_ENTRIES {
             entries.retain(|_, (until, _)| *until > now);
         }
         if entries.len() < MOST_ENTRIES {
-            entries.insert(key, (now + KEEP, value));
+            entries.insert(key, (now + keep, value));
         }
     }
 }
@@ -224,7 +283,7 @@ mod tests {
     fn answers_are_kept_for_ten_seconds() {
         let clock = Manual::new(jiff::Timestamp::UNIX_EPOCH);
         let cache: Cache<String, u8> = Cache::new(clock.clone());
-        cache.put("a".into(), 1);
+        cache.put("a".into(), 1, KEEP);
         clock.advance(Duration::from_secs(9));
         assert_eq!(cache.get("a"), Some(1));
         clock.advance(Duration::from_secs(1));
@@ -235,10 +294,10 @@ mod tests {
     fn a_full_cache_forgets_the_old_and_takes_no_more() {
         let clock = Manual::new(jiff::Timestamp::UNIX_EPOCH);
         let cache: Cache<usize, ()> = Cache::new(clock.clone());
-        (0..=MOST_ENTRIES).for_each(|key| cache.put(key, ()));
+        (0..=MOST_ENTRIES).for_each(|key| cache.put(key, (), KEEP));
         assert_eq!(cache.get(&MOST_ENTRIES), None);
         clock.advance(KEEP);
-        cache.put(MOST_ENTRIES, ());
+        cache.put(MOST_ENTRIES, (), KEEP);
         assert_eq!(cache.get(&MOST_ENTRIES), Some(()));
     }
 

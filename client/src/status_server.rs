@@ -11,7 +11,7 @@ use api_types::core::v1::ConfigMap;
 use api_types::core::v1::well_known::namespace;
 use daemon::clock::SharedClock;
 use daemon::health::Health;
-use daemon::serve::{ServeError, ServingFlags, StatusServer, bind};
+use daemon::serve::{DelegatedFlags, ServeError, ServingFlags, StatusServer, bind};
 use daemon::shutdown::Shutdown;
 use daemon::tls::{ClientAuth, ClientCa, Pem, TlsError};
 use tokio::task::JoinHandle;
@@ -28,14 +28,8 @@ pub struct Access<'a> {
     pub serving: &'a ServingFlags,
     /// Where to listen without `--secure-port`.
     pub default_port: u16,
-    /// `--authentication-kubeconfig`; without it the daemon's own client asks.
-    pub authentication_kubeconfig: Option<&'a Path>,
-    /// `--authorization-kubeconfig`, likewise.
-    pub authorization_kubeconfig: Option<&'a Path>,
-    /// `--authentication-skip-lookup`: do not look for the cluster's authority.
-    pub skip_lookup: bool,
-    /// `--client-ca-file`.
-    pub client_ca_file: Option<&'a Path>,
+    /// Who may read what is asked of the apiserver.
+    pub delegated: &'a DelegatedFlags,
 }
 
 /// Why the pages cannot be served.
@@ -67,19 +61,28 @@ impl Access<'_> {
             let Some(path) = path else { return Ok(own.clone()) };
             Client::new(Config::from_kubeconfig(path)?.with_agent(agent, None))
         };
-        let authentication = other(self.authentication_kubeconfig)?;
-        let authorization = other(self.authorization_kubeconfig)?;
-        let authority = match self.client_ca_file {
-            Some(path) => Some(Pem::File(path.to_owned())),
-            None if self.skip_lookup => None,
+        let flags = self.delegated;
+        let authentication = other(flags.authentication_kubeconfig.as_deref())?;
+        let authorization = other(flags.authorization_kubeconfig.as_deref())?;
+        let authority = match &flags.client_ca_file {
+            Some(path) => Some(Pem::File(path.clone())),
+            None if flags.authentication_skip_lookup => None,
             None => cluster_authority(&authentication).await,
         };
-        let client_auth = authority.clone().map_or(ClientAuth::Off, ClientAuth::Request);
+        let proxies = flags.requestheader_client_ca_file.clone().map(Pem::File);
+        // One of the two is enough as a hint of which certificates are asked for.
+        let hint = authority.clone().or_else(|| proxies.clone());
+        let client_auth = hint.map_or(ClientAuth::Off, ClientAuth::Request);
         let client_ca = authority.map(ClientCa::load).transpose()?;
         if let Some(ca) = &client_ca {
             ca.watch(shutdown.clone());
         }
-        let gate = DelegatedGate::new(authentication, authorization, client_ca, clock.clone());
+        let proxies_ca = proxies.map(ClientCa::load).transpose()?;
+        if let Some(ca) = &proxies_ca {
+            ca.watch(shutdown.clone());
+        }
+        let gate = DelegatedGate::new(authentication, authorization, client_ca, clock.clone())
+            .with_flags(flags, proxies_ca);
         let tls = self.serving.tls(client_auth)?;
         let listener = bind(address).await?;
         tracing::info!(address = address.to_string(), "Serving securely");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use daemon::flags::{GoDuration, LoggingFlags};
-use daemon::serve::ServingFlags;
+use daemon::serve::{DelegatedFlags, ServingFlags};
 
 /// The Kubernetes controller manager runs the loops that watch the state of the cluster through the
 /// apiserver and move it towards the desired state.
@@ -78,18 +78,8 @@ pub struct Flags {
 
     #[command(flatten)]
     pub serving: ServingFlags,
-    /// kubeconfig file with enough rights to create tokenreviews.authentication.k8s.io. If empty, --kubeconfig is used
-    #[arg(long, value_name = "string", help_heading = "Authentication flags")]
-    pub authentication_kubeconfig: Option<PathBuf>,
-    /// If false, the authentication-kubeconfig is used to look up the cluster's client authority
-    #[arg(long, help_heading = "Authentication flags")]
-    pub authentication_skip_lookup: bool,
-    /// If set, requests with a client certificate signed by one of the authorities in this file are authenticated by it
-    #[arg(long, value_name = "string", help_heading = "Authentication flags")]
-    pub client_ca_file: Option<PathBuf>,
-    /// kubeconfig file with enough rights to create subjectaccessreviews.authorization.k8s.io. If empty, --kubeconfig is used
-    #[arg(long, value_name = "string", help_heading = "Authorization flags")]
-    pub authorization_kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub delegated: DelegatedFlags,
 
     /// Path to kubeconfig file with authorization and master location information
     #[arg(long, value_name = "string", help_heading = "Misc flags")]
@@ -413,6 +403,28 @@ mod tests {
         .unwrap();
         assert_eq!(f.controllers, ["*", "-pod-garbage-collector-controller"]);
         assert!(f.use_service_account_credentials);
+    }
+
+    #[test]
+    fn kubeadms_manifest_is_taken() {
+        let words = "kube-controller-manager --allocate-node-cidrs=true \
+             --authentication-kubeconfig=/etc/kubernetes/controller-manager.conf \
+             --authorization-kubeconfig=/etc/kubernetes/controller-manager.conf --bind-address=127.0.0.1 \
+             --client-ca-file=/etc/kubernetes/pki/ca.crt --cluster-cidr=10.244.0.0/16 --cluster-name=kubernetes \
+             --cluster-signing-cert-file=/etc/kubernetes/pki/ca.crt \
+             --cluster-signing-key-file=/etc/kubernetes/pki/ca.key --controllers=*,bootstrapsigner,tokencleaner \
+             --enable-hostpath-provisioner=false --feature-gates=SidecarContainers=true \
+             --kubeconfig=/etc/kubernetes/controller-manager.conf --leader-elect=true \
+             --requestheader-client-ca-file=/etc/kubernetes/pki/front-proxy-ca.crt \
+             --root-ca-file=/etc/kubernetes/pki/ca.crt \
+             --service-account-private-key-file=/etc/kubernetes/pki/sa.key --service-cluster-ip-range=10.96.0.0/12 \
+             --use-service-account-credentials=true --cloud-provider= --cert-dir=/var/run/kubernetes";
+        let parsed =
+            daemon::flags::try_parse_beside::<Flags, _>(words.split_whitespace(), crate::fixed_flags::TABLE);
+        match parsed.unwrap() {
+            Parsed::Flags(flags) => assert!(flags.delegated.requestheader_client_ca_file.is_some()),
+            Parsed::Version(version) => panic!("{version}"),
+        }
     }
 
     #[test]

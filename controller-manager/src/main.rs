@@ -6,6 +6,7 @@
 mod adoption;
 mod cached;
 mod controllers;
+mod fixed_flags;
 mod flags;
 mod identity;
 mod presence;
@@ -44,7 +45,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    let flags: Flags = daemon::flags::parse();
+    let flags: Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
     flags.logging.init();
     daemon::tls::install_default_provider();
     match run(flags).await {
@@ -75,14 +76,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let health = Health::new();
     let leading = health.condition(Endpoints::HealthzReadyz, "leaderElection", "the lease was lost");
     leading.ok();
-    let access = Access {
-        serving: &flags.serving,
-        default_port: SECURE_PORT,
-        authentication_kubeconfig: flags.authentication_kubeconfig.as_deref(),
-        authorization_kubeconfig: flags.authorization_kubeconfig.as_deref(),
-        skip_lookup: flags.authentication_skip_lookup,
-        client_ca_file: flags.client_ca_file.as_deref(),
-    };
+    let access = Access { serving: &flags.serving, default_port: SECURE_PORT, delegated: &flags.delegated };
     let serving = access.serve("kube-controller-manager", &root, health, &clock, &shutdown).await?;
     let work = Work { flags: Arc::new(flags), rows, root, config, clock, leading };
     let outcome = work.lead(&shutdown).await;

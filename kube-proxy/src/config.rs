@@ -223,9 +223,8 @@ impl ProxyConfig {
                 )));
             }
         }
-        if let Some((gate, _)) = self.feature_gates.first_key_value() {
-            return Err(ConfigError::Invalid(format!("unrecognized feature gate: {gate}")));
-        }
+        daemon::flags::all_held_to_defaults(&self.feature_gates)
+            .map_err(|error| ConfigError::Invalid(error.to_string()))?;
         if self.enable_profiling {
             return unsupported("enableProfiling: true");
         }

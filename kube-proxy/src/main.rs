@@ -8,6 +8,7 @@ mod backend;
 mod changes;
 mod config;
 mod conntrack;
+mod fixed_flags;
 mod flags;
 mod health;
 mod metrics;
@@ -38,7 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    let flags: Flags = daemon::flags::parse();
+    let flags: Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
     flags.logging.init();
     daemon::tls::install_default_provider();
     match run(flags).await {

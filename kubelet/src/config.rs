@@ -43,7 +43,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("eventBurst", &["100"]),
     ("eventRecordQPS", &["50"]),
     ("failCgroupV1", &["true"]),
-    ("featureGates", &[]),
     ("hairpinMode", &["\"promiscuous-bridge\""]),
     ("imagePullCredentialsVerificationPolicy", &["\"NeverVerifyPreloadedImages\""]),
     ("iptablesDropBit", &["15"]),
@@ -252,6 +251,8 @@ pub struct KubeletConfiguration {
     #[serde(deserialize_with = "duration")]
     pub eviction_pressure_transition_period: Option<Duration>,
     pub merge_default_eviction_settings: Option<bool>,
+    /// Upstream's gates; each may be named with its default.
+    pub feature_gates: BTreeMap<String, bool>,
     #[serde(deserialize_with = "duration")]
     pub volume_stats_agg_period: Option<Duration>,
     pub enable_system_log_handler: Option<bool>,
@@ -339,6 +340,7 @@ impl Default for KubeletConfiguration {
             eviction_max_pod_grace_period: 0,
             eviction_pressure_transition_period: None,
             merge_default_eviction_settings: None,
+            feature_gates: BTreeMap::new(),
             volume_stats_agg_period: None,
             enable_system_log_handler: None,
             enable_system_log_query: None,
@@ -391,6 +393,8 @@ impl KubeletConfiguration {
     /// Refuses values that nothing can be done with.
     pub fn check(&self) -> Result<(), ConfigError> {
         let unsupported = |text: String| Err(ConfigError::Unsupported(text));
+        daemon::flags::all_held_to_defaults(&self.feature_gates)
+            .map_err(|error| ConfigError::Invalid(error.to_string()))?;
         match self.cgroup_driver.as_str() {
             "cgroupfs" | "systemd" => {}
             other => {

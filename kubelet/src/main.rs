@@ -18,6 +18,7 @@ mod dra;
 mod environment;
 mod events;
 mod eviction;
+mod fixed_flags;
 mod flags;
 mod hosts;
 mod housekeeping;
@@ -65,7 +66,7 @@ pub static ALLOCATOR_OPTIONS: &[u8; 82] =
     b"background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0,narenas:1,tcache:false\0";
 
 fn main() -> anyhow::Result<()> {
-    let flags: flags::Flags = daemon::flags::parse();
+    let flags: flags::Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
     flags.logging.init();
     daemon::tls::install_default_provider();
     // Two threads do: the work is waiting for the runtime and the API.

@@ -120,6 +120,21 @@ pub struct SettingFlags {
     /// A set of eviction thresholds (e.g. memory.available<1Gi) that if met would trigger a pod eviction
     #[arg(long, value_name = "mapStringString")]
     eviction_hard: Option<Thresholds>,
+    /// A set of eviction thresholds (e.g. memory.available<1.5Gi) that if met over a corresponding grace period would trigger a pod eviction
+    #[arg(long, value_name = "mapStringString")]
+    eviction_soft: Option<Thresholds>,
+    /// How long each soft threshold must hold before it triggers a pod eviction (e.g. memory.available=1m30s)
+    #[arg(long, value_name = "mapStringString")]
+    eviction_soft_grace_period: Option<KeyValues>,
+    /// How much of a resource an eviction frees at least (e.g. imagefs.available=2Gi)
+    #[arg(long, value_name = "mapStringString")]
+    eviction_minimum_reclaim: Option<KeyValues>,
+    /// The longest grace period of pods that are evicted for a soft threshold, in seconds
+    #[arg(long, value_name = "int32")]
+    eviction_max_pod_grace_period: Option<i32>,
+    /// How long the kubelet waits before a condition of pressure ends
+    #[arg(long, value_name = "duration")]
+    eviction_pressure_transition_period: Option<GoDuration>,
     /// Resources reserved for non-kubernetes components (e.g. cpu=200m,memory=500Mi)
     #[arg(long, value_name = "mapStringString")]
     system_reserved: Option<KeyValues>,
@@ -190,6 +205,20 @@ impl SettingFlags {
         prefer(&mut config.image_gc_high_threshold_percent, &self.image_gc_high_threshold);
         prefer(&mut config.image_gc_low_threshold_percent, &self.image_gc_low_threshold);
         prefer(&mut config.eviction_hard, &self.eviction_hard.as_ref().map(|given| given.0.clone()));
+        set(&mut config.eviction_soft, self.eviction_soft.as_ref().map(|given| &given.0));
+        set(
+            &mut config.eviction_soft_grace_period,
+            self.eviction_soft_grace_period.as_ref().map(|given| &given.0),
+        );
+        set(
+            &mut config.eviction_minimum_reclaim,
+            self.eviction_minimum_reclaim.as_ref().map(|given| &given.0),
+        );
+        set(&mut config.eviction_max_pod_grace_period, self.eviction_max_pod_grace_period.as_ref());
+        prefer(
+            &mut config.eviction_pressure_transition_period,
+            &self.eviction_pressure_transition_period.map(|given| given.0),
+        );
         set(&mut config.system_reserved, self.system_reserved.as_ref().map(|given| &given.0));
         set(&mut config.kube_reserved, self.kube_reserved.as_ref().map(|given| &given.0));
         set(&mut config.reserved_system_cpus, self.reserved_cpus.as_ref());
@@ -234,7 +263,9 @@ mod tests {
              --register-with-taints=node-role.kubernetes.io/control-plane:NoSchedule --node-ip=172.18.0.2 \
              --node-labels= --provider-id=kind://docker/kind/node --fail-swap-on=false --v=2 \
              --system-reserved=cpu=100m,memory=200Mi --kube-reserved=memory=100Mi \
-             --eviction-hard=memory.available<100Mi,nodefs.available<10% --image-gc-high-threshold=90 \
+             --eviction-hard=memory.available<100Mi,nodefs.available<10% --eviction-soft=memory.available<200Mi \
+             --eviction-soft-grace-period=memory.available=1m --eviction-max-pod-grace-period=60 \
+             --eviction-minimum-reclaim=nodefs.available=1Gi --eviction-pressure-transition-period=1m --image-gc-high-threshold=90 \
              --container-log-max-size=5Mi --container-log-max-files=3 --anonymous-auth=false \
              --authorization-mode=Webhook --authentication-token-webhook --read-only-port=0 \
              --rotate-certificates --rotate-server-certificates --max-pods=200 --serialize-image-pulls=false",
@@ -243,6 +274,9 @@ mod tests {
         assert_eq!(config.provider_id, "kind://docker/kind/node");
         assert_eq!(config.system_reserved["memory"], "200Mi");
         assert_eq!(config.eviction_hard.unwrap()["nodefs.available"], "10%");
+        assert_eq!(config.eviction_soft["memory.available"], "200Mi");
+        assert_eq!(config.eviction_minimum_reclaim["nodefs.available"], "1Gi");
+        assert_eq!(config.eviction_pressure_transition_period, Some(std::time::Duration::from_secs(60)));
         assert_eq!(config.authentication.webhook.enabled, Some(true));
         assert_eq!((config.server_tls_bootstrap, config.serialize_image_pulls), (Some(true), Some(false)));
         assert_eq!(config.container_runtime_endpoint, "unix:///var/run/containerd/containerd.sock");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use daemon::flags::{GoDuration, LoggingFlags};
-use daemon::serve::ServingFlags;
+use daemon::serve::{DelegatedFlags, ServingFlags};
 
 use crate::config::SchedulerConfig;
 
@@ -23,19 +23,8 @@ pub struct Flags {
 
     #[command(flatten)]
     pub serving: ServingFlags,
-
-    /// kubeconfig file with enough rights to create tokenreviews.authentication.k8s.io. If empty, the scheduler's own is used
-    #[arg(long, value_name = "string", help_heading = "Authentication flags")]
-    pub authentication_kubeconfig: Option<PathBuf>,
-    /// If false, the authentication-kubeconfig will be used to look up the cluster's client authority
-    #[arg(long, help_heading = "Authentication flags")]
-    pub authentication_skip_lookup: bool,
-    /// If set, requests with a client certificate signed by one of the authorities in this file are authenticated by it
-    #[arg(long, value_name = "string", help_heading = "Authentication flags")]
-    pub client_ca_file: Option<PathBuf>,
-    /// kubeconfig file with enough rights to create subjectaccessreviews.authorization.k8s.io. If empty, the scheduler's own is used
-    #[arg(long, value_name = "string", help_heading = "Authorization flags")]
-    pub authorization_kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub delegated: DelegatedFlags,
 
     /// DEPRECATED: path to kubeconfig file with authorization and master location information. Ignored if a config file is given
     #[arg(long, value_name = "string", help_heading = "Deprecated flags")]

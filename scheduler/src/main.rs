@@ -12,6 +12,7 @@ mod config;
 mod cycle;
 mod devices;
 mod extender;
+mod fixed_flags;
 mod flags;
 mod framework;
 mod kube_api;
@@ -57,7 +58,7 @@ const SECURE_PORT: u16 = 10259;
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    let flags: Flags = daemon::flags::parse();
+    let flags: Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
     flags.logging.init();
     daemon::tls::install_default_provider();
     match run(flags).await {
@@ -95,14 +96,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let synced =
         health.condition(Endpoints::Readyz, "sched-handler-sync", "handlers are not fully synchronized");
     let informers = health.condition(Endpoints::Readyz, "informer-sync", "informers are not synchronized");
-    let access = Access {
-        serving: &flags.serving,
-        default_port: SECURE_PORT,
-        authentication_kubeconfig: flags.authentication_kubeconfig.as_deref(),
-        authorization_kubeconfig: flags.authorization_kubeconfig.as_deref(),
-        skip_lookup: flags.authentication_skip_lookup,
-        client_ca_file: flags.client_ca_file.as_deref(),
-    };
+    let access = Access { serving: &flags.serving, default_port: SECURE_PORT, delegated: &flags.delegated };
     let serving = access.serve("kube-scheduler", &client, health, &clock, &shutdown).await?;
 
     if shutdown.unless(watch::follow(&caches, &scheduler)).await.is_some() {

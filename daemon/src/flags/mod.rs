@@ -9,6 +9,8 @@
 
 mod duration;
 mod feature_gates;
+mod fixed;
+mod gates;
 mod key_values;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMat
 
 pub use duration::{DurationError, GoDuration};
 pub use feature_gates::{Feature, FeatureGateError, FeatureGates, Stage};
+pub use fixed::{Fixed, Takes};
+pub use gates::{FixedGateError, all_held_to_defaults, held_to_defaults};
 pub use key_values::{KeyValues, KeyValuesError};
 
 use crate::{logging, version};
@@ -66,7 +70,12 @@ fn values(command: &Command, matches: &ArgMatches) -> BTreeMap<String, String> {
 
 /// Parses this process's command line. Prints and exits on `--help`, `--version` and errors.
 pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
-    match try_parse_from::<T, _>(std::env::args_os()) {
+    parse_beside::<T>(&[])
+}
+
+/// [`parse`] of a daemon that has flags with nothing to set beside those of `T`.
+pub fn parse_beside<T: CommandFactory + FromArgMatches>(fixed: &[Fixed]) -> T {
+    match try_parse_beside::<T, _>(std::env::args_os(), fixed) {
         Ok(Parsed::Flags(flags)) => flags,
         Ok(Parsed::Version(text)) => {
             println!("{text}");
@@ -98,12 +107,25 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
+    try_parse_beside(words, &[])
+}
+
+/// [`parse_beside`] without the exits, as [`try_parse_from`].
+///
+/// # Errors
+/// Likewise.
+pub fn try_parse_beside<T, I>(words: I, fixed: &[Fixed]) -> Result<Parsed<T>, clap::Error>
+where
+    T: CommandFactory + FromArgMatches,
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
     let words: Vec<OsString> = words.into_iter().map(|w| normalized(w.into())).collect();
     // Before clap: `--version` must not trip over required flags.
     if let Some(text) = version_asked(&words) {
         return Ok(Parsed::Version(text));
     }
-    let mut command = pflag_habits(T::command());
+    let mut command = fixed::added(pflag_habits(T::command()), fixed);
     let matches = command.try_get_matches_from_mut(words)?;
     let _ = PARSED.set(values(&command, &matches));
     T::from_arg_matches(&matches).map(Parsed::Flags).map_err(|e| e.format(&mut command))

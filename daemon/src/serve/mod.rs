@@ -5,6 +5,7 @@
 
 mod authority;
 mod connections;
+mod delegated_flags;
 mod flags;
 mod gate;
 mod gathered;
@@ -16,6 +17,7 @@ pub use connections::{
     Accepted, HttpOptions, PeerCertificates, RemoteAddr, Retreat, ServeError, bind, connections,
     connections_each, connections_with,
 };
+pub use delegated_flags::DelegatedFlags;
 pub use flags::ServingFlags;
 pub use gate::{Gate, GateFuture, Open, Refusal};
 pub use status::{Page, StatusServer};
