@@ -73,6 +73,7 @@ impl Row {
             "ephemeral-volume-controller" => "ephemeral_volume",
             "persistentvolume-expander-controller" => "volume_expand",
             "resourceclaim-controller" => "resource_claim",
+            "node-lifecycle-controller" => "node-controller",
             "persistentvolume-attach-detach-controller" => "attachdetach-controller",
             name => name,
         }

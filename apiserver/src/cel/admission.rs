@@ -223,7 +223,13 @@ pub fn activation<'a>(
 /// Conditions of which all must hold; compiled.
 #[derive(Debug, Default)]
 pub struct MatchConditions {
-    conditions: Vec<(String, Result<Program, String>)>,
+    conditions: Vec<Condition>,
+}
+
+struct Condition {
+    name: String,
+    expression: String,
+    program: Result<Program, String>,
 }
 
 /// What match conditions say.
@@ -252,7 +258,11 @@ pub fn compile_condition(env: &Env, expression: &str) -> Result<Program, String>
 impl MatchConditions {
     /// Compiles names and expressions. What does not compile fails when it is asked.
     pub fn new<'c>(env: &Env, conditions: impl Iterator<Item = (&'c str, &'c str)>) -> Self {
-        let compiled = conditions.map(|(name, text)| (name.to_owned(), compile_condition(env, text)));
+        let compiled = conditions.map(|(name, text)| Condition {
+            name: name.to_owned(),
+            expression: text.to_owned(),
+            program: compile_condition(env, text),
+        });
         Self { conditions: compiled.collect() }
     }
 
@@ -264,7 +274,7 @@ impl MatchConditions {
     pub fn ask<'a>(&'a self, activation: &Activation<'a>) -> (Matched, u64) {
         let mut budget = MATCH_BUDGET;
         let mut failed: Vec<String> = Vec::new();
-        for (name, program) in &self.conditions {
+        for Condition { name, expression, program } in &self.conditions {
             let program = match program {
                 Ok(program) => program,
                 Err(text) => {
@@ -283,10 +293,13 @@ impl MatchConditions {
                 Ok(Value::Bool(true)) => {}
                 Ok(Value::Bool(false)) => return (Matched::No(name.clone()), failed.len() as u64),
                 Ok(_) => failed.push(format!("match condition '{name}' is no bool")),
-                Err(EvalError::CostLimit) => {
-                    failed.push("operation cancelled: actual cost limit exceeded".to_owned());
+                Err(error) => {
+                    let error = match error {
+                        EvalError::CostLimit => "operation cancelled: actual cost limit exceeded".to_owned(),
+                        error => error.to_string(),
+                    };
+                    failed.push(format!("expression '{expression}' resulted in error: {error}"));
                 }
-                Err(error) => failed.push(error.to_string()),
             }
         }
         let matched = match failed.as_slice() {

@@ -51,7 +51,7 @@ pub fn doubts(policy: &ValidatingAdmissionPolicy) -> Vec<ExpressionWarning> {
     let mut check = |place: usize, field: &str, text: &str| {
         let told = envs.iter().filter_map(|(name, env)| {
             let error = env.compile(text).err()?;
-            Some(format!("{name}: compilation failed: {error}\n"))
+            Some(format!("{name}: {error}\n"))
         });
         let told: Vec<String> = told.collect();
         if !told.is_empty() {
@@ -190,8 +190,8 @@ mod tests {
         assert_eq!(
             told(&["apps"], "object.spec.replicas > '1'", "'got ' + variables.count"),
             [
-                "spec.validations[0].expression: apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'",
-                "spec.validations[0].messageExpression: apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:8: found no matching overload for '_+_' applied to '(string, int)'",
+                "spec.validations[0].expression: apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'",
+                "spec.validations[0].messageExpression: apps/v1, Kind=Deployment: ERROR: <input>:1:8: found no matching overload for '_+_' applied to '(string, int)'",
             ]
         );
         let wrong = told(&["apps"], "object.spec.nope == 1", "");

@@ -9,8 +9,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -72,7 +76,39 @@ impl Backend {
         let name = ServerName::try_from(self.name.clone().unwrap_or(host))
             .map_err(|error| Error::Tls(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
         let stream = TlsConnector::from((self.trust)()).connect(name, stream).await.map_err(Error::Tls)?;
-        begin(TokioIo::new(stream)).await
+        begin(TokioIo::new(Hasty(stream))).await
+    }
+}
+
+/// TLS whose end may come without a goodbye. COMPAT: Go's clients take such an end for one, and servers as small
+/// as Python's own, whose answers are as long as the connection lasts, never say goodbye. An answer that says how
+/// long it is is still found to be cut off.
+struct Hasty<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Hasty<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match std::task::ready!(Pin::new(&mut self.0).poll_read(cx, into)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            other => Poll::Ready(other),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Hasty<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
@@ -98,4 +134,34 @@ where
         }
     });
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    /// Says something, and breaks off.
+    struct Rude(&'static [u8]);
+
+    impl AsyncRead for Rude {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.0.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            into.put_slice(std::mem::take(&mut self.0));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_without_a_goodbye_is_an_end() {
+        let mut all = Vec::new();
+        Hasty(Rude(b"answer")).read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"answer");
+    }
 }

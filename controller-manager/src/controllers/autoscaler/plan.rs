@@ -76,7 +76,6 @@ pub(super) fn decide(
             return decision;
         }
     };
-    decision.status.observed_generation = Some(hpa.metadata.generation);
     let text = "the HPA controller was able to get the target's current scale";
     decision.condition(Type::AbleToScale, true, "SucceededGetScale", text, now);
     let current = scale.spec.replicas;

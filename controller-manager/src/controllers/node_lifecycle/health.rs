@@ -48,7 +48,8 @@ impl Heartbeats {
         }
     }
 
-    pub fn forget(&mut self, name: &str) {
-        self.0.remove(name);
+    /// Whether the node was known.
+    pub fn forget(&mut self, name: &str) -> bool {
+        self.0.remove(name).is_some()
     }
 }

@@ -90,8 +90,8 @@ impl Controller for NodeLifecycle {
     fn observe(&self, key: &Key, caches: &Caches) -> Option<View> {
         let nodes = caches.store::<NodeFacts>();
         let Some(node) = nodes.get(key) else {
-            self.heartbeats.lock().forget(&key.name);
-            return None;
+            let known = self.heartbeats.lock().forget(&key.name);
+            return known.then(|| View::gone(key.clone(), self.limits));
         };
         let lease = caches.store::<LeaseFacts>().find(namespace::NODE_LEASE, &key.name);
         let renewed = lease.and_then(|lease| lease.renewed);
@@ -102,6 +102,7 @@ impl Controller for NodeLifecycle {
         let pods = caches.store::<PodFacts>().by_index("node", &key.name);
         Some(View {
             key: key.clone(),
+            gone: false,
             seen: seen.at,
             is_new: seen.is_new,
             heard_of: renewed.is_some() || !node.conditions.is_empty(),

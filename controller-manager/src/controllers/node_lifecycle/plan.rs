@@ -22,6 +22,8 @@ use crate::service_pods::reference;
 #[derive(Debug, Clone)]
 pub struct View {
     pub key: Key,
+    /// It is there no more; nothing else is known then.
+    pub gone: bool,
     pub node: Arc<NodeFacts>,
     /// When it was last heard of.
     pub seen: Timestamp,
@@ -37,6 +39,26 @@ pub struct View {
     pub slot: Timestamp,
     /// Pods on the node whose status says that they are ready.
     pub ready_pods: Vec<(Key, Arc<PodFacts>)>,
+}
+
+impl View {
+    /// Of a node that was known and is there no more.
+    pub(super) fn gone(key: Key, limits: Limits) -> Self {
+        Self {
+            key,
+            gone: true,
+            node: Arc::default(),
+            seen: Timestamp::MIN,
+            is_new: false,
+            heard_of: true,
+            limits,
+            zone: String::new(),
+            evicting: None,
+            all_dark: false,
+            slot: Timestamp::MIN,
+            ready_pods: Vec::new(),
+        }
+    }
 }
 
 /// What is not an action on an object.
@@ -56,8 +78,13 @@ const KUBELETS: [NodeConditionType; 4] = [
 
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Own> {
     let mut plan = Plan::nothing();
+    let name = &view.key.name;
+    if view.gone {
+        let message = format!("Node {name} event: Removing Node {name} from Controller");
+        plan.tell(Told::normal(node_reference(&view.key), "RemovingNode", message));
+        return plan;
+    }
     if view.is_new {
-        let name = &view.key.name;
         let message = format!("Node {name} event: Registered Node {name} in Controller");
         plan.tell(Told::normal(node_reference(&view.key), "RegisteredNode", message));
     }
@@ -151,7 +178,13 @@ fn taints(view: &View, conditions: &[NodeCondition], now: Timestamp, plan: &mut 
     });
     for key in wanted {
         if !taints.iter().any(|t| is(t, key, &no_schedule)) {
-            taints.push(Taint { key: key.into(), effect: no_schedule.clone(), ..Taint::default() });
+            let time_added = Some(Time::whole(now));
+            taints.push(Taint {
+                key: key.into(),
+                effect: no_schedule.clone(),
+                time_added,
+                ..Taint::default()
+            });
         }
     }
 

@@ -41,6 +41,7 @@ fn node(ready: Option<ConditionStatus>) -> NodeFacts {
 fn view(node: NodeFacts) -> View {
     View {
         key: Key::cluster("n"),
+        gone: false,
         heard_of: !node.conditions.is_empty(),
         node: Arc::new(node),
         seen: at(100),
@@ -107,6 +108,14 @@ fn evictions_wait_for_the_zone_and_stop_when_all_is_dark() {
     let mut dark = view(node(Some(ConditionStatus::False)));
     dark.all_dark = true;
     assert_eq!(taints(&NodeLifecycle::plan(&dark, at(101))).len(), 1);
+}
+
+#[test]
+fn a_node_that_goes_is_told_of() {
+    let plan = NodeLifecycle::plan(&View::gone(Key::cluster("n"), LIMITS), at(101));
+    assert!(plan.actions().is_empty());
+    let [Step::Tell(told)] = plan.steps.as_slice() else { panic!("{:?}", plan.steps.len()) };
+    assert_eq!(told.message, "Node n event: Removing Node n from Controller");
 }
 
 #[test]
