@@ -107,6 +107,7 @@ impl World {
                         outcome.written.push(Box::new(given.clone()));
                         if part == Some("status") {
                             self.view.deployment.status = given.status;
+                            self.view.deployment.metadata.annotations = given.metadata.annotations;
                         } else {
                             self.view.deployment.metadata = given.metadata;
                         }
