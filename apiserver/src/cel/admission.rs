@@ -226,6 +226,7 @@ pub struct MatchConditions {
     conditions: Vec<Condition>,
 }
 
+#[derive(Debug)]
 struct Condition {
     name: String,
     expression: String,

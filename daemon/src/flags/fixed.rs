@@ -75,7 +75,7 @@ fn check(takes: Takes, value: &str) -> Result<String, String> {
     };
     match takes {
         Takes::Any => {}
-        Takes::Only(values) if values.iter().any(|known| same(&known)) => {}
+        Takes::Only(values) if values.iter().any(same) => {}
         Takes::Only(values) => return Err(format!("not supported, only {}", told(values))),
         Takes::What(check) => check(value)?,
         Takes::Gates => gates::held_to_defaults(value).map_err(|e| e.to_string())?,
