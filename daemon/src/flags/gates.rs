@@ -1,5 +1,5 @@
-//! Upstream's feature gates of 1.36 with their stages and defaults. None of them can be changed here: what is on by
-//! default upstream is there, what is off is not, and a gate may be named with its default only.
+//! Upstream's feature gates of 1.36 with their stages and defaults. None of them can be changed here: a gate may be
+//! named with upstream's default only.
 
 use super::feature_gates::{Feature, FeatureGateError, FeatureGates, Stage};
 
@@ -182,8 +182,8 @@ mod tests {
         let error = |text: &str| held_to_defaults(text).unwrap_err().to_string();
         assert_eq!(error("Nope=true"), "unrecognized feature gate: Nope");
         assert_eq!(
-            error("UnknownVersionInteroperabilityProxy=true"),
-            "feature gate UnknownVersionInteroperabilityProxy cannot be changed: it is false in this build"
+            error("CBORServingAndStorage=true"),
+            "feature gate CBORServingAndStorage cannot be changed: it is false in this build"
         );
         assert!(error("AllBeta=false").contains("cannot be changed: it is true in this build"));
     }
