@@ -42,7 +42,10 @@ pub fn differing(old: &[u8], new: &[u8]) -> Result<(Value, Value), Error> {
     Ok((left.into(), right.into()))
 }
 
-fn members(object: &[u8]) -> Result<Vec<(Cow<'_, str>, &[u8])>, Error> {
+/// Names and the texts of their values, in their order.
+type Members<'a> = Vec<(Cow<'a, str>, &'a [u8])>;
+
+fn members(object: &[u8]) -> Result<Members<'_>, Error> {
     let mut input = Reader::new(object, false);
     let start = input.token()?;
     if start != Token::ObjectStart {
