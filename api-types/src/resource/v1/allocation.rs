@@ -6,7 +6,7 @@ use super::request::{
 };
 use crate::core::v1::NodeSelector;
 use crate::core::v1::pod::validate::node_selector;
-use crate::field::{Errors, Path};
+use crate::field::{Errors, Path, Shown};
 use crate::meta::v1::Condition;
 use crate::open_enum::open_enum;
 use crate::value::{Quantity, RawExtension, Time};
@@ -177,7 +177,7 @@ impl AllocatedDeviceStatus {
         const MAX_CONDITIONS: usize = 8;
         device(self.id(), path, errors);
         if !allocated.contains(&self.id()) {
-            errors.invalid(path, shown(self.id()).as_str(), "must be an allocated device in the claim");
+            errors.invalid(path, Whole(self.id()), "must be an allocated device in the claim");
         }
         names::at_most(self.conditions.len(), MAX_CONDITIONS, &path.child("conditions"), errors);
         if let Some(data) = self.data.as_ref().filter(|data| !data.as_bytes().is_empty()) {
@@ -186,6 +186,17 @@ impl AllocatedDeviceStatus {
         if let Some(network) = &self.network_data {
             network.validate(&path.child("networkData"), errors);
         }
+    }
+}
+
+/// A device in an error's text, as upstream prints what it keeps of it.
+struct Whole<'a>(DeviceId<'a>);
+
+impl Shown for Whole<'_> {
+    fn shown(&self) -> String {
+        let (driver, pool, device, share) = self.0;
+        let share = share.unwrap_or_default();
+        format!(r#"{{"Driver":{driver:?},"Pool":{pool:?},"Device":{device:?},"ShareID":{share:?}}}"#)
     }
 }
 

@@ -141,3 +141,21 @@ fn what_drivers_said_goes_with_the_devices() {
     kept.prepare_for_status_update(&had);
     assert_eq!(kept.status.devices.len(), 1);
 }
+
+#[test]
+fn drivers_speak_of_devices_that_the_claim_has() {
+    let old = allocated("gpu");
+    let mut new = old.clone();
+    new.status.devices.push(AllocatedDeviceStatus {
+        driver: "gpu.example.com".into(),
+        pool: "p".into(),
+        device: "another".into(),
+        ..AllocatedDeviceStatus::default()
+    });
+    assert_eq!(
+        refused_status(&new, &old),
+        [
+            r#"status.devices[0]: Invalid value: {"Driver":"gpu.example.com","Pool":"p","Device":"another","ShareID":""}: must be an allocated device in the claim"#
+        ]
+    );
+}
