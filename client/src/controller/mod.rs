@@ -87,17 +87,7 @@ impl Wake {
     pub fn on<P: Projection>(
         keys: impl Fn(&Change<'_, P>, &Caches, &mut Vec<Key>) + Clone + Send + Sync + 'static,
     ) -> Self {
-        let install = move |caches: &Caches, queue: &Queue<Key>| {
-            let (keys, readable, queue) = (keys.clone(), caches.clone(), queue.clone());
-            caches.store::<P>().subscribe(move |change| {
-                let mut woken = Vec::new();
-                keys(change, &readable, &mut woken);
-                for key in woken {
-                    queue.add(key);
-                }
-            });
-        };
-        Self { install: Box::new(install) }
+        Self::later::<P>(Duration::ZERO, keys)
     }
 
     /// As [`Wake::on`], but the keys wait for `delay`, so that changes that come together are seen together.
