@@ -22,7 +22,7 @@ const HTTP: HttpOptions = HttpOptions {
     max_headers: Some(1 << 20),
     send_buffer: Some(64 * 1024),
     url_as_authority: false,
-    gather: true,
+    together: true,
 };
 
 /// Serves until shutdown; returns when all connections have ended or been dropped.
@@ -37,8 +37,10 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Arc<ServerTl
         let server = server.clone();
         service_fn(move |request| {
             let (server, connection) = (server.clone(), connection.clone());
-            // Boxed, so that the work's state is gone once a long answer is written: watches would hold it.
-            Box::pin(async move { Ok::<_, Infallible>(pipeline::handle(server, connection, request).await) })
+            // The work's state is gone once a long answer is written: watches would hold it.
+            serve::in_a_task(async move {
+                Ok::<_, Infallible>(pipeline::handle(server, connection, request).await)
+            })
         })
     };
     serve::connections_each(listener, Some(tls), HTTP, service_of, shutdown).await;

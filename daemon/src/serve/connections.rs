@@ -12,7 +12,7 @@ use http::{Method, Request, Response, header};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::CertificateDer;
@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::authority::BareAuthority;
 use super::gathered::Gathered;
+use super::streams::{Opened, Together};
 use crate::shutdown::Shutdown;
 use crate::tls::ServerTls;
 
@@ -72,9 +73,9 @@ pub struct HttpOptions {
     pub send_buffer: Option<usize>,
     /// Takes requests whose `:authority` is a URL (`authority`).
     pub url_as_authority: bool,
-    /// Writes what the streams of an HTTP/2 connection have to say together (`gathered`): for servers with many
-    /// small answers at a time. A lone answer waits for the tasks that are ready before it.
-    pub gather: bool,
+    /// Polls the streams of an HTTP/2 connection in its own task (`streams`) and writes what they have to say together
+    /// (`gathered`): for servers with many small answers at a time, that work on requests `in_a_task`.
+    pub together: bool,
 }
 
 impl Default for HttpOptions {
@@ -85,14 +86,14 @@ impl Default for HttpOptions {
             max_headers: None,
             send_buffer: None,
             url_as_authority: false,
-            gather: false,
+            together: false,
         }
     }
 }
 
 impl HttpOptions {
-    fn builder(&self) -> auto::Builder<TokioExecutor> {
-        let mut http = auto::Builder::new(TokioExecutor::new());
+    fn builder(&self, opened: Opened) -> auto::Builder<Opened> {
+        let mut http = auto::Builder::new(opened);
         let mut first = http.http1();
         first.timer(TokioTimer::new()).header_read_timeout(self.patience);
         if let Some(bytes) = self.max_headers {
@@ -189,7 +190,7 @@ pub async fn connections_each<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (http, mut tasks) = (Arc::new(options.builder()), tokio::task::JoinSet::new());
+    let mut tasks = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.wait() => break,
@@ -204,8 +205,7 @@ pub async fn connections_each<S, B>(
                 continue;
             }
         };
-        let (http, tls, service_of, shutdown) =
-            (http.clone(), tls.clone(), service_of.clone(), shutdown.clone());
+        let (tls, service_of, shutdown) = (tls.clone(), service_of.clone(), shutdown.clone());
         tasks.spawn(async move {
             // Latency matters more than packets; failing means that the peer is gone.
             let _ = stream.set_nodelay(true);
@@ -215,17 +215,19 @@ pub async fn connections_each<S, B>(
                 if options.url_as_authority { Box::new(BareAuthority::new(stream)) } else { stream };
             let retreat = Retreat::default();
             let service = Head(service_of(Accepted { remote, certificates, retreat: retreat.clone() }));
+            let opened = if options.together { Opened::together() } else { Opened::default() };
+            let http = options.builder(opened.clone());
             let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            let mut connection = std::pin::pin!(connection);
+            let mut connection = Together::new(Box::pin(connection), opened);
             let mut leaving = false;
             let ended = loop {
                 tokio::select! {
-                    ended = connection.as_mut() => break ended,
+                    ended = &mut connection => break ended,
                     () = shutdown.wait(), if !leaving => {}
                     () = retreat.0.notified(), if !leaving => {}
                 }
                 leaving = true;
-                connection.as_mut().graceful_shutdown();
+                connection.connection.as_mut().graceful_shutdown();
             };
             if let Err(error) = ended {
                 tracing::debug!(%remote, error, "Connection ended early");
@@ -271,7 +273,7 @@ async fn secured(
         .map(|chain| PeerCertificates(chain.iter().map(|c| c.clone().into_owned()).collect()));
     let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream: Box<dyn Stream> =
-        if second && options.gather { Box::new(Gathered::new(stream)) } else { Box::new(stream) };
+        if second && options.together { Box::new(Gathered::new(stream)) } else { Box::new(stream) };
     Some((stream, certificates))
 }
 

@@ -10,6 +10,7 @@ mod flags;
 mod gate;
 mod gathered;
 mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +22,4 @@ pub use delegated_flags::DelegatedFlags;
 pub use flags::ServingFlags;
 pub use gate::{Gate, GateFuture, Open, Refusal};
 pub use status::{Page, StatusServer};
+pub use streams::{Work, in_a_task};
