@@ -13,22 +13,7 @@ use crate::kubelet::Kubelet;
 use crate::pod_worker::Stage;
 use crate::resources;
 use crate::status::Eviction;
-
-/// Sysctls that affect no one but the pod.
-const SAFE_SYSCTLS: &[&str] = &[
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
+use crate::sysctls;
 
 /// Admits a pod or says why not.
 pub fn admit(kubelet: &Kubelet, pod: &Arc<Pod>) -> Result<(), Eviction> {
@@ -48,6 +33,10 @@ pub fn admit(kubelet: &Kubelet, pod: &Arc<Pod>) -> Result<(), Eviction> {
     let result = result.and_then(|()| match kubelet.shutdown.now() {
         true => refuse("NodeShutdown", "Pod was rejected as the node is shutting down.".into()),
         false => Ok(()),
+    });
+    let result = result.and_then(|()| {
+        let forbidden = sysctls::forbidden(&given, &kubelet.config.allowed_unsafe_sysctls);
+        forbidden.map_or(Ok(()), |message| refuse("SysctlForbidden", message))
     });
     let strict = kubelet.strict_groups();
     let result = result.and_then(|()| fits_node(&given, strict));
@@ -95,16 +84,6 @@ pub fn check(
     allocatable: &ResourceList,
     max_pods: i32,
 ) -> Result<(), Eviction> {
-    if let Some(context) = &pod.spec.security_context {
-        for sysctl in &context.sysctls {
-            if !SAFE_SYSCTLS.contains(&sysctl.name.replace('/', ".").as_str()) {
-                return refuse(
-                    "SysctlForbidden",
-                    format!("forbidden sysctl: {:?} not allowlisted", sysctl.name),
-                );
-            }
-        }
-    }
     let insufficient = |name: &str, requested: i64, used: i64, capacity: i64| {
         refuse(
             &format!("OutOf{name}"),

@@ -16,9 +16,12 @@ use serde_json::Value;
 
 use crate::eviction::thresholds::{self, Threshold};
 use crate::image_gc;
+use crate::images::Pulls;
+use crate::images::access::Policy;
 use crate::placement::settings::{self as placement, ReservedMemory};
 use crate::shutdown::plan::{self as shutdown_plan, Period};
 use crate::sources::manifest_url::Place;
+use crate::sysctls;
 use crate::user_namespaces::ranges::UNIT;
 
 const EXPECTED: Expected =
@@ -26,13 +29,11 @@ const EXPECTED: Expected =
 
 /// Fields without effect, with the values that they may have beside the zero value.
 const INERT: &[(&str, &[&str])] = &[
-    ("allowedUnsafeSysctls", &[]),
     ("configMapAndSecretChangeDetectionStrategy", &["\"Watch\""]),
     ("containerLogMaxWorkers", &["1"]),
     ("containerLogMonitorInterval", &["\"10s\""]),
     ("contentType", &["\"application/vnd.kubernetes.protobuf\"", "\"application/json\""]),
     ("cpuCFSQuotaPeriod", &["\"100ms\""]),
-    ("crashLoopBackOff", &[]),
     ("enableContentionProfiling", &[]),
     ("enableControllerAttachDetach", &["true"]),
     ("enableDebugFlagsHandler", &["true"]),
@@ -44,7 +45,6 @@ const INERT: &[(&str, &[&str])] = &[
     ("eventRecordQPS", &["50"]),
     ("failCgroupV1", &["true"]),
     ("hairpinMode", &["\"promiscuous-bridge\""]),
-    ("imagePullCredentialsVerificationPolicy", &["\"NeverVerifyPreloadedImages\""]),
     ("iptablesDropBit", &["15"]),
     ("iptablesMasqueradeBit", &["14"]),
     ("kernelMemcgNotification", &[]),
@@ -56,17 +56,13 @@ const INERT: &[(&str, &[&str])] = &[
     ("logging", &[]),
     ("makeIPTablesUtilChains", &["true"]),
     ("maxOpenFiles", &["1000000"]),
-    ("maxParallelImagePulls", &[]),
     ("memoryReservationPolicy", &["\"None\""]),
     ("memorySwap", &[]),
     ("memoryThrottlingFactor", &["0.9"]),
     ("oomScoreAdj", &["-999"]),
     ("podsPerCore", &[]),
-    ("preloadedImagesVerificationAllowlist", &[]),
     ("protectKernelDefaults", &[]),
     ("qosReserved", &[]),
-    ("registryBurst", &["10"]),
-    ("registryPullQPS", &["5"]),
     ("runOnce", &[]),
     ("showHiddenMetricsForVersion", &[]),
     ("singleProcessOOMKill", &[]),
@@ -183,6 +179,15 @@ pub struct UserNamespaceSettings {
     pub ids_per_pod: Option<i64>,
 }
 
+/// Containers that end again and again.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CrashLoopSettings {
+    /// They wait no longer than this; five minutes by default.
+    #[serde(deserialize_with = "duration")]
+    pub max_container_restart_period: Option<Duration>,
+}
+
 /// The configuration. Units are in the names' documentation upstream; durations are real ones here.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -221,6 +226,12 @@ pub struct KubeletConfiguration {
     pub fail_swap_on: Option<bool>,
     pub seccomp_default: Option<bool>,
     pub serialize_image_pulls: Option<bool>,
+    pub max_parallel_image_pulls: Option<i32>,
+    #[serde(rename = "registryPullQPS")]
+    pub registry_pull_qps: Option<i32>,
+    pub registry_burst: i32,
+    pub image_pull_credentials_verification_policy: String,
+    pub preloaded_images_verification_allowlist: Vec<String>,
     pub register_node: Option<bool>,
     pub rotate_certificates: Option<bool>,
     #[serde(rename = "serverTLSBootstrap")]
@@ -286,6 +297,8 @@ pub struct KubeletConfiguration {
     pub shutdown_grace_period_critical_pods: Option<Duration>,
     pub shutdown_grace_period_by_pod_priority: Vec<Period>,
     pub user_namespaces: UserNamespaceSettings,
+    pub allowed_unsafe_sysctls: Vec<String>,
+    pub crash_loop_back_off: CrashLoopSettings,
 }
 
 impl Default for KubeletConfiguration {
@@ -319,6 +332,11 @@ impl Default for KubeletConfiguration {
             fail_swap_on: None,
             seccomp_default: None,
             serialize_image_pulls: None,
+            max_parallel_image_pulls: None,
+            registry_pull_qps: None,
+            registry_burst: 0,
+            image_pull_credentials_verification_policy: String::new(),
+            preloaded_images_verification_allowlist: Vec::new(),
             register_node: None,
             rotate_certificates: None,
             server_tls_bootstrap: None,
@@ -365,6 +383,8 @@ impl Default for KubeletConfiguration {
             shutdown_grace_period_critical_pods: None,
             shutdown_grace_period_by_pod_priority: Vec::new(),
             user_namespaces: UserNamespaceSettings::default(),
+            allowed_unsafe_sysctls: Vec::new(),
+            crash_loop_back_off: CrashLoopSettings::default(),
         }
     }
 }
@@ -421,6 +441,10 @@ impl KubeletConfiguration {
         self.shutdown_periods()?;
         self.manifest_place()?;
         self.ids_per_pod()?;
+        self.image_policy()?;
+        self.longest_crash_wait()?;
+        sysctls::check_patterns(&self.allowed_unsafe_sysctls).map_err(ConfigError::Invalid)?;
+        self.pulls()?;
         self.placement().check().map_err(ConfigError::Invalid)?;
         if self.enable_system_log_query == Some(true) && self.enable_system_log_handler == Some(false) {
             return Err(ConfigError::Invalid(
@@ -464,6 +488,59 @@ impl KubeletConfiguration {
         }
         let place = Place::new(&self.static_pod_url, &self.static_pod_url_header);
         place.map(Some).map_err(ConfigError::Invalid)
+    }
+
+    /// Which images that are there pods may use.
+    pub fn image_policy(&self) -> Result<Policy, ConfigError> {
+        let policy = &self.image_pull_credentials_verification_policy;
+        Policy::parse(policy, &self.preloaded_images_verification_allowlist).map_err(ConfigError::Invalid)
+    }
+
+    /// Images are pulled one after the other.
+    pub fn pulls_in_turn(&self) -> bool {
+        self.serialize_image_pulls.unwrap_or(self.max_parallel_image_pulls.is_none_or(|most| most < 2))
+    }
+
+    /// How long a container that ends again and again waits at most.
+    pub fn longest_crash_wait(&self) -> Result<Duration, ConfigError> {
+        let longest =
+            self.crash_loop_back_off.max_container_restart_period.unwrap_or(Duration::from_secs(300));
+        if (1000..=300_000).contains(&longest.as_millis()) {
+            return Ok(longest);
+        }
+        Err(ConfigError::Invalid(format!(
+            "CrashLoopBackOff.MaxContainerRestartPeriod (got: {} seconds) must be set between 1s and 300s",
+            longest.as_secs_f64()
+        )))
+    }
+
+    /// How images are pulled.
+    pub fn pulls(&self) -> Result<Pulls, ConfigError> {
+        let refused = |why: String| Err(ConfigError::Invalid(why));
+        let most = self.max_parallel_image_pulls;
+        if let Some(most) = most.filter(|most| *most < 1) {
+            return refused(format!("maxParallelImagePulls {most} must be a positive number"));
+        }
+        if self.pulls_in_turn() && most.is_some_and(|most| most > 1) {
+            return refused(
+                "maxParallelImagePulls cannot be larger than 1 unless SerializeImagePulls (--serialize-image-pulls) is \
+                 set to false"
+                    .into(),
+            );
+        }
+        let rate = self.registry_pull_qps.unwrap_or(5);
+        let Ok(per_second) = u32::try_from(rate) else {
+            return refused(format!("registryPullQPS (--registry-qps) {rate} must not be a negative number"));
+        };
+        let Ok(burst) = u32::try_from(self.registry_burst) else {
+            let burst = self.registry_burst;
+            return refused(format!(
+                "registryBurst (--registry-burst) {burst} must not be a negative number"
+            ));
+        };
+        let at_once = if self.pulls_in_turn() { Some(1) } else { most.and_then(|most| most.try_into().ok()) };
+        // COMPAT: none at once stands for the default.
+        Ok(Pulls { at_once, per_second, burst: if burst == 0 { 10 } else { burst } })
     }
 
     /// How many users a pod with users of its own has.
@@ -575,6 +652,18 @@ mod tests {
     }
 
     #[test]
+    fn images_are_pulled_at_once_when_it_is_said_how_many() {
+        let check = |body: &str, expected: (Option<usize>, u32, u32)| {
+            let pulls = parse(body).unwrap().pulls().unwrap();
+            assert_eq!((pulls.at_once, pulls.per_second, pulls.burst), expected);
+        };
+        check("port: 1\n", (Some(1), 5, 10));
+        check("maxParallelImagePulls: 3\n", (Some(3), 5, 10));
+        check("maxParallelImagePulls: 1\n", (Some(1), 5, 10));
+        check("serializeImagePulls: false\nregistryPullQPS: 0\nregistryBurst: 2\n", (None, 0, 2));
+    }
+
+    #[test]
     fn what_would_be_ignored_is_refused_by_name() {
         let check = |body: &str, expected: &str| assert_eq!(parse(body).unwrap_err(), expected);
         check(
@@ -605,6 +694,21 @@ mod tests {
         check(
             "userNamespaces: {idsPerPod: 65537}\n",
             "invalid KubeletConfiguration: userNamespaces.idsPerPod must be a multiple of 65536",
+        );
+        check(
+            "imagePullCredentialsVerificationPolicy: AlwaysVerify\npreloadedImagesVerificationAllowlist: [a]\n",
+            "invalid KubeletConfiguration: can't set `preloadedImagesVerificationAllowlist` if \
+             `imagePullCredentialsVertificationPolicy` is not \"NeverVerifyAllowlistedImages\"",
+        );
+        check(
+            "crashLoopBackOff: {maxContainerRestartPeriod: 301s}\n",
+            "invalid KubeletConfiguration: CrashLoopBackOff.MaxContainerRestartPeriod (got: 301 seconds) must be set \
+             between 1s and 300s",
+        );
+        check(
+            "serializeImagePulls: true\nmaxParallelImagePulls: 2\n",
+            "invalid KubeletConfiguration: maxParallelImagePulls cannot be larger than 1 unless SerializeImagePulls \
+             (--serialize-image-pulls) is set to false",
         );
         assert!(parse("nonsense: 1\n").unwrap_err().contains("unknown field `nonsense`"));
         assert!(parse("evictionHard: {memory.available: \"0%\"}\n").is_ok());

@@ -6,7 +6,6 @@ use daemon::flags::{Fixed, Takes::*};
 
 /// By name.
 pub const TABLE: &[Fixed] = &[
-    Fixed::text("allowed-unsafe-sysctls", Only(&[""])),
     Fixed::text("application-metrics-count-limit", Only(&["100"])),
     Fixed::text("authentication-token-webhook-cache-ttl", Only(&["2m0s"])),
     Fixed::text("authorization-webhook-cache-authorized-ttl", Only(&["5m0s"])),
@@ -68,8 +67,6 @@ pub const TABLE: &[Fixed] = &[
     Fixed::text("pods-per-core", Only(&["0"])),
     Fixed::switch("protect-kernel-defaults", Only(&["false"])),
     Fixed::text("qos-reserved", Only(&[""])),
-    Fixed::text("registry-burst", Any),
-    Fixed::text("registry-qps", Only(&["5"])),
     Fixed::switch("runonce", Only(&["false"])),
     Fixed::text("runtime-cgroups", Only(&[""])),
     Fixed::text("storage-driver-buffer-duration", Only(&["1m0s"])),

@@ -51,9 +51,8 @@ pub fn plan(
     let (old, mut rest): (Vec<Unused>, Vec<Unused>) =
         unused.drain(..).partition(|image| limits.max_age > 0 && age(image.last_used) > limits.max_age);
     let mut remove: Vec<String> = old.into_iter().map(|image| image.id).collect();
-    let used_percent = 100 - (available * 100).checked_div(capacity).unwrap_or(100).min(100);
     // COMPAT: 100 switches it off.
-    if used_percent < limits.high || limits.high >= 100 {
+    if used_percent(capacity, available) < limits.high || limits.high >= 100 {
         return (remove, 0);
     }
     let wanted = (capacity * (100 - limits.low) / 100).saturating_sub(available);
@@ -67,6 +66,10 @@ pub fn plan(
         remove.push(image.id);
     }
     (remove, wanted)
+}
+
+fn used_percent(capacity: u64, available: u64) -> u64 {
+    100 - (available * 100).checked_div(capacity).unwrap_or(100).min(100)
 }
 
 /// What is remembered of images.
@@ -137,6 +140,7 @@ async fn shown_by_volumes(kubelet: &Kubelet) -> Result<Vec<String>, crate::cri::
 }
 
 async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
+    let began = Timestamp::now();
     let mut known = kubelet.image_records.0.lock().await;
     let text = |error: crate::cri::CallError| error.to_string();
     let images = kubelet.runtime.image_list().await.map_err(text)?;
@@ -183,6 +187,7 @@ async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
     let sizes: HashMap<String, u64> = unused.iter().map(|image| (image.id.clone(), image.size)).collect();
     let (remove, wanted) = plan(unused, capacity, available, limits, now);
     let mut freed = 0;
+    let mut errors = Vec::new();
     for id in remove {
         let spec = v1::ImageSpec { image: id.clone(), ..Default::default() };
         match kubelet.runtime.remove_image(spec).await {
@@ -191,19 +196,50 @@ async fn collect(kubelet: &Arc<Kubelet>, limits: Limits) -> Result<(), String> {
                 records.remove(&id);
                 tracing::info!(image = id, "removed an unused image");
             }
-            Err(error) => tracing::warn!(%error, image = id, "cannot remove an image"),
+            Err(error) => {
+                tracing::warn!(%error, image = id, "cannot remove an image");
+                errors.push(error.to_string());
+            }
         }
     }
+    if !errors.is_empty() {
+        let joined = if errors.len() == 1 { errors.remove(0) } else { format!("[{}]", errors.join(", ")) };
+        return Err(format!(
+            "wanted to free {wanted} bytes, but freed {freed} bytes space with errors in image deletion: {joined}"
+        ));
+    }
+    kubelet.images.prune(|id| records.contains_key(id), began);
     // Whoever wants all of it does not expect to get it.
     if freed < wanted && limits.high > 0 {
         let message = format!(
-            "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found \
-             {freed} bytes eligible to free."
+            "Insufficient free disk space on the node's image filesystem ({}% of {} used). Failed to free sufficient \
+             space by deleting unused images (freed {freed} bytes). Investigate disk usage, as it could be used by \
+             active images, logs, volumes, or other data.",
+            used_percent(capacity, available),
+            readable(capacity)
         );
         kubelet.recorder.node(&kubelet.node_name, "Warning", "FreeDiskSpaceFailed", &message);
         return Err(message);
     }
     Ok(())
+}
+
+/// COMPAT: sizes for people, as upstream's events have them.
+fn readable(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut size = bytes as f64;
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = "";
+    for next in units {
+        if !unit.is_empty() && size < 1024.0 {
+            break;
+        }
+        size /= 1024.0;
+        unit = next;
+    }
+    format!("{size:.1} {unit}")
 }
 
 /// COMPAT: older runtimes do not pin the image of sandboxes, which no container shows as its own.
@@ -259,6 +295,16 @@ mod tests {
         assert_eq!(of(&known, "b"), (at(1010), at(1010)));
         known.see(ids[1..].iter(), at(1020));
         assert!(!known.records.contains_key("a"));
+    }
+
+    #[test]
+    fn sizes_are_written_for_people() {
+        let check = |bytes: u64, expected: &str| assert_eq!(readable(bytes), expected);
+        check(1023, "1023 B");
+        check(1536, "1.5 KiB");
+        check(5 << 20, "5.0 MiB");
+        check(3 << 30, "3.0 GiB");
+        check(2048 << 40, "2048.0 TiB");
     }
 
     #[test]

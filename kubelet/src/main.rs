@@ -47,6 +47,7 @@ mod sources;
 mod status;
 mod steady;
 mod sync_pod;
+mod sysctls;
 mod termination;
 mod user_namespaces;
 mod volume;

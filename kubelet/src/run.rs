@@ -87,6 +87,9 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     client.watch_files(shutdown.clone());
     let kubelet = assemble(&flags, config, machine, runtime, facts, client, shutdown.clone())?;
     prepare_node(&kubelet)?;
+    if let Err(error) = kubelet.images.settle().await {
+        tracing::warn!(%error, "cannot find out what became of image pulls");
+    }
 
     let listeners = server::Server::bind(&kubelet, &flags).await?;
     kubelet.recorder.node(&kubelet.node_name, "Normal", "Starting", "Starting kubelet.");
@@ -214,13 +217,15 @@ fn assemble(
         _ => cgroup::Driver::Cgroupfs,
     };
     let tree = cgroup::tree::Tree::detect(pids);
-    let serial = config.serialize_image_pulls != Some(false);
+    let records = crate::images::records::Records::open(&flags.root_dir, config.image_policy()?)
+        .context("keeping records of image pulls")?;
+    let pulls = config.pulls()?;
     Ok(Arc::new(Kubelet {
         node_ips: node_ips.iter().map(IpAddr::to_string).collect(),
         root: flags.root_dir.clone(),
         node_labels: flags.node_labels.0.clone(),
-        images: Images::new(runtime.clone(), recorder.clone(), serial),
-        crashes: Backoff::upstream(),
+        images: Images::new(runtime.clone(), recorder.clone(), pulls, records, &flags.root_dir),
+        crashes: Backoff::of_crashes(config.longest_crash_wait()?),
         // COMPAT: upstream's for volumes: half a second to two minutes.
         volume_failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(122)),
         reasons: Reasons::default(),

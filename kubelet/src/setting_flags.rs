@@ -105,6 +105,15 @@ pub struct SettingFlags {
     /// Pull images one at a time
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
     serialize_image_pulls: Option<bool>,
+    /// Comma-separated whitelist of unsafe sysctls or unsafe sysctl patterns (ending in `*`). Use these at your own risk
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    allowed_unsafe_sysctls: Vec<String>,
+    /// If > 0, limit registry pull QPS to this value. If 0, unlimited
+    #[arg(long, value_name = "int32")]
+    registry_qps: Option<i32>,
+    /// Maximum size of a bursty pulls, temporarily allows pulls to burst to this number, while still not exceeding registry-qps
+    #[arg(long, value_name = "int32")]
+    registry_burst: Option<i32>,
     /// The maximum size (e.g. 10Mi) of a container log file before it is rotated
     #[arg(long, value_name = "string")]
     container_log_max_size: Option<String>,
@@ -200,6 +209,11 @@ impl SettingFlags {
         prefer(&mut config.cpu_cfs_quota, &self.cpu_cfs_quota);
         prefer(&mut config.seccomp_default, &self.seccomp_default);
         prefer(&mut config.serialize_image_pulls, &self.serialize_image_pulls);
+        if !self.allowed_unsafe_sysctls.is_empty() {
+            config.allowed_unsafe_sysctls.clone_from(&self.allowed_unsafe_sysctls);
+        }
+        prefer(&mut config.registry_pull_qps, &self.registry_qps);
+        set(&mut config.registry_burst, self.registry_burst.as_ref());
         set(&mut config.container_log_max_size, self.container_log_max_size.as_ref());
         prefer(&mut config.container_log_max_files, &self.container_log_max_files);
         prefer(&mut config.image_gc_high_threshold_percent, &self.image_gc_high_threshold);

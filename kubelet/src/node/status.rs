@@ -10,6 +10,7 @@ use api_types::core::v1::{
     NodeStatus, NodeSwapStatus, NodeSystemInfo, ResourceList,
 };
 use api_types::meta::Time;
+use daemon::flags::GoDuration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -27,6 +28,10 @@ const IMAGES_PATIENCE: Duration = Duration::from_secs(5);
 /// Names of one image that are published.
 const NAMES_PER_IMAGE: usize = 5;
 const IMAGES: i32 = 50;
+/// COMPAT: what schedulers and API servers ask of a node before they give it a pod, or a change of one, that needs it
+/// (KEP-5328), in the order of the alphabet.
+const DECLARED: [&str; 2] =
+    ["InPlacePodLevelResourcesVerticalScaling", "RestartAllContainersOnContainerExits"];
 
 /// What the conditions are computed from.
 pub struct Health<'a> {
@@ -52,8 +57,8 @@ pub fn problems(kubelet: &Kubelet) -> Vec<String> {
     match kubelet.pulse.last() {
         None => problems.push("PLEG is not healthy: pleg has yet to be successful".into()),
         Some(last) if last.elapsed() > PULSE => problems.push(format!(
-            "PLEG is not healthy: pleg was last seen active {}s ago; threshold is 3m0s",
-            last.elapsed().as_secs()
+            "PLEG is not healthy: pleg was last seen active {} ago; threshold is 3m0s",
+            GoDuration(last.elapsed())
         )),
         Some(_) => {}
     }
@@ -202,6 +207,7 @@ pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
         },
         images,
         runtime_handlers: handlers.collect(),
+        declared_features: DECLARED.map(str::to_owned).into(),
         volumes_in_use: volumes_in_use(kubelet, &old.volumes_in_use).await,
         features: facts.status.features.as_ref().map(|features| {
             Box::new(NodeFeatures { supplemental_groups_policy: Some(features.supplemental_groups_policy) })

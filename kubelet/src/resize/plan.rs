@@ -304,8 +304,9 @@ pub fn memory_in_use(
         let shrinks = wanted != 0 && (told == 0 || wanted < told);
         let used = usage.get(&update.name).copied().unwrap_or_default();
         if shrinks && used >= wanted {
+            // COMPAT: what is told is the usage of the whole pod.
             problems.push(format!(
-                "attempting to set container {:?} memory limit ({wanted}) below current usage ({used})",
+                "attempting to set container {:?} memory limit ({wanted}) below current usage ({pod_usage})",
                 update.name
             ));
         }

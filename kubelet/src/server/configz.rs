@@ -50,7 +50,7 @@ pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
             GoDuration(config.shutdown_grace_period_critical_pods.unwrap_or_default()).to_string(),
         "failSwapOn": config.fail_swap_on.unwrap_or(true),
         "seccompDefault": config.seccomp_default == Some(true),
-        "serializeImagePulls": config.serialize_image_pulls != Some(false),
+        "serializeImagePulls": config.pulls_in_turn(),
         "registerNode": config.register_node != Some(false),
         "nodeLeaseDurationSeconds": config.node_lease_duration_seconds,
         "systemReserved": config.system_reserved,
@@ -68,6 +68,26 @@ pub fn configz(kubelet: &Arc<Kubelet>) -> Response<Body> {
         "containerLogMaxFiles": config.container_log_max_files.unwrap_or(5),
     }});
     // More than one `json!` can hold.
+    let policy = &config.image_pull_credentials_verification_policy;
+    let settings = &mut body["kubeletconfig"];
+    settings["imagePullCredentialsVerificationPolicy"] = json!(or(policy, "NeverVerifyPreloadedImages"));
+    if !config.preloaded_images_verification_allowlist.is_empty() {
+        settings["preloadedImagesVerificationAllowlist"] =
+            json!(config.preloaded_images_verification_allowlist);
+    }
+    if let Some(most) = config.max_parallel_image_pulls {
+        settings["maxParallelImagePulls"] = json!(most);
+    }
+    if !config.allowed_unsafe_sysctls.is_empty() {
+        settings["allowedUnsafeSysctls"] = json!(config.allowed_unsafe_sysctls);
+    }
+    if let Ok(longest) = config.longest_crash_wait() {
+        settings["crashLoopBackOff"] = json!({"maxContainerRestartPeriod": GoDuration(longest).to_string()});
+    }
+    if let Ok(pulls) = config.pulls() {
+        settings["registryPullQPS"] = json!(pulls.per_second);
+        settings["registryBurst"] = json!(pulls.burst);
+    }
     body["kubeletconfig"]["userNamespaces"] = json!({"idsPerPod": config.ids_per_pod().unwrap_or_default()});
     typed(StatusCode::OK, "application/json", body.to_string())
 }

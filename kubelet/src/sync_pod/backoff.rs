@@ -1,7 +1,7 @@
 //! Exponential back-off per key, for crashed containers and failed image pulls.
 //!
 //! An entry doubles with each [`Backoff::next`] up to the maximum, and starts over when nothing
-//! happened for twice the maximum. Times are those of one clock of the caller's, [`crate::steady`]; nothing here waits.
+//! happened for long. Times are those of one clock of the caller's, [`crate::steady`]; nothing here waits.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,6 +20,8 @@ struct Entry {
 pub struct Backoff {
     initial: Duration,
     max: Duration,
+    /// Longer than this nothing is remembered.
+    memory: Duration,
     entries: Mutex<HashMap<String, Entry>>,
     /// What ended last, and when, by key.
     ends: Mutex<HashMap<String, (String, Timestamp)>>,
@@ -31,9 +33,15 @@ impl Backoff {
         Self::new(Duration::from_secs(10), Duration::from_secs(300))
     }
 
-    /// A back-off from `initial` to `max`.
+    /// Upstream's for containers, where they wait no longer than `max`.
+    pub fn of_crashes(max: Duration) -> Self {
+        let upstream = Self::upstream();
+        Self { initial: upstream.initial.min(max), max, ..upstream }
+    }
+
+    /// A back-off from `initial` to `max`, forgotten after twice as long.
     pub fn new(initial: Duration, max: Duration) -> Self {
-        Self { initial, max, entries: Mutex::default(), ends: Mutex::default() }
+        Self { initial, max, memory: max * 2, entries: Mutex::default(), ends: Mutex::default() }
     }
 
     /// The delay that a key has to wait now, if `since` is not long enough ago.
@@ -86,7 +94,7 @@ impl Backoff {
 
     fn expired(&self, entry: Entry, at: Timestamp) -> bool {
         let quiet = Duration::try_from(at.duration_since(entry.updated)).unwrap_or_default();
-        quiet > self.max * 2
+        quiet > self.memory
     }
 }
 
@@ -114,6 +122,21 @@ mod tests {
         assert_eq!(backoff.ended("a", "next", at(1012)), at(1012));
         backoff.forget("a");
         assert_eq!(backoff.ended("a", "next", at(1013)), at(1013));
+    }
+
+    #[test]
+    fn a_lower_maximum_is_remembered_as_long() {
+        let backoff = Backoff::of_crashes(Duration::from_secs(5));
+        backoff.next("a", at(0));
+        backoff.next("a", at(600));
+        assert_eq!(backoff.remaining("a", at(600), at(600)).map(|(delay, _)| delay.as_secs()), Some(5));
+        let backoff = Backoff::of_crashes(Duration::from_secs(15));
+        backoff.next("a", at(0));
+        assert_eq!(backoff.remaining("a", at(0), at(0)).map(|(delay, _)| delay.as_secs()), Some(10));
+        backoff.next("a", at(599));
+        assert_eq!(backoff.remaining("a", at(599), at(599)).map(|(delay, _)| delay.as_secs()), Some(15));
+        backoff.next("a", at(1200));
+        assert_eq!(backoff.remaining("a", at(1200), at(1200)).map(|(delay, _)| delay.as_secs()), Some(10));
     }
 
     #[test]

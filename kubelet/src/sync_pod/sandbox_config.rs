@@ -7,7 +7,7 @@ use api_types::core::v1::{Pod, SELinuxOptions, SeccompProfile, SeccompProfileTyp
 use crate::cgroup::Names;
 use crate::cri::labels;
 use crate::cri::v1;
-use crate::{dns, hosts, resources};
+use crate::{dns, hosts, resources, sysctls};
 
 /// What the node adds to the spec.
 pub struct Node<'a> {
@@ -114,7 +114,7 @@ fn linux(pod: &Pod, node: &Node<'_>, users: v1::UserNamespace) -> v1::LinuxPodSa
             context.fs_group.iter().chain(&context.supplemental_groups).copied().collect();
         security.selinux_options = context.se_linux_options.as_deref().map(selinux);
         sysctls.extend(
-            context.sysctls.iter().map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone())),
+            context.sysctls.iter().map(|sysctl| (sysctls::dotted(&sysctl.name), sysctl.value.clone())),
         );
     }
     let limits = resources::pod_limits(pod, true);
