@@ -12,13 +12,15 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::task::AtomicWaker;
 use hyper::rt::Executor;
 use parking_lot::Mutex;
+use slab::Slab;
 use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 
@@ -45,27 +47,79 @@ where
     }
 }
 
-/// A connection and its streams as one future.
+/// A connection and its streams as one future. In each turn the streams that have something to do are polled, each
+/// once, and then the connection: what they have to say is there before it writes.
 pub struct Together<C> {
     pub connection: C,
     opened: Opened,
-    streams: FuturesUnordered<BoxFuture<'static, ()>>,
+    streams: Slab<Stream>,
+    ready: Arc<Ready>,
+}
+
+struct Stream {
+    work: BoxFuture<'static, ()>,
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+/// Streams with something to do.
+#[derive(Default)]
+struct Ready {
+    places: Mutex<Vec<usize>>,
+    connection: AtomicWaker,
+}
+
+/// Wakes the stream at a place; a later one there, once this is gone, is polled in vain.
+struct Bell {
+    place: usize,
+    rung: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.ready.places.lock().push(self.place);
+            self.ready.connection.wake();
+        }
+    }
 }
 
 impl<C> Together<C> {
     /// `opened` is the executor of `connection`.
     pub fn new(connection: C, opened: Opened) -> Self {
-        Self { connection, opened, streams: FuturesUnordered::new() }
+        Self { connection, opened, streams: Slab::new(), ready: Arc::default() }
     }
 
-    /// Polls the streams that have something to do.
-    fn poll_streams(&mut self, cx: &mut Context<'_>) {
-        // Each is as a task of its own: one budget for all of them would leave most for further turns.
-        let mut turn = unconstrained(futures::future::poll_fn(|cx| {
-            while let Some(()) = ready!(self.streams.poll_next_unpin(cx)) {}
-            Poll::Ready(())
-        }));
-        let _ = turn.poll_unpin(cx);
+    /// Takes in what the client has opened; whether there was any.
+    fn take_opened(&mut self) -> bool {
+        let Some(opened) = &self.opened.0 else { return false };
+        let opened = std::mem::take(&mut *opened.lock());
+        let any = !opened.is_empty();
+        for work in opened {
+            let place = self.streams.vacant_key();
+            let bell = Arc::new(Bell { place, rung: AtomicBool::new(true), ready: self.ready.clone() });
+            self.streams.insert(Stream { work, waker: bell.clone().into(), bell });
+            self.ready.places.lock().push(place);
+        }
+        any
+    }
+
+    fn poll_streams(&mut self) {
+        let places = std::mem::take(&mut *self.ready.places.lock());
+        for place in places {
+            let Some(stream) = self.streams.get_mut(place) else { continue };
+            stream.bell.rung.store(false, Ordering::Release);
+            // Each is as a task of its own: one budget for all of them would leave most for further turns.
+            let mut work = unconstrained(&mut stream.work);
+            if work.poll_unpin(&mut Context::from_waker(&stream.waker)).is_ready() {
+                self.streams.remove(place);
+            }
+        }
     }
 }
 
@@ -73,19 +127,16 @@ impl<C: Future + Unpin> Future for Together<C> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
-        // What streams have to say is there before the connection writes.
-        self.poll_streams(cx);
+        self.ready.connection.register(cx.waker());
+        self.poll_streams();
         loop {
             if let Poll::Ready(ended) = self.connection.poll_unpin(cx) {
                 return Poll::Ready(ended);
             }
-            let opened = self.opened.0.as_ref().map(|opened| std::mem::take(&mut *opened.lock()));
-            let opened = opened.unwrap_or_default();
-            if opened.is_empty() {
+            if !self.take_opened() {
                 return Poll::Pending;
             }
-            self.streams.extend(opened);
-            self.poll_streams(cx);
+            self.poll_streams();
         }
     }
 }
