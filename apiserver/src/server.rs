@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::health::Health;
-use daemon::shutdown::Shutdown;
 use tokio::sync::Semaphore;
 
 use crate::admission::Chain;
@@ -61,6 +60,4 @@ pub struct Server {
     pub service_ranges: ServiceRanges,
     /// HOST:PORT that discovery tells clients.
     pub address: String,
-    /// Ends all watches, at shutdown.
-    pub watches_end: Shutdown,
 }

@@ -53,7 +53,6 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
 
     // Caches and loops outlive the requests that are drained.
     let background = Shutdown::new();
-    let watches_end = Shutdown::new();
     let storage = Arc::new(Storage::new(kv.clone()));
     steps.informers.runs(storage.spawn(&background));
     tokio::spawn(storage.clone().forget(background.clone()));
@@ -90,7 +89,6 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
             ports: flags.misc.service_node_port_range.parse().context("--service-node-port-range")?,
         },
         address: advertised,
-        watches_end: watches_end.clone(),
     });
     tls.watch(background.clone());
     let progress = aggregator::Progress {
@@ -139,7 +137,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     tracing::info!("Shutting down");
     steps.shutdown.failed("process is shutting down");
     tokio::time::sleep(flags.generic.shutdown_delay_duration.0).await;
-    watches_end.trigger();
+    server.storage.end_watches();
     closing.trigger();
     serving.await.context("the listener's task")?;
     advertising.await.context("the kubernetes service's task")?;

@@ -13,10 +13,8 @@ use std::time::Duration;
 use api_types::codec::protobuf;
 use api_types::meta::v1::Status;
 use bytes::{Bytes, BytesMut};
-use daemon::shutdown::Shutdown;
 use http::{HeaderValue, Response, header};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::form::{self, Served};
 use super::list::Filter;
@@ -88,7 +86,6 @@ pub struct Watch {
     pub filter: Filter,
     pub bookmarks: bool,
     pub ends: Instant,
-    pub shutdown: Shutdown,
     /// Counts the watch while it runs.
     pub _counted: GaugeGuard,
     /// That it is one of those who hear of writes.
@@ -110,7 +107,6 @@ impl Watch {
             columns_told: false,
             next_bookmark,
             alarm: Box::pin(tokio::time::sleep_until(alarm)),
-            stopped: Box::pin(self.shutdown.token().clone().cancelled_owned()),
             over: false,
             last_key: None,
             watch: *self,
@@ -138,10 +134,9 @@ struct Writer {
     pending: VecDeque<Bytes>,
     columns_told: bool,
     next_bookmark: Instant,
-    /// Rings for the next bookmark or at the end. It and `stopped` last as long as the watch: setting them up
-    /// again for each event would cost more than the event.
+    /// Rings for the next bookmark or at the end. It lasts as long as the watch: setting it up again for each event
+    /// would cost more than the event.
     alarm: Pin<Box<Sleep>>,
-    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
     last_key: Option<Arc<str>>,
 }
@@ -189,11 +184,14 @@ impl Writer {
                 let at = self.watch.revision;
                 return Err(ApiError::Expired(format!("too old resource version: {at} ({})", at + 1)));
             }
+            Batch::Ended => {
+                self.over = true;
+                return Ok(());
+            }
             Batch::Empty => {}
         }
         tokio::select! {
             () = cursor.appended() => {}
-            () = self.stopped.as_mut() => self.over = true,
             () = self.alarm.as_mut() => self.rung().await?,
         }
         Ok(())
@@ -357,7 +355,7 @@ impl Writer {
                 }
                 self.bookmark(self.watch.revision, false)
             }
-            Batch::FellOff => Ok(()),
+            Batch::FellOff | Batch::Ended => Ok(()),
         }
     }
 

@@ -93,7 +93,7 @@ impl Definitions {
             loop {
                 match cursor.take(BATCH) {
                     Batch::Events(_) => {}
-                    Batch::Empty => break,
+                    Batch::Empty | Batch::Ended => break,
                     Batch::FellOff => return,
                 }
             }

@@ -80,7 +80,6 @@ pub async fn watch(server: &Server, call: &Call, target: &Target) -> Result<Answ
         filter,
         bookmarks,
         ends: Instant::now() + lasts,
-        shutdown: server.watches_end.clone(),
         _counted: server.metrics.lasting(&call.info),
         _heard: heard,
     })))

@@ -60,6 +60,8 @@ struct State {
     /// The floor of index logs that do not exist yet: no event since then had their value.
     index_floor: i64,
     history: VecDeque<(i64, Snapshot)>,
+    /// The server leaves: who has seen everything need not wait for more.
+    ended: bool,
 }
 
 /// The read waited in vain.
@@ -86,6 +88,7 @@ impl Collection {
             by_value: HashMap::new(),
             index_floor: 0,
             history: VecDeque::new(),
+            ended: false,
         };
         Self {
             row,
@@ -226,7 +229,9 @@ impl Collection {
         for log in state.by_value.values() {
             log.break_off();
         }
+        let ended = state.ended;
         *state = State {
+            ended,
             snapshot: snapshot.clone(),
             revision,
             last_event: revision,
@@ -235,8 +240,16 @@ impl Collection {
             index_floor: revision,
             history: VecDeque::from([(revision, snapshot)]),
         };
+        if ended {
+            state.end();
+        }
         drop(state);
         self.reached.send_replace(revision);
+    }
+
+    /// Ends all cursors, those to come as well, once they have seen what is there.
+    pub fn end_watches(&self) {
+        self.state.write().end();
     }
 
     /// Lets go of everything: the kind is no longer served.
@@ -290,18 +303,22 @@ impl Collection {
                 state.history.pop_front();
             }
             state.history.push_back((revision, snapshot));
-            state.log.wake();
-            for log in touched {
-                log.wake();
-            }
+            touched.push(state.log.clone());
         }
         let reached = state.revision;
         drop(state);
+        touched.iter().rev().for_each(|log| log.wake());
         self.reached.send_if_modified(|r| reached > std::mem::replace(r, reached.max(*r)));
     }
 }
 
 impl State {
+    fn end(&mut self) {
+        self.ended = true;
+        self.log.end();
+        self.by_value.values().for_each(|log| log.end());
+    }
+
     /// An event is gone from the log: it goes from those of its values, too, which would keep the last of their
     /// events for as long as the values are quiet.
     fn dropped(&mut self, event: &Event, index: Option<&'static str>) {
@@ -323,6 +340,9 @@ impl State {
             return log.clone();
         }
         let log = Log::new(self.index_floor, INDEX_LOG_CAPACITY);
+        if self.ended {
+            log.end();
+        }
         self.by_value.insert(value.into(), log.clone());
         log
     }
@@ -519,7 +539,7 @@ mod tests {
     fn revisions(cursor: &mut Cursor) -> Vec<i64> {
         match cursor.take(100) {
             Batch::Events(events) => events.iter().map(|e| e.revision).collect(),
-            Batch::Empty => vec![],
+            Batch::Empty | Batch::Ended => vec![],
             Batch::FellOff => vec![-1],
         }
     }

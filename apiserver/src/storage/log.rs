@@ -6,12 +6,14 @@
 //! `floor` is the revision up to which events were dropped: what lies after it is complete.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use parking_lot::RwLock;
-use tokio::sync::watch;
+use parking_lot::{Mutex, RwLock};
+use slab::Slab;
 
 use super::Entry;
 
@@ -55,8 +57,11 @@ impl Event {
 #[derive(Debug)]
 pub struct Log {
     inner: RwLock<Inner>,
-    /// Events appended so far; wakes the cursors.
-    appended: watch::Sender<u64>,
+    /// How often the cursors were woken.
+    turns: AtomicU64,
+    /// Cursors that wait for the next turn, in the order in which they came: those of a connection came together and
+    /// are woken together, so that it tells them all at once.
+    waiting: Mutex<Slab<Waker>>,
 }
 
 #[derive(Debug)]
@@ -70,6 +75,8 @@ struct Inner {
     seen: u64,
     /// The cache starts anew: what happened since is not known.
     broken: bool,
+    /// Nothing is appended any more: the server leaves.
+    ended: bool,
 }
 
 /// The log does not reach back to the revision asked for.
@@ -85,14 +92,25 @@ pub struct Cursor {
     next: u64,
     /// What lies up to here its owner knows, also where the cache learns of it only now.
     after: i64,
-    appended: watch::Receiver<u64>,
+    /// The turn that it has seen.
+    seen: u64,
+    /// Where it waits, in which turn.
+    waits: Option<(u64, usize)>,
 }
 
 impl Log {
     /// An empty log that is complete after `floor`.
     pub fn new(floor: i64, capacity: usize) -> Arc<Self> {
-        let inner = Inner { events: VecDeque::new(), first: 0, floor, capacity, seen: 0, broken: false };
-        Arc::new(Self { inner: RwLock::new(inner), appended: watch::Sender::new(0) })
+        let inner = Inner {
+            events: VecDeque::new(),
+            first: 0,
+            floor,
+            capacity,
+            seen: 0,
+            broken: false,
+            ended: false,
+        };
+        Arc::new(Self { inner: RwLock::new(inner), turns: AtomicU64::new(0), waiting: Mutex::default() })
     }
 
     /// Appends without waking anyone; `wake` follows once a batch is complete. Gives the event that had to go.
@@ -135,14 +153,24 @@ impl Log {
 
     /// Lets the cursors see what was appended.
     pub fn wake(&self) {
-        let inner = self.inner.read();
-        self.appended.send_replace(inner.first + inner.events.len() as u64);
+        let woken: Vec<Waker> = {
+            let mut waiting = self.waiting.lock();
+            self.turns.fetch_add(1, Ordering::Release);
+            waiting.drain().collect()
+        };
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// Ends all cursors: later events are not in this log.
     pub fn break_off(&self) {
         self.inner.write().broken = true;
-        self.appended.send_modify(|n| *n = n.wrapping_add(1));
+        self.wake();
+    }
+
+    /// Ends the cursors once they have seen all that is there.
+    pub fn end(&self) {
+        self.inner.write().ended = true;
+        self.wake();
     }
 
     /// A cursor at the first event after `revision`.
@@ -156,7 +184,8 @@ impl Log {
         }
         let place = inner.events.partition_point(|event| event.revision <= revision);
         let next = inner.first + place as u64;
-        Ok(Cursor { log: self.clone(), next, after: revision, appended: self.appended.subscribe() })
+        let seen = self.turns.load(Ordering::Acquire);
+        Ok(Cursor { log: self.clone(), next, after: revision, seen, waits: None })
     }
 }
 
@@ -166,6 +195,8 @@ pub enum Batch {
     Events(Vec<Arc<Event>>),
     /// Nothing new.
     Empty,
+    /// Nothing new, and nothing will come.
+    Ended,
     /// The next event was dropped, or the log broke off.
     FellOff,
 }
@@ -173,7 +204,7 @@ pub enum Batch {
 impl Cursor {
     /// Up to `max` events, and the cursor moves past them.
     pub fn take(&mut self, max: usize) -> Batch {
-        self.appended.mark_unchanged();
+        self.seen = self.log.turns.load(Ordering::Acquire);
         let inner = self.log.inner.read();
         if inner.broken || self.next < inner.first {
             return Batch::FellOff;
@@ -185,7 +216,7 @@ impl Cursor {
         }
         let events: Vec<_> = inner.events.iter().skip(start).take(max).cloned().collect();
         if events.is_empty() {
-            return Batch::Empty;
+            return if inner.ended { Batch::Ended } else { Batch::Empty };
         }
         self.next += events.len() as u64;
         Batch::Events(events)
@@ -193,8 +224,33 @@ impl Cursor {
 
     /// Resolves when events may have been appended since the last `take`.
     pub async fn appended(&mut self) {
-        // The sender lives as long as the log, which this cursor holds.
-        let _ = self.appended.changed().await;
+        std::future::poll_fn(|cx| self.poll_appended(cx)).await;
+    }
+
+    fn poll_appended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.log.waiting.lock();
+        let turn = self.log.turns.load(Ordering::Acquire);
+        if turn != self.seen {
+            return Poll::Ready(());
+        }
+        match self.waits.filter(|(since, _)| *since == turn).and_then(|(_, place)| waiting.get_mut(place)) {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waits = Some((turn, waiting.insert(cx.waker().clone()))),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        let Some((turn, place)) = self.waits else { return };
+        let mut waiting = self.log.waiting.lock();
+        if turn == self.log.turns.load(Ordering::Acquire) {
+            waiting.try_remove(place);
+        }
+        if waiting.is_empty() {
+            waiting.shrink_to_fit();
+        }
     }
 }
 
@@ -219,6 +275,7 @@ mod tests {
         match cursor.take(100) {
             Batch::Events(events) => events.iter().map(|e| e.revision).collect(),
             Batch::Empty => vec![],
+            Batch::Ended => vec![0],
             Batch::FellOff => vec![-1],
         }
     }
@@ -305,6 +362,46 @@ mod tests {
             log.append(event(revision));
         }
         assert_eq!(taken(&mut cursor), [-1]);
+    }
+
+    #[test]
+    fn who_waits_is_woken_once_in_the_order_of_coming() {
+        struct Bell(usize, Arc<Mutex<Vec<usize>>>);
+        impl std::task::Wake for Bell {
+            fn wake(self: Arc<Self>) {
+                self.1.lock().push(self.0);
+            }
+        }
+        let (log, rung) = (log(0, 8, &[]), Arc::<Mutex<Vec<usize>>>::default());
+        let bells: Vec<Waker> = (0..5).map(|n| Arc::new(Bell(n, rung.clone())).into()).collect();
+        let mut cursors: Vec<_> = (0..5).map(|_| log.cursor_after(0).expect("in reach")).collect();
+        let wait = |cursor: &mut Cursor, n: usize| cursor.poll_appended(&mut Context::from_waker(&bells[n]));
+        for n in [3, 1, 4, 2] {
+            assert!(wait(&mut cursors[n], n).is_pending());
+        }
+        // Another task goes on with it; one that is gone waits no more.
+        assert!(wait(&mut cursors[1], 0).is_pending());
+        cursors.remove(4);
+        log.append(event(1));
+        log.wake();
+        assert_eq!(std::mem::take(&mut *rung.lock()), [3, 0, 2]);
+        log.wake();
+        assert!(rung.lock().is_empty());
+        assert!(wait(&mut cursors[1], 1).is_ready());
+        assert_eq!(taken(&mut cursors[1]), [1]);
+        assert!(wait(&mut cursors[1], 1).is_pending());
+        drop(cursors);
+        assert_eq!((log.waiting.lock().len(), log.waiting.lock().capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_log_that_ends_is_told_to_its_end() {
+        let log = log(0, 8, &[1]);
+        let mut cursor = log.cursor_after(0).expect("in reach");
+        log.end();
+        assert_eq!((taken(&mut cursor), taken(&mut cursor)), (vec![1], vec![0]));
+        log.append(event(2));
+        assert_eq!((taken(&mut cursor), taken(&mut cursor)), (vec![2], vec![0]));
     }
 
     #[tokio::test]

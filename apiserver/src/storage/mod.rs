@@ -93,6 +93,11 @@ impl Storage {
         }
     }
 
+    /// Ends all watches, for good: the server leaves.
+    pub fn end_watches(&self) {
+        self.collections().for_each(|collection| collection.end_watches());
+    }
+
     /// Resolves when every collection has been read once.
     pub async fn synced(&self) {
         for collection in self.collections.values() {

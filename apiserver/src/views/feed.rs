@@ -234,7 +234,7 @@ async fn follow(collection: &Collection, sink: &dyn Sink, applied: &watch::Sende
                         }
                     }
                 }
-                Batch::Empty => break,
+                Batch::Empty | Batch::Ended => break,
                 Batch::FellOff => return,
             }
         }

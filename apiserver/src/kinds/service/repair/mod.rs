@@ -101,7 +101,7 @@ fn drain(cursor: &mut Cursor, see: &mut dyn FnMut(&Entry)) -> bool {
                     [&event.old, &event.new].into_iter().flatten().for_each(|entry| see(entry));
                 }
             }
-            Batch::Empty => return true,
+            Batch::Empty | Batch::Ended => return true,
             Batch::FellOff => return false,
         }
     }
