@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use daemon::shutdown::Shutdown;
 use etcd_protocol::etcdserverpb::{
-    CompactionRequest, Compare, PutRequest, RangeRequest, RequestOp, TxnRequest, compare, request_op,
-    response_op,
+    Compare, PutRequest, RangeRequest, RequestOp, TxnRequest, compare, request_op, response_op,
 };
 
 use super::Kv;
@@ -57,8 +56,7 @@ async fn round(kv: &Kv, version: i64, revision: i64) -> Result<(i64, i64), KvErr
             request: Some(request_op::Request::RequestRange(RangeRequest { key, ..RangeRequest::default() })),
         }],
     };
-    let mut client = kv.client();
-    let answer = client.txn(request).await?.into_inner();
+    let answer = kv.txn(request).await?;
     let present = answer.header.map_or(0, |h| h.revision);
     if !answer.succeeded {
         // Someone else compacted in this interval: join their count.
@@ -72,7 +70,7 @@ async fn round(kv: &Kv, version: i64, revision: i64) -> Result<(i64, i64), KvErr
         return Ok((found.version, present));
     }
     if revision > 0 {
-        client.compact(CompactionRequest { revision, physical: false }).await?;
+        kv.compact(revision).await?;
         kv.note_compacted(revision);
         tracing::info!(revision, "Compacted the store");
     }

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use daemon::metrics;
 use etcd_protocol::etcdserverpb::{
-    Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RequestOp, StatusRequest,
-    TxnRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse, compare,
-    kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient, request_op,
-    response_op, watch_client::WatchClient, watch_request,
+    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest,
+    RangeResponse, RequestOp, StatusRequest, TxnRequest, TxnResponse, WatchCreateRequest,
+    WatchProgressRequest, WatchRequest, WatchResponse, compare, kv_client::KvClient,
+    lease_client::LeaseClient, maintenance_client::MaintenanceClient, request_op, response_op,
+    watch_client::WatchClient, watch_request,
 };
 use etcd_protocol::mvccpb::KeyValue;
 use parking_lot::Mutex;
@@ -25,6 +26,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::encryption::Encryption;
+use super::members::Members;
 
 /// How the store is reached.
 #[derive(Debug, Clone)]
@@ -176,12 +178,20 @@ impl Watch {
     }
 }
 
+/// A page of large objects may be larger than tonic's 4 MB.
+const LIMIT: usize = 1 << 30;
+/// How soon a member that stands still is given up, sooner than by etcd's own client (30 s and 10 s): leases of
+/// leaders must outlive it. etcd takes pings every 5 s (`--grpc-keepalive-min-time`).
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn keys(channel: Channel) -> KvClient<Channel> {
+    KvClient::new(channel).max_decoding_message_size(LIMIT).max_encoding_message_size(LIMIT)
+}
+
 /// The client.
 pub struct Kv {
-    kv: KvClient<Channel>,
-    watch: WatchClient<Channel>,
-    lease: LeaseClient<Channel>,
-    maintenance: MaintenanceClient<Channel>,
+    members: Members,
     prefix: String,
     /// `None` stores values as they are.
     encryption: Option<Encryption>,
@@ -223,8 +233,8 @@ impl Kv {
             let mut endpoint = Endpoint::from_shared(server.clone())
                 .map_err(|e| wrong(&e))?
                 .connect_timeout(Duration::from_secs(5))
-                .http2_keep_alive_interval(Duration::from_secs(30))
-                .keep_alive_timeout(Duration::from_secs(10))
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
                 .initial_stream_window_size(4 << 20)
                 .initial_connection_window_size(16 << 20)
                 .tcp_nodelay(true);
@@ -240,19 +250,8 @@ impl Kv {
             }
             endpoints.push(endpoint);
         }
-        let channel = match endpoints.as_slice() {
-            [one] => one.connect_lazy(),
-            _ => Channel::balance_list(endpoints.into_iter()),
-        };
-        // A page of large objects may be larger than tonic's 4 MB.
-        const LIMIT: usize = 1 << 30;
         Ok(Self {
-            kv: KvClient::new(channel.clone())
-                .max_decoding_message_size(LIMIT)
-                .max_encoding_message_size(LIMIT),
-            watch: WatchClient::new(channel.clone()).max_decoding_message_size(LIMIT),
-            lease: LeaseClient::new(channel.clone()),
-            maintenance: MaintenanceClient::new(channel),
+            members: Members::new(&endpoints),
             prefix: options.prefix.trim_end_matches('/').to_owned(),
             encryption: None,
             waiting: Arc::default(),
@@ -287,7 +286,7 @@ impl Kv {
     pub async fn get(&self, key: &str) -> Result<(Option<Versioned>, i64), KvError> {
         let since = Instant::now();
         let request = RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..RangeRequest::default() };
-        let answer = self.kv.clone().range(request).await?.into_inner();
+        let answer = self.range(request).await?;
         self.observe("get", key.as_bytes(), since);
         let revision = answer.header.map_or(0, |h| h.revision);
         Ok((answer.kvs.into_iter().next().map(|kv| self.opened(kv)), revision))
@@ -348,7 +347,7 @@ impl Kv {
             success: ops.into_iter().map(|op| RequestOp { request: Some(op.request()) }).collect(),
             failure: vec![RequestOp { request: Some(request_op::Request::RequestRange(read)) }],
         };
-        let answer = self.kv.clone().txn(request).await?.into_inner();
+        let answer = self.txn(request).await?;
         self.observe(operation, &key, since);
         if answer.succeeded {
             return Ok(Guarded::Done(answer.header.map_or(0, |h| h.revision)));
@@ -370,7 +369,7 @@ impl Kv {
             revision,
             ..RangeRequest::default()
         };
-        let answer = self.kv.clone().range(request).await?.into_inner();
+        let answer = self.range(request).await?;
         self.observe("list", prefix.as_bytes(), since);
         Ok(Page {
             items: answer.kvs.into_iter().map(|kv| self.opened(kv)).collect(),
@@ -382,7 +381,6 @@ impl Kv {
 
     /// Follows `prefix` from `revision` on.
     pub async fn watch(&self, prefix: &str, revision: i64) -> Result<Watch, KvError> {
-        let (requests, receiver) = mpsc::channel(8);
         let create = WatchCreateRequest {
             key: Bytes::copy_from_slice(prefix.as_bytes()),
             range_end: range_end(prefix.as_bytes()),
@@ -391,12 +389,22 @@ impl Kv {
             ..WatchCreateRequest::default()
         };
         let union = watch_request::RequestUnion::CreateRequest(create);
-        requests
-            .send(WatchRequest { request_union: Some(union) })
-            .await
-            .map_err(|_| KvError::Unavailable("watch request channel closed".into()))?;
-        let responses = self.watch.clone().watch(ReceiverStream::new(receiver)).await?.into_inner();
-        Ok(Watch { responses, requests })
+        let first = WatchRequest { request_union: Some(union) };
+        let watch = self
+            .members
+            .read(|channel| {
+                let first = first.clone();
+                async move {
+                    let (requests, receiver) = mpsc::channel(8);
+                    let closed = |_| tonic::Status::unavailable("watch request channel closed");
+                    requests.send(first).await.map_err(closed)?;
+                    let mut client = WatchClient::new(channel).max_decoding_message_size(LIMIT);
+                    let responses = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
+                    Ok(Watch { responses, requests })
+                }
+            })
+            .await?;
+        Ok(watch)
     }
 
     /// The store's revision at some moment after the call: a linearizable read, shared by all who
@@ -446,14 +454,22 @@ impl Kv {
             return Ok(lease.id);
         }
         let request = LeaseGrantRequest { ttl: ttl + reuse, id: 0 };
-        let answer = self.lease.clone().lease_grant(request).await?.into_inner();
+        let answer = self
+            .members
+            .write(move |channel| async move { LeaseClient::new(channel).lease_grant(request).await })
+            .await?
+            .into_inner();
         recent.insert(ttl, SharedLease { id: answer.id, made: Instant::now(), uses: 1 });
         Ok(answer.id)
     }
 
     /// The version that the store reports; from then on it is known what can be asked of it.
     pub async fn version(&self) -> Result<String, KvError> {
-        let version = self.maintenance.clone().status(StatusRequest::default()).await?.into_inner().version;
+        let status = self
+            .members
+            .read(|channel| async { MaintenanceClient::new(channel).status(StatusRequest::default()).await })
+            .await?;
+        let version = status.into_inner().version;
         self.reliable_progress.store(progress_is_reliable(&version), Ordering::Relaxed);
         Ok(version)
     }
@@ -463,9 +479,28 @@ impl Kv {
         self.reliable_progress.load(Ordering::Relaxed)
     }
 
-    /// The raw client, for the compactor's transactions.
-    pub fn client(&self) -> KvClient<Channel> {
-        self.kv.clone()
+    /// A transaction as it is.
+    pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, KvError> {
+        let ask = |channel| {
+            let request = request.clone();
+            async move { keys(channel).txn(request).await }
+        };
+        Ok(self.members.write(ask).await?.into_inner())
+    }
+
+    /// Forgets what was before `revision`.
+    pub async fn compact(&self, revision: i64) -> Result<(), KvError> {
+        let request = CompactionRequest { revision, physical: false };
+        self.members.write(|channel| async move { keys(channel).compact(request).await }).await?;
+        Ok(())
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, KvError> {
+        let ask = |channel| {
+            let request = request.clone();
+            async move { keys(channel).range(request).await }
+        };
+        Ok(self.members.read(ask).await?.into_inner())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The store as the rest of the server sees it: one `Collection` (watch cache) per stored resource
 //! over one etcd client.
 //!
-//! `kv` speaks etcd v3 and knows no kinds; `entry` turns stored values into shared bytes and facts (`skim`
+//! `kv` speaks etcd v3 and knows no kinds; `members` is which member of the store it asks; `entry` turns stored values into shared bytes and facts (`skim`
 //! finds those);
 //! `snapshot`, `log` and `cache` keep them; `continue_token` is the form of a page's place. A write
 //! goes to `kv` under a revision guard and comes back to readers through the watch alone.
@@ -14,6 +14,7 @@ pub mod entry;
 mod facts;
 pub mod kv;
 pub mod log;
+mod members;
 mod packed;
 pub mod paths;
 pub mod skim;

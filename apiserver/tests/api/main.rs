@@ -56,6 +56,21 @@ async fn an_object_lives_and_dies() {
     assert_eq!(cluster.get(&path).await.code, 404);
 }
 
+/// The store may have members that are away: no request meets one.
+#[tokio::test]
+async fn members_of_the_store_that_are_away_are_passed_over() {
+    let away = |_: &std::path::Path| {
+        vec!["--etcd-servers=http://127.0.0.1:1".to_owned(), "--etcd-servers=http://127.0.0.1:2".to_owned()]
+    };
+    let Some(cluster) = Cluster::start_with(away).await else { return };
+    for n in 0..30 {
+        let name = format!("m{n}");
+        assert_eq!(cluster.post(MAPS, config_map(&name)).await.code, 201);
+        assert_eq!(cluster.get(&format!("{MAPS}/{name}")).await.code, 200);
+    }
+    assert_eq!(cluster.get(MAPS).await.json()["items"].as_array().map(Vec::len), Some(30));
+}
+
 #[tokio::test]
 async fn who_may_not_is_told_so() {
     let Some(cluster) = Cluster::start().await else { return };
