@@ -106,6 +106,8 @@ pub enum ApiError {
     },
     Unavailable(String),
     Internal(String),
+    /// What the store said, in its own words.
+    Store(String),
     /// Said by someone else (an admission check, the kubelet).
     Said(Box<Status>),
 }
@@ -293,6 +295,7 @@ impl ApiError {
                     ..none()
                 }),
             ),
+            Self::Store(message) => failure(500, Reason::Unset, message.clone(), None),
             Self::Said(status) => (**status).clone(),
         }
     }
@@ -352,6 +355,8 @@ mod tests {
 
     #[test]
     fn errors_read_as_upstreams() {
+        let large = "etcdserver: request is too large";
+        check(ApiError::Store(large.into()), 500, "", large);
         let deployments = || Qualified::new("apps", "deployments");
         check(
             ApiError::NotFound { of: deployments(), name: "a".into() },

@@ -80,8 +80,8 @@ pub fn store_error(row: &Row, operation: &str, error: KvError) -> ApiError {
         KvError::Compacted => {
             ApiError::Expired("The resourceVersion for the provided list is too old.".into())
         }
-        KvError::TooLarge => ApiError::Internal("etcdserver: request is too large".into()),
-        KvError::Future | KvError::Store(_) => ApiError::internal(error),
+        // COMPAT: "etcdserver: request is too large", "etcdserver: mvcc: database space exceeded": people know them.
+        KvError::TooLarge | KvError::Future | KvError::Store(_) => ApiError::Store(error.to_string()),
     }
 }
 

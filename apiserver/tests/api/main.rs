@@ -72,6 +72,17 @@ async fn members_of_the_store_that_are_away_are_passed_over() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_for_the_store_is_said_in_its_words() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let lease = json!({"metadata": {"name": "l", "managedFields": []},
+        "spec": {"holderIdentity": "x".repeat(1_700_000)}});
+    let answer = cluster.post("/apis/coordination.k8s.io/v1/namespaces/default/leases", lease).await.json();
+    let wanted = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "etcdserver: request is too large", "code": 500});
+    assert_eq!(answer, wanted);
+}
+
+#[tokio::test]
 async fn who_may_not_is_told_so() {
     let Some(cluster) = Cluster::start().await else { return };
     for (who, name) in [(As::Nobody, "system:anonymous"), (As::User("eve"), "eve")] {
