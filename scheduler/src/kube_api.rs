@@ -10,7 +10,8 @@ use api_types::core::v1::{
 use api_types::meta::v1::{DeleteOptions, ObjectMeta, Preconditions, Status};
 use api_types::resource::v1::ResourceClaim;
 use async_trait::async_trait;
-use client::events::Recorder;
+use client::events::series::{Said, SeriesRecorder};
+use client::events::{NORMAL, WARNING};
 use client::{Client, Patch};
 use daemon::logging::error_chain;
 use serde_json::json;
@@ -19,14 +20,14 @@ use crate::api::{Api, ApiError, ClaimCall, Note};
 use crate::pod::PodView;
 use crate::storage::{BOUND_BY_CONTROLLER, ClaimView, SELECTED_NODE, VolumeView};
 
-/// Writes through a client; events through one recorder for each scheduler name.
+/// Writes through a client; events of events.k8s.io through one recorder for each scheduler name.
 pub struct KubeApi {
     client: Client,
-    recorders: BTreeMap<Arc<str>, Recorder>,
+    recorders: BTreeMap<Arc<str>, SeriesRecorder>,
 }
 
 impl KubeApi {
-    pub fn new(client: Client, recorders: BTreeMap<Arc<str>, Recorder>) -> Self {
+    pub fn new(client: Client, recorders: BTreeMap<Arc<str>, SeriesRecorder>) -> Self {
         Self { client, recorders }
     }
 
@@ -178,23 +179,29 @@ impl Api for KubeApi {
         })
     }
 
-    fn note(&self, pod: &Arc<PodView>, _related: Option<&Arc<PodView>>, note: Note) {
-        // A victim may belong to another scheduler: then any of ours speaks.
-        let recorder = self.recorders.get(&pod.scheduler_name).or_else(|| self.recorders.values().next());
+    fn note(&self, pod: &Arc<PodView>, related: Option<&Arc<PodView>>, note: Note) {
+        // It speaks who acts: of a victim, the scheduler of the pod that takes its place.
+        let speaker = &related.unwrap_or(pod).scheduler_name;
+        let recorder = self.recorders.get(speaker).or_else(|| self.recorders.values().next());
         let Some(recorder) = recorder else { return };
-        let regarding = ObjectReference {
-            kind: "Pod".into(),
-            api_version: "v1".into(),
-            namespace: pod.namespace.to_string(),
-            name: pod.name.clone(),
-            uid: pod.uid.to_string(),
-            resource_version: pod.resource_version.clone(),
-            ..ObjectReference::default()
+        let said = Said {
+            type_: if note.warning { WARNING } else { NORMAL },
+            reason: note.reason,
+            action: note.action,
+            note: &note.message,
         };
-        if note.warning {
-            recorder.warning(&regarding, note.reason, &note.message);
-        } else {
-            recorder.normal(&regarding, note.reason, &note.message);
-        }
+        recorder.event(&reference(pod), related.map(|pod| reference(pod)).as_ref(), said);
+    }
+}
+
+fn reference(pod: &PodView) -> ObjectReference {
+    ObjectReference {
+        kind: "Pod".into(),
+        api_version: "v1".into(),
+        namespace: pod.namespace.to_string(),
+        name: pod.name.clone(),
+        uid: pod.uid.to_string(),
+        resource_version: pod.resource_version.clone(),
+        ..ObjectReference::default()
     }
 }

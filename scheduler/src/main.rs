@@ -37,7 +37,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use client::events::Recorder;
+use client::events::series::Sink;
+use client::events::{Recorder, SeriesRecorder};
 use client::informer::Caches;
 use client::leader::{Elector, End, Settings};
 use client::status_server::Access;
@@ -81,7 +82,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut profiles = config.profiles()?;
     let extenders = config.extenders(&client, &caches)?;
     profiles.iter_mut().for_each(|profile| profile.extenders.clone_from(&extenders));
-    let recorder = |name: &str| Recorder::new(client.clone(), name, "", clock.clone(), shutdown.clone());
+    let (sink, host) = (Sink::new(client.clone(), clock.clone(), shutdown.clone()), hostname());
+    let recorder = |name: &str| SeriesRecorder::new(&sink, name, &host);
     let recorders = profiles.iter().map(|p| (p.name.clone(), recorder(&p.name))).collect();
     let api = Arc::new(kube_api::KubeApi::new(client.clone(), recorders));
     let backoff = queue::Backoff {
@@ -102,7 +104,9 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     if shutdown.unless(watch::follow(&caches, &scheduler)).await.is_some() {
         informers.ok();
         synced.ok();
-        let recorder = recorder("default-scheduler");
+        // COMPAT: who leads is told in an event of the core group.
+        let recorder =
+            Recorder::new(client.clone(), "default-scheduler", "", clock.clone(), shutdown.clone());
         lead(&config, client, scheduler, clock, &shutdown, recorder).await?;
     }
     shutdown.trigger();

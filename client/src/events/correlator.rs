@@ -93,16 +93,22 @@ impl Correlator {
         if let Some(one) = similar.messages.iter().next().cloned() {
             similar.messages.remove(&one);
         }
+        // COMPAT: who reports it, annotations and the rest do not come along.
         let combined = Event {
             metadata: api_types::meta::v1::ObjectMeta {
                 name: super::name(&event.involved_object.name, now),
-                ..event.metadata
+                namespace: event.metadata.namespace,
+                ..Default::default()
             },
             message: format!("(combined from similar events): {}", event.message),
             first_timestamp: Some(Time::whole(now)),
             last_timestamp: Some(Time::whole(now)),
             count: 1,
-            ..event
+            involved_object: event.involved_object,
+            reason: event.reason,
+            type_: event.type_,
+            source: event.source,
+            ..Event::default()
         };
         (combined, group)
     }

@@ -1,11 +1,14 @@
 //! Events about objects, as `kubectl describe` shows them: core/v1, correlated as upstream's
-//! recorder does (`correlator.rs`), written in the background so that no caller waits.
+//! recorder does (`correlator.rs`), written in the background so that no caller waits. Who says what was done to an
+//! object writes events.k8s.io/v1 and series of them (`series.rs`).
 //!
 //! An event is news and not state: when the server is away for long or a queue is full, it is lost.
 
 mod correlator;
+pub mod series;
 
 pub use correlator::{Correlator, Write};
+pub use series::SeriesRecorder;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +16,7 @@ use std::time::Duration;
 use api_types::core::v1::{Event, EventSource, ObjectReference};
 use api_types::kind::Object;
 use api_types::meta::v1::ObjectMeta;
-use api_types::value::{MicroTime, Time};
+use api_types::value::Time;
 use daemon::clock::SharedClock;
 use daemon::go_words;
 use daemon::logging::error_chain;
@@ -139,9 +142,13 @@ pub fn reference(object: &dyn Object) -> ObjectReference {
     }
 }
 
-/// `web.17a3…`: the object's name and the nanoseconds of now.
+/// `web.17a3…`: the object's name and the nanoseconds of now; where that is no name, a random one.
 pub(crate) fn name(object: &str, now: jiff::Timestamp) -> String {
-    format!("{object}.{:x}", now.as_nanosecond())
+    let name = format!("{object}.{:x}", now.as_nanosecond());
+    if api_types::names::dns1123_subdomain(&name).is_empty() {
+        return name;
+    }
+    uuid::Uuid::new_v4().to_string()
 }
 
 struct Writer {
@@ -163,12 +170,8 @@ impl Writer {
             let outcome = match &write {
                 Write::Create(event) => self.create(event).await,
                 Write::Repeat(event) => match self.repeat(event).await {
-                    // It expired meanwhile: begin anew.
-                    Err(error) if error.is_not_found() => {
-                        let mut anew = event.clone();
-                        anew.metadata.name = name(&event.involved_object.name, self.clock.now());
-                        self.create(&anew).await
-                    }
+                    // It expired meanwhile.
+                    Err(error) if error.is_not_found() => self.create(event).await,
                     outcome => outcome,
                 },
             };
@@ -182,7 +185,9 @@ impl Writer {
                     tracing::warn!(reason, error = error_chain(&error), "Unable to write event");
                     return;
                 }
-                Err(_) => self.clock.sleep(PAUSE.mul_f64(0.5 + fastrand::f64() / 2.0)).await,
+                // The first pause differs from client to client, so that they do not all come at once.
+                Err(_) if attempt == 1 => self.clock.sleep(PAUSE.mul_f64(fastrand::f64())).await,
+                Err(_) => self.clock.sleep(PAUSE).await,
             }
         }
     }
@@ -199,29 +204,5 @@ impl Writer {
         });
         let api = self.client.api::<Event>().namespace(event.metadata.namespace.clone());
         api.patch(&event.metadata.name, &Patch::Strategic(patch)).await
-    }
-}
-
-/// An event of the events.k8s.io group as the scheduler writes it.
-pub fn modern(
-    component: &str,
-    instance: &str,
-    regarding: ObjectReference,
-    (type_, reason, action, note): (&str, &str, &str, &str),
-    now: jiff::Timestamp,
-) -> api_types::events::v1::Event {
-    let namespace =
-        if regarding.namespace.is_empty() { "default".to_owned() } else { regarding.namespace.clone() };
-    api_types::events::v1::Event {
-        metadata: ObjectMeta { name: name(&regarding.name, now), namespace, ..ObjectMeta::default() },
-        event_time: Some(MicroTime(now)),
-        reporting_controller: component.into(),
-        reporting_instance: instance.into(),
-        action: action.into(),
-        reason: reason.into(),
-        regarding,
-        note: note.into(),
-        type_: type_.into(),
-        ..Default::default()
     }
 }
