@@ -299,6 +299,42 @@ fn apply_follows_the_schema() {
 }
 
 #[test]
+fn objects_within_objects_have_metadata_as_all_have() {
+    use crate::schema::managed_fields::{Writer, listed, mismatches, update};
+    use crate::value::Time;
+    let row = row(
+        "Holding",
+        json!({"type": "object", "properties": {
+            "list": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "held": {"type": "object", "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true}}}),
+    );
+    let held = json!({"held": {"kind": "K", "apiVersion": "v1", "spec": {"a": [1]},
+        "metadata": {"name": "n", "labels": {"a": "b"}, "finalizers": ["x"]}}});
+    let writer = Writer {
+        manager: "one",
+        api_version: "example.com/v1",
+        subresource: "",
+        now: Time(jiff::Timestamp::UNIX_EPOCH),
+        ignored: &[],
+    };
+    let fields = |old: &Json, new: &Json| -> String {
+        let entries = update(row.root(), old, new, &[], &writer);
+        let fields = entries.first().and_then(|entry| entry.fields_v1.as_ref());
+        fields.map(|own| String::from_utf8_lossy(own.as_bytes()).into_owned()).unwrap_or_default()
+    };
+    assert_eq!(
+        fields(&json!({}), &held),
+        r#"{"f:held":{".":{},"f:apiVersion":{},"f:kind":{},"f:metadata":{".":{},"f:finalizers":{".":{},"v:\"x\"":{}},"f:labels":{".":{},"f:a":{}},"f:name":{}},"f:spec":{".":{},"f:a":{}}}}"#
+    );
+    let wrong = json!({"held": {"metadata": {"nope": 1}}});
+    assert_eq!(listed(&mismatches(row.root(), &wrong)), ".held.metadata.nope: field not declared in schema");
+    // Null and empty are not the same.
+    assert_eq!(fields(&json!({"list": null}), &json!({"list": []})), r#"{"f:list":{}}"#);
+    assert_eq!(fields(&json!({"list": []}), &json!({"list": []})), "");
+}
+
+#[test]
 fn duplicates_are_told_at_any_depth() {
     let row = row("Twice", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
     let text = r#"{"metadata":{"name":"a"},"spec":{"a":1,"a":2,"list":[{"b":1},{"b":1,"c":{"d":1,"d":2}}]},"z":1,"z":2}"#;

@@ -5,6 +5,7 @@
 //! `fieldValidation` says; from there on it is an update.
 
 use api_types::codec::{json, yaml};
+use api_types::custom::Custom;
 use api_types::field::{Errors, Path};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::Status;
@@ -311,9 +312,13 @@ impl Work<'_> {
         self.check_fields(config)?;
         let zero = (row.new)();
         let live = manage::tree(old.unwrap_or(&*zero))?;
-        let entries = old.map(|o| o.meta().managed_fields.clone()).unwrap_or_default();
+        let mut entries = old.map(|o| o.meta().managed_fields.clone()).unwrap_or_default();
         let writer = manage::writer(row, &self.manager, &self.aspect);
         let live = managed_fields::without_managed_fields(live);
+        if old.is_some() && entries.is_empty() {
+            let zero = manage::tree(&*zero)?;
+            entries = managed_fields::before_first_apply(row.root(), &zero, &live, &writer);
+        }
         // The live object does not say what it is, so that this is no difference between them.
         let mut config = config.clone();
         if let Some(config) = config.as_object_mut() {
@@ -326,7 +331,14 @@ impl Work<'_> {
         let mut object = (row.new)();
         json::read(object.as_dyn_struct_mut(), text.as_bytes(), &mut None)
             .map_err(|e| ApiError::BadRequest(e.to_string()))?;
-        row.default(&mut *object);
+        match Custom::of_mut(&mut *object) {
+            // COMPAT: here nulls stay, and are refused where none are allowed.
+            Some(custom) => {
+                custom.prune();
+                custom.fill_in();
+            }
+            None => row.default(&mut *object),
+        }
         object.meta_mut().managed_fields = applied.entries;
         object.meta_mut().name.clone_from(&self.target.name);
         Ok(object)

@@ -259,9 +259,21 @@ fn join_old(mut owners: Vec<Owner>, writer: &Writer<'_>) -> Vec<Owner> {
     owners
 }
 
+/// The owner that an object's fields are given that nobody owns, before something is applied to it for the first
+/// time. `zero` is the zero object of its kind.
+pub fn before_first_apply(
+    root: impl Into<Root>,
+    zero: &Value,
+    live: &Value,
+    writer: &Writer<'_>,
+) -> Vec<ManagedFieldsEntry> {
+    update(root, zero, live, &[], &Writer { manager: BEFORE_FIRST_APPLY, ..*writer })
+}
+
 /// Applies `config` to `live`, an object of the type that `root` describes.
 ///
-/// For an object that does not exist, `live` is the kind's zero object and `entries` is empty.
+/// For an object that does not exist, `live` is the kind's zero object and `entries` is empty; for one that is there
+/// and whose fields have no owners, they are given some before ([`before_first_apply`]).
 /// With `force`, conflicting fields move to the writer.
 pub fn apply(
     root: impl Into<Root>,
@@ -275,11 +287,6 @@ pub fn apply(
     let root = root.into();
     let root = Node::root(&root);
     let mut owners = owners_of(entries);
-    if exists && owners.is_empty() {
-        let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
-        let set = strip(walk::fields_of(root, live), &before);
-        owners.push(new_owner(&before, "Update", set));
-    }
     let wanted = strip(walk::fields_of(root, config), writer);
     let last = owners.iter().find(|o| is_mine(o, writer, "Apply")).map(|o| o.set.clone()).unwrap_or_default();
 

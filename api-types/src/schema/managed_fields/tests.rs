@@ -196,8 +196,14 @@ fn list_keys_take_their_default() {
 #[test]
 fn an_object_without_owners_is_owned_by_what_came_before() {
     let live = deployment(Some(1), "1");
-    let refused =
-        apply(Deployment::schema(), &live, true, &deployment(Some(2), "1"), &[], &writer("ann", 1), false);
+    let ann = writer("ann", 1);
+    let before = before_first_apply(Deployment::schema(), &zero::<Deployment>(), &live, &ann);
+    assert_eq!(
+        fields(&before, "before-first-apply")["f:metadata"],
+        json!({"f:labels": {".": {}, "f:app": {}}}),
+        "what was there is owned as after a write"
+    );
+    let refused = apply(Deployment::schema(), &live, true, &deployment(Some(2), "1"), &before, &ann, false);
     assert_eq!(
         refused.expect_err("a conflict").to_string(),
         "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas"

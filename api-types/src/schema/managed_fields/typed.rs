@@ -3,7 +3,7 @@
 
 use super::Root;
 use super::set;
-use super::walk::Node;
+use super::walk::{Node, of_embedded};
 use crate::custom::structural::Additional;
 use crate::custom::{Custom, Structural};
 use crate::schema::{Field, StructType, Type};
@@ -103,9 +103,10 @@ impl<'a> At<'a> {
             Self::Typed(Type::Map(item), _) => Some(Self::Typed(item(), None)),
             Self::CustomRoot(_) if matches!(name, "kind" | "apiVersion") => Some(Self::Anything),
             Self::CustomRoot(_) if name == "metadata" => Self::Struct(Custom::schema()).below(name),
-            Self::Custom(schema) if schema.embedded && matches!(name, "kind" | "apiVersion" | "metadata") => {
-                Some(Self::Anything)
-            }
+            Self::Custom(schema) if of_embedded(schema, name) => match name {
+                "metadata" => Self::Struct(Custom::schema()).below(name),
+                _ => Some(Self::Typed(&Type::String, None)),
+            },
             Self::CustomRoot(schema) | Self::Custom(schema) => match schema.properties.get(name) {
                 Some(own) => Some(Self::Custom(own)),
                 None => match &schema.additional {

@@ -64,6 +64,10 @@ impl<'a> Node<'a> {
             Self::Struct(table) => table.field(name).map_or(Self::Leaf, |f| Self::of((f.ty)(), Some(f))),
             Self::Map(item) => Self::of(item, None),
             Self::CustomRoot(_) if name == "metadata" => Self::Struct(Custom::schema()).below(name),
+            Self::Custom(schema) if of_embedded(schema, name) => match name {
+                "metadata" => Self::Struct(Custom::schema()).below(name),
+                _ => Self::Leaf,
+            },
             Self::CustomRoot(schema) | Self::Custom(schema) => {
                 schema.property(name).map_or(Self::Unknown, Self::custom)
             }
@@ -95,7 +99,7 @@ impl<'a> Node<'a> {
         match self {
             Self::Struct(table) => table.field(key).is_some(),
             Self::CustomRoot(schema) => key == "metadata" || schema.properties.contains_key(key),
-            Self::Custom(schema) => schema.properties.contains_key(key),
+            Self::Custom(schema) => schema.properties.contains_key(key) || of_embedded(schema, key),
             _ => false,
         }
     }
@@ -104,7 +108,7 @@ impl<'a> Node<'a> {
     fn is_entry(self, key: &str) -> bool {
         match self {
             Self::Map(_) | Self::Unknown => true,
-            Self::Custom(schema) => !schema.properties.contains_key(key),
+            Self::Custom(schema) => !schema.properties.contains_key(key) && !of_embedded(schema, key),
             Self::CustomRoot(schema) => key != "metadata" && !schema.properties.contains_key(key),
             _ => false,
         }
@@ -144,6 +148,21 @@ impl<'a> Node<'a> {
             }
             _ => set::escaped(&format!("v:{item}")),
         }
+    }
+}
+
+/// Whether a field is one of those that objects within objects have besides what their schema says.
+pub(super) fn of_embedded(schema: &Structural, name: &str) -> bool {
+    schema.embedded && matches!(name, "kind" | "apiVersion" | "metadata")
+}
+
+/// Null, or a list or map with nothing in it.
+fn is_bare(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        _ => false,
     }
 }
 
@@ -229,7 +248,9 @@ fn step(
         Some(Value::Array(_)) => node.is_list(),
         _ => false,
     };
-    if matches!(node, Node::Leaf) || !is_branch(old) || !is_branch(new) {
+    // COMPAT: null and empty are told apart.
+    let both_bare = old.is_some_and(is_bare) && new.is_some_and(is_bare);
+    if matches!(node, Node::Leaf) || both_bare || !is_branch(old) || !is_branch(new) {
         if old.is_some() && new.is_some() {
             found.modified.insert(path);
         }
@@ -312,7 +333,7 @@ pub(super) fn merge(node: Node<'_>, live: &Value, config: &Value) -> Value {
             Value::Array(merge_list(node, live, config))
         }
         // COMPAT: a null names no entry, and takes none away: charts write `annotations:` and nothing below.
-        (_, live, Value::Null) if node.is_object() || node.is_list() => live.clone(),
+        (_, live, Value::Null) if (node.is_object() || node.is_list()) && !is_bare(live) => live.clone(),
         _ => config.clone(),
     }
 }
@@ -346,7 +367,9 @@ fn merge_list(node: Node<'_>, live: &[Value], config: &[Value]) -> Vec<Value> {
         if known.is_some() {
             next_common = common.next();
         }
-        merged.push(match known {
+        // COMPAT: items that cannot be told apart are replaced as one, and nothing of them is kept.
+        let is_single = old.iter().filter(|other| *other == id).count() == 1;
+        merged.push(match known.filter(|_| is_single) {
             Some(place) => merge(node.item(), &live[place], &config[taken]),
             None => config[taken].clone(),
         });
