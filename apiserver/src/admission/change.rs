@@ -6,6 +6,7 @@ use api_types::kind::{Object, Row};
 use api_types::kinds;
 use serde_json::Value as Json;
 
+use super::Payload;
 use super::options::shown_as;
 use crate::kinds::convert;
 use crate::status::ApiError;
@@ -17,19 +18,40 @@ pub enum Unknown {
     Refused,
 }
 
-/// An object as a tree, in another version where one is asked for.
+/// What is to be written, or to be connected to, as a tree; in another version where one is asked for.
 ///
 /// # Errors
 /// When it does not convert.
-pub fn tree(object: &dyn Object, version: Option<&'static Row>) -> Result<Json, ApiError> {
-    serde_json::from_slice(&shown_as(object, version)?).map_err(ApiError::internal)
+pub fn tree(payload: &Payload<'_>, version: Option<&'static Row>) -> Result<Json, ApiError> {
+    match (payload.get(), payload.connection()) {
+        (Some(object), _) => serde_json::from_slice(&shown_as(object, version)?).map_err(ApiError::internal),
+        (None, Some(connection)) => Ok(connection.tree()),
+        (None, None) => Ok(Json::Null),
+    }
+}
+
+/// Puts a tree in the place of what is open to changes; whether that changed anything.
+///
+/// # Errors
+/// A 500 for what does not fit there.
+pub fn put(
+    payload: &mut Payload<'_>,
+    version: Option<&'static Row>,
+    tree: &Json,
+    unknown: Unknown,
+) -> Result<bool, ApiError> {
+    match payload {
+        Payload::Open(object) => replace(*object, version, tree, unknown),
+        Payload::Connection(connection) => connection.replace(tree, unknown),
+        Payload::None | Payload::Complete(_) => Ok(false),
+    }
 }
 
 /// Puts a tree of that version in the place of the object; whether that changed anything.
 ///
 /// # Errors
 /// A 500 for what is no such object.
-pub fn replace(
+fn replace(
     object: &mut dyn Object,
     version: Option<&'static Row>,
     tree: &Json,

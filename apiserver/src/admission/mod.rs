@@ -12,6 +12,7 @@ mod certificate_subject_restriction;
 mod chain;
 pub mod change;
 mod claim_resize;
+mod connection;
 mod default_class;
 mod default_toleration_seconds;
 mod escalation;
@@ -35,6 +36,7 @@ mod tests;
 pub mod webhook;
 
 pub use chain::Chain;
+pub use connection::Connection;
 pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use resource_quota::NAME as RESOURCE_QUOTA;
 pub use table::chosen;
@@ -45,6 +47,7 @@ use crate::call::Call;
 use crate::request::{RequestInfo, User};
 use crate::status::{ApiError, Qualified};
 use crate::views::Views;
+use api_types::codec::json;
 use api_types::kind::{Kind, Object, Resource};
 use api_types::meta::v1::DeleteOptions;
 
@@ -79,14 +82,31 @@ pub enum Payload<'a> {
     None,
     Open(&'a mut dyn Object),
     Complete(&'a dyn Object),
+    /// What a connection is asked for: nothing is written.
+    Connection(&'a mut Connection),
 }
 
 impl Payload<'_> {
     pub fn get(&self) -> Option<&dyn Object> {
         match self {
-            Self::None => None,
+            Self::None | Self::Connection(_) => None,
             Self::Open(object) => Some(&**object),
             Self::Complete(object) => Some(*object),
+        }
+    }
+
+    pub fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Connection(own) => Some(own),
+            Self::None | Self::Open(_) | Self::Complete(_) => None,
+        }
+    }
+
+    /// What webhooks and policies may change, as JSON.
+    pub fn to_json(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Connection(own) => Some(own.to_json()),
+            other => other.get().map(json::to_vec),
         }
     }
 }
@@ -130,7 +150,7 @@ impl Request<'_> {
     pub fn object_mut<T: Resource>(&mut self) -> Option<&mut T> {
         match &mut self.object {
             Payload::Open(object) => object.as_any_mut().downcast_mut(),
-            Payload::None | Payload::Complete(_) => None,
+            Payload::None | Payload::Complete(_) | Payload::Connection(_) => None,
         }
     }
 

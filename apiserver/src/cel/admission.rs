@@ -4,7 +4,7 @@
 use super::authorizer::Asked;
 use super::types::{self, Decl, Type};
 use super::{Activation, CompileError, Env, EvalError, MATCH_BUDGET, Program, Value};
-use crate::admission::{Request, options};
+use crate::admission::{Connection, Request, options};
 use crate::authz::Authorizer;
 use crate::status::ApiError;
 use api_types::kind::{Kind, Object, Row};
@@ -144,12 +144,12 @@ impl Input {
             let Some(object) = object else { return Ok(Json::Null) };
             serde_json::from_slice(&options::shown_as(object, version)?).map_err(ApiError::internal)
         };
-        let connected = options::connection(request);
-        let object = match &connected {
-            Some((_, text)) => serde_json::from_slice(text).map_err(ApiError::internal)?,
+        let connected = request.object.connection();
+        let object = match connected {
+            Some(connection) => connection.tree(),
             None => read(request.object.get())?,
         };
-        let connected = connected.as_ref().map(|(kind, _)| *kind);
+        let connected = connected.map(Connection::kind);
         Ok(Self { object, old_object: read(request.old)?, request: facts(request, version, connected) })
     }
 }

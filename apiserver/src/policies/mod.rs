@@ -28,7 +28,6 @@ use std::time::Instant;
 use api_types::admissionregistration::v1::{
     MutatingAdmissionPolicy, ReinvocationPolicyType, ValidatingAdmissionPolicy,
 };
-use api_types::codec::json;
 use api_types::field::{Errors, Path};
 use api_types::kind::Object;
 use api_types::meta::v1::{StatusCause, StatusReason};
@@ -96,7 +95,7 @@ impl Policies {
         authorizer: &dyn Authorizer,
         rounds: &mut Rounds,
     ) -> Result<(), ApiError> {
-        if is_exempt(request) || !matches!(request.object, Payload::Open(_)) {
+        if is_exempt(request) || !matches!(request.object, Payload::Open(_) | Payload::Connection(_)) {
             return Ok(());
         }
         let known = self.mutating.current(&self.storage);
@@ -111,7 +110,7 @@ impl Policies {
             return Ok(());
         }
         let mut refusals = Refusals::default();
-        rounds.begin(request.object.get().map(json::to_vec).as_deref());
+        rounds.begin(request.object.to_json().as_deref());
         for invocation in invocations {
             match invocation {
                 Ok(invocation) => {
@@ -120,7 +119,7 @@ impl Policies {
                 Err(wrong) => refusals.add(wrong.policy, wrong.binding, &wrong.message, None),
             }
         }
-        rounds.end(request.object.get().map(json::to_vec));
+        rounds.end(request.object.to_json());
         refusals.settle(request)
     }
 
@@ -216,16 +215,14 @@ fn change_by(
         }
         let mut changed = false;
         for mutation in &compiled.mutations {
-            let Some(object) = request.object.get() else { break };
-            let root = mutating::root_of(object, seen);
+            let root = request.object.get().map(|object| mutating::root_of(object, seen));
             let started = Instant::now();
-            let outcome = compiled.changed(mutation, &root, &input, around, request);
+            let outcome = compiled.changed(mutation, root.as_ref(), &input, around, request);
             metrics::mutated(policy, binding, outcome.as_ref().err().map(String::as_str), started.elapsed());
             match outcome {
                 Ok(None) => {}
                 Ok(Some(tree)) => {
-                    let Payload::Open(object) = &mut request.object else { break };
-                    if change::replace(*object, seen, &tree, Unknown::Refused)? {
+                    if change::put(&mut request.object, seen, &tree, Unknown::Refused)? {
                         changed = true;
                         input = Input::of(request, seen)?;
                     }

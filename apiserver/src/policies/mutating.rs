@@ -119,14 +119,15 @@ impl Compiled {
         }
     }
 
-    /// What a change makes of the object of `input`, which `root` describes; `None` where it leaves it as it is.
+    /// What a change makes of the object of `input`, which `root` describes (nothing does what is connected to);
+    /// `None` where it leaves it as it is.
     ///
     /// # Errors
     /// In upstream's words.
     pub fn changed(
         &self,
         mutation: &Mutation,
-        root: &Root,
+        root: Option<&Root>,
         input: &Input,
         around: Surroundings<'_>,
         request: &Request<'_>,
@@ -195,7 +196,7 @@ fn misplaced(made: &made::Made<'_>) -> Result<(), String> {
     }
 }
 
-fn applied(value: &Value<'_>, root: &Root, object: &Json) -> Result<Option<Json>, String> {
+fn applied(value: &Value<'_>, root: Option<&Root>, object: &Json) -> Result<Option<Json>, String> {
     let Value::Made(made) = value else {
         let ty = value.type_name();
         return Err(format!("unsupported return type from ApplyConfiguration expression: {ty}"));
@@ -205,6 +206,13 @@ fn applied(value: &Value<'_>, root: &Root, object: &Json) -> Result<Option<Json>
     for name in ["kind", "apiVersion"] {
         config[name] = object[name].clone();
     }
+    let Some(root) = root else {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        return Err(format!(
+            "error applying patch: failed to convert patch object to typed object: no corresponding type for /v1, \
+             Kind={kind}"
+        ));
+    };
     let found = mismatches(root.clone(), &config);
     if !found.is_empty() {
         let why = listed(&found);

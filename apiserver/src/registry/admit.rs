@@ -5,7 +5,7 @@ use api_types::kind::{Object, Row};
 use api_types::meta::v1::DeleteOptions;
 
 pub use crate::admission::Operation;
-use crate::admission::{Payload, Request};
+use crate::admission::{Connection, Payload, Request};
 use crate::call::Call;
 use crate::server::Server;
 use crate::status::ApiError;
@@ -79,6 +79,20 @@ pub async fn validate(
     }
     let mut request = write.request(object.map_or(Payload::None, Payload::Complete), old);
     let admitted = server.admission.validate(&mut request).await;
+    request.warnings.into_iter().for_each(|warning| write.call.warnings.add(warning));
+    admitted
+}
+
+/// Lets admission change what a connection is asked for, and asks it about what that came to.
+///
+/// # Errors
+/// What a check refuses with.
+pub async fn connect(server: &Server, write: Write<'_>, connection: &mut Connection) -> Result<(), ApiError> {
+    let mut request = write.request(Payload::Connection(connection), None);
+    let admitted = match server.admission.admit(&mut request).await {
+        Ok(()) => server.admission.validate(&mut request).await,
+        refused => refused,
+    };
     request.warnings.into_iter().for_each(|warning| write.call.warnings.add(warning));
     admitted
 }

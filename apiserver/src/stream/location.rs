@@ -3,6 +3,7 @@
 //! Pure: from the pod, the node and the query to a URL, with upstream's errors.
 
 use api_types::core::v1::{Node, Pod};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Why there is nowhere to go; each is a 400, texts are upstream's.
@@ -142,18 +143,32 @@ fn value<'a>(query: Query<'a>, name: &str) -> &'a str {
     query.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
 }
 
+/// A path as it stands in a URL.
+pub fn escaped(path: &str) -> Cow<'_, str> {
+    let mut out = String::with_capacity(path.len());
+    path.split('/').enumerate().for_each(|(n, part)| {
+        if n > 0 {
+            out.push('/');
+        }
+        escape(&mut out, part);
+    });
+    Cow::Owned(out)
+}
+
+fn escape(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => write!(out, "%{byte:02X}").expect("a string takes all it is given"),
+        }
+    }
+}
+
 fn append<'a>(path: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
     for (i, (key, value)) in pairs.enumerate() {
         path.push(if i == 0 { '?' } else { '&' });
         path.push_str(key);
         path.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                    path.push(char::from(byte))
-                }
-                _ => write!(path, "%{byte:02X}").expect("a string takes all it is given"),
-            }
-        }
+        escape(path, value);
     }
 }

@@ -13,6 +13,7 @@ use daemon::tls::{ClientMaterial, ClientTls, Pem};
 use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
+use crate::admission::Connection;
 use crate::answer::Answer;
 use crate::body::{self, Body};
 use crate::call::{Call, Target};
@@ -76,20 +77,7 @@ pub async fn answer(
     extensions: &mut Extensions,
     body: Incoming,
 ) -> Result<Answer, ApiError> {
-    if subresource != "log" {
-        let write = Write {
-            call,
-            row: target.row,
-            operation: Operation::Connect,
-            namespace: &target.namespace,
-            name: &target.name,
-            subresource,
-            dry_run: false,
-            deletion: None,
-        };
-        admit::mutate(server, write, None, None).await?;
-        admit::validate(server, write, None, None).await?;
-    }
+    let (asked, connection) = admitted(server, call, target, subresource).await?;
     let mount = match subresource {
         "proxy" => {
             let (prefix, behind) = split_path(call.uri.path(), &target.namespace);
@@ -102,13 +90,18 @@ pub async fn answer(
         }
         _ => None,
     };
-    let pairs: Vec<(String, String)> =
-        call.query.pairs().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let pairs: Vec<(String, String)> = match &connection {
+        Some(connection) => connection.pairs(),
+        None => call.query.pairs().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+    };
+    // As the client wrote it, unless admission asks for another.
+    let other_path = connection.as_ref().map(Connection::path).filter(|path| *path != asked);
+    let behind = rest(call, target, other_path);
     let bad = |e: location::Error| ApiError::BadRequest(e.to_string());
     let (place, backend) = match (target.row.kind.resource, subresource) {
-        ("nodes", _) => (node_proxy(server, call, target).await?, &server.kubelets.kubelet),
-        ("services", _) => (service_proxy(server, call, target).await?, &server.kubelets.workload),
-        ("pods", "proxy") => (pod_proxy(server, call, target).await?, &server.kubelets.workload),
+        ("nodes", _) => (node_proxy(server, target, &behind).await?, &server.kubelets.kubelet),
+        ("services", _) => (service_proxy(server, target, &behind).await?, &server.kubelets.workload),
+        ("pods", "proxy") => (pod_proxy(server, target, &behind).await?, &server.kubelets.workload),
         _ => {
             let pod: Pod = named(server, target).await?;
             if subresource == "log" {
@@ -151,6 +144,34 @@ pub async fn answer(
         Some(mount) => mount.rewrite(answer),
         None => answer,
     }))
+}
+
+/// What the connection is asked for: the path behind `/proxy` as it came, and what admission leaves of it all.
+async fn admitted(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    subresource: &str,
+) -> Result<(String, Option<Connection>), ApiError> {
+    let Some(mut connection) = Connection::asked(&call.info, &call.query)? else {
+        return Ok((String::new(), None));
+    };
+    if call.query.get("dryRun").is_some() {
+        return Err(ApiError::BadRequest("dryRun is not supported".into()));
+    }
+    let write = Write {
+        call,
+        row: target.row,
+        operation: Operation::Connect,
+        namespace: &target.namespace,
+        name: &target.name,
+        subresource,
+        dry_run: false,
+        deletion: None,
+    };
+    let asked = connection.path().to_owned();
+    admit::connect(server, write, &mut connection).await?;
+    Ok((asked, Some(connection)))
 }
 
 /// What of a log is asked for.
@@ -258,13 +279,18 @@ fn split_path<'a>(path: &'a str, namespace: &str) -> (&'a str, &'a str) {
     path.split_at(end)
 }
 
-/// The path behind `/proxy`, with the client's query.
-fn rest(call: &Call, target: &Target) -> String {
+/// The path behind `/proxy`, or another one in its place, with the client's query.
+fn rest(call: &Call, target: &Target, other: Option<&str>) -> String {
     let (_, behind) = split_path(call.uri.path(), &target.namespace);
-    let behind = if behind.is_empty() { "/" } else { behind };
+    let behind = other.map_or(std::borrow::Cow::Borrowed(behind), location::escaped);
+    let behind = match behind.as_ref() {
+        "" => "/".to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        path => format!("/{path}"),
+    };
     match call.uri.query() {
         Some(query) => format!("{behind}?{query}"),
-        None => behind.to_owned(),
+        None => behind,
     }
 }
 
@@ -279,7 +305,7 @@ fn split_name(text: &str) -> (&str, &str, &str) {
     }
 }
 
-async fn node_proxy(server: &Server, call: &Call, target: &Target) -> Result<String, ApiError> {
+async fn node_proxy(server: &Server, target: &Target, rest: &str) -> Result<String, ApiError> {
     let (_, name, port) = split_name(&target.name);
     let base = kubelet(server, name).await?;
     let base = match port.parse::<u16>() {
@@ -289,10 +315,10 @@ async fn node_proxy(server: &Server, call: &Call, target: &Target) -> Result<Str
         }
         Err(_) => base,
     };
-    Ok(format!("{base}{}", rest(call, target)))
+    Ok(format!("{base}{rest}"))
 }
 
-async fn pod_proxy(server: &Server, call: &Call, target: &Target) -> Result<String, ApiError> {
+async fn pod_proxy(server: &Server, target: &Target, rest: &str) -> Result<String, ApiError> {
     let (scheme, name, port) = split_name(&target.name);
     let pod: Pod = named(server, &Target { name: name.to_owned(), ..target.clone() }).await?;
     let ip = pod.status.pod_ip.as_str();
@@ -305,7 +331,7 @@ async fn pod_proxy(server: &Server, call: &Call, target: &Target) -> Result<Stri
     } else {
         declared().find(|p| p.name == port).map_or(port.to_owned(), |p| p.container_port.to_string())
     };
-    Ok(url(scheme, ip, &port, &rest(call, target)))
+    Ok(url(scheme, ip, &port, rest))
 }
 
 fn url(scheme: &str, ip: &str, port: &str, rest: &str) -> String {
@@ -315,7 +341,7 @@ fn url(scheme: &str, ip: &str, port: &str, rest: &str) -> String {
     format!("{scheme}://{host}{port}{rest}")
 }
 
-async fn service_proxy(server: &Server, call: &Call, target: &Target) -> Result<String, ApiError> {
+async fn service_proxy(server: &Server, target: &Target, rest: &str) -> Result<String, ApiError> {
     let (scheme, name, port) = split_name(&target.name);
     let target = Target { name: name.to_owned(), ..target.clone() };
     let service: Service = named(server, &target).await?;
@@ -344,7 +370,7 @@ async fn service_proxy(server: &Server, call: &Call, target: &Target) -> Result<
         return Err(none());
     }
     let (ip, port) = addresses[fastrand::usize(..addresses.len())];
-    Ok(url(scheme, ip, &port.to_string(), &rest(call, &target)))
+    Ok(url(scheme, ip, &port.to_string(), rest))
 }
 
 #[cfg(test)]

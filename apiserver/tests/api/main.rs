@@ -1,6 +1,7 @@
 //! The server as its clients see it: real processes, TLS, plain requests.
 
 mod churn;
+mod connections;
 mod devices;
 mod expressions;
 mod fan;

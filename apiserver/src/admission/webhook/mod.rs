@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api_types::admissionregistration::v1::OperationType;
-use api_types::codec::json;
 use api_types::kind::{Object, Row};
 use api_types::kinds;
 use api_types::meta::v1::Status;
@@ -26,7 +25,7 @@ use serde_json::{Value as Json, json};
 use super::change::{self, Unknown};
 use super::metrics::Conditions;
 use super::options::shown_as;
-use super::{Operation, Payload, Plugin, Request};
+use super::{Connection, Operation, Payload, Plugin, Request};
 use crate::answer::Served;
 use crate::authz::Authorizer;
 use crate::cel::admission::{Input, Matched, activation};
@@ -103,7 +102,7 @@ impl Webhooks {
             return Ok(());
         }
         let sight = Sight::of(request, views, fresh, authorizer, "admit").await;
-        rounds.begin(request.object.get().map(json::to_vec).as_deref());
+        rounds.begin(request.object.to_json().as_deref());
         let round = u8::from(rounds.second);
         let all = hooks.iter().flat_map(|hooks| &hooks.0);
         for (place, hook) in all.enumerate() {
@@ -124,7 +123,7 @@ impl Webhooks {
             let failed_open = format!("failed-open.mutation.webhook.admission.k8s.io/{at}");
             settle(hook, request, "admit", changed.map(|_| ()), seconds, failed_open)?;
         }
-        rounds.end(request.object.get().map(json::to_vec));
+        rounds.end(request.object.to_json());
         Ok(())
     }
 
@@ -192,17 +191,18 @@ impl Webhooks {
         if patch.0.is_empty() {
             return Ok(false);
         }
-        let Payload::Open(object) = &mut request.object else {
+        if !matches!(request.object, Payload::Open(_) | Payload::Connection(_)) {
             return Err(Wrong::Other(ApiError::internal(format!(
                 "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
                 hook.name
             ))));
-        };
-        let mut tree = change::tree(*object, seen.row()).map_err(Wrong::Other)?;
+        }
+        let mut tree = change::tree(&request.object, seen.row()).map_err(Wrong::Other)?;
         for operation in &patch.0 {
             operate(&mut tree, operation).map_err(|error| Wrong::Other(ApiError::internal(error)))?;
         }
-        let changed = change::replace(*object, seen.row(), &tree, Unknown::Dropped).map_err(Wrong::Other)?;
+        let changed = change::put(&mut request.object, seen.row(), &tree, Unknown::Dropped);
+        let changed = changed.map_err(Wrong::Other)?;
         // A patch may hold what the policy keeps out of the log.
         let record = request.call.and_then(|call| call.record.as_ref());
         if record.is_some_and(|record| record.keeps_requests()) {
@@ -232,6 +232,7 @@ impl Webhooks {
             object.map(|object| shown_as(object, seen.row()).map_err(Wrong::Other)).transpose()
         };
         let (object, old) = (shown(request.object.get())?, shown(request.old)?);
+        let object = object.or_else(|| request.object.connection().map(Connection::to_json));
         let call = |code: i32| move |why: String| Wrong::Call { why, code };
         let version = review::version(&hook.reviews)
             .map_err(|why| format!("could not create admission objects: {why}"))

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::Request;
-use super::super::options::{connection, options};
+use super::super::options::options;
+use super::super::{Connection, Request};
 use super::plan::Seen;
 
 const GROUP: &str = "admission.k8s.io";
@@ -89,7 +89,7 @@ struct Person<'a> {
     extra: &'a BTreeMap<String, Vec<String>>,
 }
 
-/// The body to send. `object` and `old` are the request's objects as JSON in the version in which the
+/// The body to send. `object` and `old` are the request's objects, or what it connects to, as JSON in the version in which the
 /// webhook sees them.
 pub fn question(
     version: &str,
@@ -99,12 +99,12 @@ pub fn question(
     object: Option<Vec<u8>>,
     old: Option<Vec<u8>>,
 ) -> Vec<u8> {
-    let connected = connection(request);
+    let connected = request.object.connection().map(Connection::kind);
     let shown = request.object.get().map(Object::kind);
     let own = request.kind;
     let of_own = shown.is_none_or(|kind| kind.kind == own.kind && kind.group == own.group);
-    let request_kind = match (&connected, shown) {
-        (Some((kind, _)), _) => Gvk { group: "", version: "v1", kind },
+    let request_kind = match (connected, shown) {
+        (Some(kind), _) => Gvk { group: "", version: "v1", kind },
         (None, Some(kind)) => Gvk { group: kind.group, version: kind.version, kind: kind.kind },
         (None, None) => Gvk { group: own.group, version: own.version, kind: own.kind },
     };
@@ -121,7 +121,6 @@ pub fn question(
             (Gvk { ..request_kind }, Gvr { group: own.group, version: own.version, resource: own.resource })
         }
     };
-    let object = object.or(connected.map(|(_, text)| text));
     let review = Review {
         kind: "AdmissionReview",
         api_version: format!("{GROUP}/{version}"),
