@@ -4,11 +4,14 @@
 use crate::admission::webhook::Webhooks;
 use crate::admission::{self, Chain, DefaultTolerationSeconds};
 use crate::aggregator::Services;
+use crate::authn::jwt::config::Configuration;
+use crate::authn::jwt::reload::Followed;
+use crate::authn::jwt::{self, JwtTokens, Terms};
 use crate::authn::service_account::{
     IssueOptions, Issuer, OpenIdDocuments, ServiceAccountTokens, SigningKey, VerifyingKeys,
 };
 use crate::authn::{
-    AnyToken, Authenticator, BootstrapTokens, FrontProxy, TokenAuthenticator, TokenCache, X509,
+    Anonymous, AnyToken, Authenticator, BootstrapTokens, FrontProxy, TokenAuthenticator, TokenCache, X509,
 };
 use crate::authz::node::NodeAuthorizer;
 use crate::authz::rbac::Rbac;
@@ -80,9 +83,12 @@ impl Access {
                 clock: clock.clone(),
             }));
         }
-        let tokens = TokenCache::new(Arc::new(AnyToken(sorts)), clock.clone());
-        let authenticator =
-            authenticator(&flags.authentication, audiences, Arc::new(tokens), &clock, background)?;
+        let (others, anonymous) = issuers(flags, &audiences, &clock, background)?;
+        sorts.push(others);
+        let tokens: Arc<dyn TokenAuthenticator> =
+            Arc::new(TokenCache::new(Arc::new(AnyToken(sorts)), clock.clone()));
+        let authenticator = authenticator(&flags.authentication, tokens, &clock, background)?;
+        let authenticator = Authenticator { anonymous, audiences, ..authenticator };
         let authorizer = authorizer(&flags.authorization.authorization_mode, &views)?;
         let plugins = admission::chosen(
             &flags.admission.enable_admission_plugins,
@@ -146,9 +152,51 @@ fn token_keys(flags: &Authentication, serving_key: &Path) -> anyhow::Result<(Iss
     Ok((Issuer { key, options }, keys))
 }
 
+/// The issuers of tokens outside of the cluster, and who may come without credentials.
+fn issuers(
+    flags: &Flags,
+    audiences: &[String],
+    clock: &SharedClock,
+    background: &Shutdown,
+) -> anyhow::Result<(Arc<JwtTokens>, Anonymous)> {
+    let own = &flags.authentication;
+    let disallowed = own.service_account_issuer.clone();
+    let invalid = "invalid authentication configuration";
+    let Some(path) = &own.authentication_config else {
+        let configured = Configuration::of_flags(&flags.oidc)?;
+        let terms = Terms { algorithms: flags.oidc.oidc_signing_algs.clone(), clock: clock.clone() };
+        let made = jwt::issuers(&configured, &disallowed, &terms).context(invalid)?;
+        let tokens = Arc::new(JwtTokens::new(made, audiences.to_vec()));
+        return Ok((tokens, Anonymous::everywhere(own.anonymous_auth)));
+    };
+    if flags.oidc.is_given() {
+        bail!("authentication-config file and oidc-* flags are mutually exclusive");
+    }
+    let failed = || format!("failed to load authentication configuration from file {path:?}");
+    let text = std::fs::read_to_string(path).with_context(failed)?;
+    let configured = Configuration::parse(&text, path).with_context(failed)?;
+    let anonymous = match &configured.anonymous {
+        Some(_) if daemon::flags::is_given("anonymous-auth") => bail!(
+            "anonymous: Forbidden: --anonymous-auth flag cannot be set when anonymous field is configured in \
+             authentication configuration file"
+        ),
+        Some(said) => Anonymous {
+            enabled: said.enabled,
+            paths: said.conditions.iter().map(|condition| condition.path.clone()).collect(),
+        },
+        None => Anonymous::everywhere(own.anonymous_auth),
+    };
+    let algorithms = jwt::ALGORITHMS.map(str::to_owned).to_vec();
+    let terms = Terms { algorithms, clock: clock.clone() };
+    let made = jwt::issuers(&configured, &disallowed, &terms).context(invalid)?;
+    let tokens = Arc::new(JwtTokens::new(made, audiences.to_vec()));
+    let followed = Followed { path: path.clone(), text, anonymous: configured.anonymous, disallowed, terms };
+    tokio::spawn(followed.follow(tokens.clone(), background.clone()));
+    Ok((tokens, anonymous))
+}
+
 fn authenticator(
     flags: &Authentication,
-    audiences: Vec<String>,
     tokens: Arc<dyn TokenAuthenticator>,
     clock: &SharedClock,
     background: &Shutdown,
@@ -173,5 +221,6 @@ fn authenticator(
         )?),
         None => None,
     };
-    Ok(Authenticator { front_proxy, x509, tokens: Some(tokens), anonymous: flags.anonymous_auth, audiences })
+    let anonymous = Anonymous::everywhere(flags.anonymous_auth);
+    Ok(Authenticator { front_proxy, x509, tokens: Some(tokens), anonymous, audiences: Vec::new() })
 }

@@ -1,5 +1,5 @@
 //! Flags of upstream's kube-apiserver that there is nothing to set by here: parts of what is absent as a whole
-//! (audit by webhook, OIDC, tokens by webhook), alpha features, defaults spelled out. Why a value is refused:
+//! (audit by webhook, tokens by webhook), alpha features, defaults spelled out. Why a value is refused:
 //! daemon/src/flags/fixed.rs.
 
 use daemon::flags::{Fixed, Takes::*};
@@ -33,7 +33,6 @@ pub const TABLE: &[Fixed] = &[
     Fixed::text("audit-webhook-truncate-max-batch-size", Any),
     Fixed::text("audit-webhook-truncate-max-event-size", Any),
     Fixed::text("audit-webhook-version", Any),
-    Fixed::text("authentication-config", Only(&[""])),
     Fixed::text("authentication-token-webhook-cache-ttl", Any),
     Fixed::text("authentication-token-webhook-config-file", Only(&[""])),
     Fixed::text("authentication-token-webhook-version", Any),
@@ -76,15 +75,6 @@ pub const TABLE: &[Fixed] = &[
     Fixed::switch("log-text-split-stream", Only(&["false"])),
     Fixed::text("max-connection-bytes-per-sec", Only(&["0"])),
     Fixed::text("min-compatibility-version", Only(&["", "kube=1.35"])),
-    Fixed::text("oidc-ca-file", Any),
-    Fixed::text("oidc-client-id", Only(&[""])),
-    Fixed::text("oidc-groups-claim", Only(&[""])),
-    Fixed::text("oidc-groups-prefix", Any),
-    Fixed::text("oidc-issuer-url", Only(&[""])),
-    Fixed::text("oidc-required-claim", Any),
-    Fixed::text("oidc-signing-algs", Any),
-    Fixed::text("oidc-username-claim", Any),
-    Fixed::text("oidc-username-prefix", Any),
     Fixed::text("peer-advertise-ip", Only(&[""])),
     Fixed::text("peer-advertise-port", Only(&[""])),
     Fixed::text("peer-ca-file", Only(&[""])),

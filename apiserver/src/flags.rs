@@ -22,6 +22,8 @@ pub struct Flags {
     #[command(flatten)]
     pub authentication: Authentication,
     #[command(flatten)]
+    pub oidc: Oidc,
+    #[command(flatten)]
     pub authorization: Authorization,
     #[command(flatten)]
     pub admission: Admission,
@@ -130,6 +132,10 @@ pub struct Authentication {
     /// authentication method are treated as anonymous requests, with user system:anonymous
     #[arg(long, default_value_t = true)]
     pub anonymous_auth: bool,
+    /// File with Authentication Configuration to configure the JWT Token authenticator or the anonymous authenticator.
+    /// Mutually exclusive with the --oidc-* flags. The file is followed
+    #[arg(long, value_name = "file")]
+    pub authentication_config: Option<PathBuf>,
     /// If set, any request presenting a client certificate signed by one of the authorities in the file is
     /// authenticated with an identity corresponding to the CommonName of the client certificate
     #[arg(long, value_name = "file")]
@@ -186,6 +192,61 @@ pub struct Authentication {
     /// The maximum validity duration of a token created by the service account token issuer
     #[arg(long, value_name = "duration", default_value = "0s")]
     pub service_account_max_token_expiration: GoDuration,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Authentication flags")]
+pub struct Oidc {
+    /// The URL of the OpenID issuer, only HTTPS scheme will be accepted. If set, it will be used to verify the OIDC JSON
+    /// Web Token (JWT)
+    #[arg(long, value_name = "string")]
+    pub oidc_issuer_url: Option<String>,
+    /// The client ID for the OpenID Connect client, must be set if oidc-issuer-url is set
+    #[arg(long, value_name = "string")]
+    pub oidc_client_id: Option<String>,
+    /// If set, the OpenID server's certificate will be verified by one of the authorities in the oidc-ca-file, otherwise
+    /// the host's root CA set will be used
+    #[arg(long, value_name = "file")]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// The OpenID claim to use as the user name. Claims other than the default ('sub') are not guaranteed to be unique
+    /// and immutable
+    #[arg(long, value_name = "string", default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// If provided, all usernames will be prefixed with this value. If not provided, username claims other than 'email'
+    /// are prefixed by the issuer URL to avoid clashes. To skip any prefixing, provide the value '-'
+    #[arg(long, value_name = "string")]
+    pub oidc_username_prefix: Option<String>,
+    /// If provided, the name of a custom OpenID Connect claim for specifying user groups: a string or array of strings
+    #[arg(long, value_name = "string")]
+    pub oidc_groups_claim: Option<String>,
+    /// If provided, all groups will be prefixed with this value to prevent conflicts with other authentication strategies
+    #[arg(long, value_name = "string")]
+    pub oidc_groups_prefix: Option<String>,
+    /// Comma-separated list of allowed JOSE asymmetric signing algorithms. JWTs with a supported 'alg' header: RS256,
+    /// RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512
+    #[arg(long, value_name = "strings", value_delimiter = ',', default_value = "RS256")]
+    pub oidc_signing_algs: Vec<String>,
+    /// A key=value pair that describes a required claim in the ID Token. Repeat this flag to specify multiple claims
+    #[arg(long, value_name = "key=value")]
+    pub oidc_required_claim: Vec<String>,
+}
+
+impl Oidc {
+    /// Whether the command line names one of them.
+    pub fn is_given(&self) -> bool {
+        const NAMES: [&str; 9] = [
+            "issuer-url",
+            "client-id",
+            "ca-file",
+            "username-claim",
+            "username-prefix",
+            "groups-claim",
+            "groups-prefix",
+            "signing-algs",
+            "required-claim",
+        ];
+        NAMES.iter().any(|name| daemon::flags::is_given(&format!("oidc-{name}")))
+    }
 }
 
 #[derive(Args, Debug)]

@@ -242,7 +242,8 @@ async fn answer(
         let record = audit.open(parts, info, user, connection.remote, &arrival.audit_id, arrival.at)?;
         Some(arrival.record.get_or_init(|| record).clone())
     };
-    let requestor = match server.authenticator.authenticate(&mut parts.headers, &connection.identity).await {
+    let (headers, path) = (&mut parts.headers, info.path.as_str());
+    let requestor = match server.authenticator.authenticate(headers, &connection.identity, path).await {
         Ok(user) => user,
         Err(error) => {
             tracing::warn!(%error, path = info.path, remote = %connection.remote, "Unable to authenticate the request");

@@ -120,7 +120,8 @@ impl Env {
                 let (root, used) = check::check(self, source, &tree, &info)?;
                 let cost = cost::estimate(self, &root);
                 let names = used.iter().map(|place| self.variables[*place].name.clone()).collect();
-                Ok(Program { root, names, cost })
+                let variables = self.variables.iter().map(|own| own.name.clone()).collect();
+                Ok(Program { root, names, variables, cost })
             };
             let thread = std::thread::Builder::new().name("cel".into()).stack_size(STACK);
             let panicked = || CompileError {
@@ -144,6 +145,8 @@ impl Env {
 pub struct Program {
     root: Node,
     names: Vec<String>,
+    /// All variables of the environment, by place.
+    variables: Vec<String>,
     cost: u64,
 }
 
@@ -156,6 +159,12 @@ impl Program {
     /// Whether it names a variable of the environment.
     pub fn uses(&self, name: &str) -> bool {
         self.names.iter().any(|own| own == name)
+    }
+
+    /// Whether it selects a field of a variable (`variable.field`, also by `has` and `.?`) anywhere.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        let place = self.variables.iter().position(|own| own == variable);
+        place.is_some_and(|place| self.root.selects(place, field))
     }
 
     /// What it can cost at most, as far as declarations say.

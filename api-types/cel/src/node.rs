@@ -39,6 +39,52 @@ pub enum NodeKind {
     Fold(Box<Fold>),
 }
 
+impl Node {
+    /// Whether a field of the variable at a place is selected here or below.
+    pub fn selects(&self, place: usize, field: &str) -> bool {
+        if let NodeKind::Select(select) = &self.kind
+            && matches!(select.operand.kind, NodeKind::Variable(own) if own == place)
+            && select.field == field
+        {
+            return true;
+        }
+        self.below().into_iter().any(|node| node.selects(place, field))
+    }
+
+    /// What it is made of.
+    fn below(&self) -> Vec<&Self> {
+        match &self.kind {
+            NodeKind::Const(_) | NodeKind::Variable(_) | NodeKind::Computed(_) | NodeKind::Local(_) => {
+                Vec::new()
+            }
+            NodeKind::Select(select) => vec![&select.operand],
+            NodeKind::Index(of, at, _) => vec![of, at],
+            NodeKind::Call(_, nodes) => nodes.iter().collect(),
+            NodeKind::And(a, b) | NodeKind::Or(a, b) => vec![a, b],
+            NodeKind::Conditional(three) => three.iter().collect(),
+            NodeKind::NotStrictlyFalse(one) => vec![one],
+            NodeKind::List(items) => items.iter().map(|(node, _)| node).collect(),
+            NodeKind::Map(entries) => entries.iter().flat_map(|(key, value, _)| [key, value]).collect(),
+            NodeKind::Make(_, fields) => fields.iter().map(|(_, node, _)| node).collect(),
+            NodeKind::Fold(fold) => {
+                let mut all = vec![&fold.range, &fold.init, &fold.condition, &fold.result];
+                match &fold.step {
+                    Step::Value(node) => all.push(node),
+                    Step::Append(filter, node) | Step::Merge(filter, node) => {
+                        all.extend(filter);
+                        all.push(node);
+                    }
+                    Step::Insert(filter, key, value) => {
+                        all.extend(filter);
+                        all.extend([key, value]);
+                    }
+                }
+                all
+            }
+        }
+    }
+}
+
 /// How a field or an element is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {

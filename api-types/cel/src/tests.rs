@@ -256,3 +256,22 @@ fn objects_are_made() {
     assert!(Env::default().compile("Object{a: 1}").is_err());
     assert!(Env::default().compile("jsonpatch.escapeKey('a')").is_err());
 }
+
+#[test]
+fn selected_fields_are_known() {
+    let env = Env::default().with("claims", Type::map(Type::String, Type::Any)).with("other", Type::Dyn);
+    let check = |source: &str, expected: bool| {
+        let program = env.compile(source).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(program.selects("claims", "email"), expected, "{source}");
+    };
+    check("claims.email", true);
+    check("claims.email.startsWith('a') ? claims.sub : 'x'", true);
+    check("has(claims.email) && true", true);
+    check("claims.?email.orValue('')", true);
+    check("['a'].map(x, claims.email + x)", true);
+    check("{'a': [claims.email]}", true);
+    check("claims['email']", false);
+    check("other.email", false);
+    check("claims.email_verified", false);
+    check("'claims.email'", false);
+}

@@ -9,6 +9,7 @@ mod bearer;
 mod bootstrap_token;
 mod front_proxy;
 pub mod impersonation;
+pub mod jwt;
 mod metrics;
 pub mod service_account;
 #[cfg(test)]
@@ -93,13 +94,32 @@ impl TokenAuthenticator for AnyToken {
     }
 }
 
+/// Where requests without credentials are taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Anonymous {
+    /// `--anonymous-auth`
+    pub enabled: bool,
+    /// These only; everywhere when empty.
+    pub paths: Vec<String>,
+}
+
+impl Anonymous {
+    /// Everywhere or nowhere.
+    pub fn everywhere(enabled: bool) -> Self {
+        Self { enabled, paths: Vec::new() }
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        self.enabled && (self.paths.is_empty() || self.paths.iter().any(|own| own == path))
+    }
+}
+
 /// All ways in which this server recognizes users.
 pub struct Authenticator {
     pub front_proxy: Option<FrontProxy>,
     pub x509: Option<X509>,
     pub tokens: Option<Arc<dyn TokenAuthenticator>>,
-    /// `--anonymous-auth`
-    pub anonymous: bool,
+    pub anonymous: Anonymous,
     /// `--api-audiences`: what tokens must be meant for.
     pub audiences: Vec<String>,
 }
@@ -113,9 +133,10 @@ impl Authenticator {
         &self,
         headers: &mut HeaderMap,
         connection: &ConnectionIdentity,
+        path: &str,
     ) -> Result<User, AuthnError> {
         let started = Instant::now();
-        let result = self.recognize(headers, connection).await;
+        let result = self.recognize(headers, connection, path).await;
         metrics::attempted(&result, started.elapsed().as_secs_f64());
         result
     }
@@ -124,6 +145,7 @@ impl Authenticator {
         &self,
         headers: &mut HeaderMap,
         connection: &ConnectionIdentity,
+        path: &str,
     ) -> Result<User, AuthnError> {
         let mut errors = Vec::new();
         let found = self.identify(headers, connection, &mut errors).await;
@@ -135,7 +157,7 @@ impl Authenticator {
                     _ => AuthnError::Several(errors),
                 });
             }
-            None if self.anonymous => anonymous(),
+            None if self.anonymous.takes(path) => anonymous(),
             None => return Err(AuthnError::NoCredentials),
         };
         headers.remove(header::AUTHORIZATION);

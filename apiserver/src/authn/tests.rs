@@ -73,7 +73,7 @@ fn authenticator(clients: &Authority, proxies: &Authority) -> Authenticator {
         front_proxy: Some(proxy.unwrap()),
         x509: Some(X509::new(clients.ca.clone(), clock)),
         tokens: Some(Arc::new(Tokens)),
-        anonymous: true,
+        anonymous: Anonymous::everywhere(true),
         audiences: vec!["api".into()],
     }
 }
@@ -92,7 +92,7 @@ async fn who(
     pairs: &[(&'static str, &str)],
     from: &ConnectionIdentity,
 ) -> String {
-    match authenticator.authenticate(&mut headers(pairs), from).await {
+    match authenticator.authenticate(&mut headers(pairs), from, "/api").await {
         Ok(user) => format!("{}: {}", user.name, user.groups.join(", ")),
         Err(error) => format!("401 {error}"),
     }
@@ -153,7 +153,7 @@ async fn only_proxies_may_name_users_in_headers() {
     let client = clients.client("carol", "staff");
     assert_eq!(who(&auth, &named, &client).await, "carol: staff, system:authenticated");
     let mut sent = headers(&named);
-    auth.authenticate(&mut sent, &client).await.unwrap();
+    auth.authenticate(&mut sent, &client, "/api").await.unwrap();
     assert!(sent.is_empty(), "credentials stay behind: {sent:?}");
 }
 
@@ -163,7 +163,7 @@ async fn websockets_carry_tokens_as_subprotocols() {
         front_proxy: None,
         x509: None,
         tokens: Some(Arc::new(Tokens)),
-        anonymous: false,
+        anonymous: Anonymous::everywhere(false),
         audiences: vec![],
     };
     let prefix = "base64url.bearer.authorization.k8s.io.";
@@ -277,4 +277,11 @@ fn users_act_as_others_when_they_may() {
     };
     assert_eq!(*info, expected);
     assert_eq!(Boss.rules_for(&boss, ""), Rules::default());
+}
+
+#[test]
+fn requests_without_credentials_are_taken_where_that_is_said() {
+    let probes = Anonymous { enabled: true, paths: vec!["/livez".into(), "/readyz".into()] };
+    assert!(probes.takes("/livez") && !probes.takes("/livez/etcd") && !probes.takes("/api"));
+    assert!(Anonymous::everywhere(true).takes("/api") && !Anonymous::everywhere(false).takes("/livez"));
 }

@@ -6,7 +6,7 @@
 //! what an answer means, is with those who ask.
 
 mod pool;
-mod trust;
+pub mod trust;
 mod words;
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 
-use self::pool::Pool;
+pub use self::pool::Pool;
 use crate::aggregator::Services;
 use crate::stream::{Backend, Body};
 

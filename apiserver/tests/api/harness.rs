@@ -106,7 +106,7 @@ pub enum As<'a> {
     User(&'a str),
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 
@@ -193,6 +193,15 @@ impl Cluster {
         &self,
         answer: impl Fn(&str, &hyper::HeaderMap, Value) -> Value + Clone + Send + 'static,
     ) -> u16 {
+        self.serve_posts_at(0, answer).await
+    }
+
+    /// As `serve_posts`, on a port that was told before.
+    pub async fn serve_posts_at(
+        &self,
+        port: u16,
+        answer: impl Fn(&str, &hyper::HeaderMap, Value) -> Value + Clone + Send + 'static,
+    ) -> u16 {
         let pair = self.authority.sign("extension", "", true);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.key.clone()));
         let config = rustls::ServerConfig::builder()
@@ -200,7 +209,7 @@ impl Cluster {
             .with_single_cert(vec![pair.cert.clone()], key)
             .expect("a certificate");
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         tokio::spawn(async move {
             for connection in 1u32.. {
@@ -246,7 +255,24 @@ impl Cluster {
 
     /// A file of the cluster's folder.
     pub fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.dir.path().join(name)).expect("a file")
+        std::fs::read_to_string(self.path(name)).expect("a file")
+    }
+
+    /// Where a file of the cluster's folder is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A request of somebody who has no certificate but a token.
+    pub async fn bearer(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
+        let mut request = Self::request(method, path, "application/json", body).expect("a request");
+        let value = format!("Bearer {token}").parse().expect("a header");
+        request.headers_mut().insert("authorization", value);
+        let mut sender = self.connect(&As::Nobody).await.expect("a connection");
+        let response = sender.send_request(request).await.expect("an answer");
+        let (code, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        Answer { code, headers, body }
     }
 
     async fn ready(&self) {

@@ -6,6 +6,7 @@ mod devices;
 mod expressions;
 mod fan;
 mod harness;
+mod issuers;
 mod pages;
 mod requests;
 mod webhooks;

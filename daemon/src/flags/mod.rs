@@ -13,10 +13,11 @@ mod fixed;
 mod gates;
 mod key_values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 
 pub use duration::{DurationError, GoDuration};
@@ -53,6 +54,25 @@ static PARSED: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 pub fn parsed() -> &'static BTreeMap<String, String> {
     static NONE: BTreeMap<String, String> = BTreeMap::new();
     PARSED.get().unwrap_or(&NONE)
+}
+
+/// The flags that the command line of this process names.
+static GIVEN: OnceLock<BTreeSet<String>> = OnceLock::new();
+
+/// Whether the command line of this process names a flag, at whatever value; false before [`parse`].
+pub fn is_given(name: &str) -> bool {
+    GIVEN.get().is_some_and(|given| given.contains(name))
+}
+
+fn given(command: &Command, matches: &ArgMatches) -> BTreeSet<String> {
+    let named = command.get_arguments().filter(|arg| {
+        let source = matches
+            .try_get_raw(arg.get_id().as_str())
+            .is_ok()
+            .then(|| matches.value_source(arg.get_id().as_str()));
+        source.flatten() == Some(ValueSource::CommandLine)
+    });
+    named.filter_map(|arg| arg.get_long().map(str::to_owned)).collect()
 }
 
 /// Flags and their values as Go's flag sets print them: lists in brackets, what is not set is empty.
@@ -128,6 +148,7 @@ where
     let mut command = fixed::added(pflag_habits(T::command()), fixed);
     let matches = command.try_get_matches_from_mut(words)?;
     let _ = PARSED.set(values(&command, &matches));
+    let _ = GIVEN.set(given(&command, &matches));
     T::from_arg_matches(&matches).map(Parsed::Flags).map_err(|e| e.format(&mut command))
 }
 
@@ -254,6 +275,7 @@ mod tests {
         let mut command = pflag_habits(Flags::command());
         let words = "t --config a --config=b -v=4 --profiling".split(' ');
         let matches = command.try_get_matches_from_mut(words).unwrap();
+        assert_eq!(given(&command, &matches), ["config", "profiling", "v"].map(str::to_owned).into());
         let told = values(&command, &matches);
         let value = |name: &str| told.get(name).map(String::as_str);
         assert_eq!((value("config"), value("v"), value("profiling")), (Some("b"), Some("4"), Some("true")));

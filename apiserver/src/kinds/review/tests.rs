@@ -175,7 +175,7 @@ async fn tokens_are_told_apart() {
         front_proxy: None,
         x509: None,
         tokens: Some(std::sync::Arc::new(OneToken)),
-        anonymous: true,
+        anonymous: crate::authn::Anonymous::everywhere(true),
         audiences: vec!["api".into()],
     };
     let review = async |text: &str| {
