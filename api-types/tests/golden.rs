@@ -5,7 +5,7 @@
 //! misnumbered, or a value that does not survive, shows as a difference. Without the folder the
 //! tests say that they are skipped.
 
-use api_types::codec::{json, protobuf, yaml};
+use api_types::codec::{json, protobuf, transcoder, yaml};
 use api_types::value::{Struct, Typed};
 use serde_json::Value as Json;
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ struct Golden {
     protobuf: fn(&[u8]) -> Result<Written, String>,
     /// JSON → typed → bare message.
     crossed: fn(&[u8]) -> Result<Vec<u8>, String>,
+    /// JSON → bare message.
+    transcoded: fn(&[u8]) -> Option<Vec<u8>>,
 }
 
 fn golden<T: Struct + Typed + Default + Clone + PartialEq + std::fmt::Debug>(name: &'static str) -> Golden {
@@ -45,6 +47,7 @@ fn golden<T: Struct + Typed + Default + Clone + PartialEq + std::fmt::Debug>(nam
             let value: T = json::from_slice(text).map_err(|e| e.to_string())?;
             Ok(protobuf::to_vec(&value))
         },
+        transcoded: |text| transcoder::message(T::type_of().as_struct().expect("a struct"), text),
     }
 }
 
@@ -274,6 +277,89 @@ fn json_becomes_upstream_protobuf() {
         let text = expected.take().to_string();
         same_bytes(&(golden.crossed)(text.as_bytes())?, &message)
     });
+}
+
+/// In it a null stands in a map, which is left to the codecs.
+const HAS_NULLS: &str = "policy.v1.PodDisruptionBudget";
+
+#[test]
+fn json_is_transcoded_to_upstream_protobuf() {
+    for_each("pb", |golden, envelope, mut expected| {
+        let message = message(&envelope)?;
+        let text = expected.take().to_string();
+        match (golden.transcoded)(text.as_bytes()) {
+            Some(transcoded) => same_bytes(&transcoded, &message),
+            None if golden.name == HAS_NULLS => Ok(()),
+            None => Err("left to the codecs".to_owned()),
+        }
+    });
+}
+
+/// Fields that are not there, null, in another order or twice, and values of other fields: what is transcoded is
+/// what the codecs make of it, and most of what has all its values in place is transcoded.
+#[test]
+fn what_is_left_of_objects_is_transcoded_as_the_codecs_read_it() {
+    for_each("json", |golden, _, whole| {
+        let mut dice = Dice(golden.name.len() as u64);
+        let mut done = 0;
+        for round in 0..40 {
+            let (mut tree, strange) = (whole.clone(), round % 2 == 1);
+            dice.disturb(&mut tree, strange);
+            let text = tree.to_string();
+            let Some(message) = (golden.transcoded)(text.as_bytes()) else { continue };
+            let typed = (golden.crossed)(text.as_bytes()).map_err(|e| format!("{e}: {text}"))?;
+            same_bytes(&message, &typed).map_err(|e| format!("{e}: {text}"))?;
+            done += usize::from(!strange);
+        }
+        if done == 20 || golden.name == HAS_NULLS {
+            Ok(())
+        } else {
+            Err(format!("only {done} of 20 are transcoded"))
+        }
+    });
+}
+
+/// Numbers that are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn one_of(&mut self, sides: u64) -> bool {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33).is_multiple_of(sides)
+    }
+
+    /// Takes members away or makes them null; with `strange`, also what no writer writes.
+    fn disturb(&mut self, tree: &mut Json, strange: bool) {
+        match tree {
+            Json::Object(members) => {
+                let names: Vec<String> = members.keys().cloned().collect();
+                // Of a map's keys the order counts.
+                let is_map = names.iter().is_sorted();
+                for name in names {
+                    if self.one_of(6) {
+                        members.shift_remove(&name);
+                    } else if self.one_of(12) && !is_map {
+                        members[&name] = Json::Null;
+                    } else if strange && self.one_of(8) && !is_map {
+                        let value = members.shift_remove(&name).unwrap_or_default();
+                        members.insert(name, value);
+                    } else if strange && self.one_of(60) {
+                        let others =
+                            [1.into(), (-1.5).into(), "".into(), "1e3".into(), Json::Null, true.into()];
+                        let place = (self.0 >> 40) as usize % others.len();
+                        members[&name] = others[place].clone();
+                    }
+                }
+                members.values_mut().for_each(|value| self.disturb(value, strange));
+            }
+            Json::Array(items) => {
+                items.retain(|_| !self.one_of(8));
+                items.iter_mut().for_each(|item| self.disturb(item, strange));
+            }
+            Json::String(text) if strange && self.one_of(30) => text.push_str("\"<\u{e9}\n"),
+            _ => {}
+        }
+    }
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl FieldAttribute {
                 always: (#always || #required) && !#omitempty,
                 inline: #inline,
                 omitzero: #omitzero,
+                optional: <#ty as crate::value::Typed>::OPTIONAL,
                 list: #list,
                 map: #map,
                 structure: #structure,

@@ -103,6 +103,11 @@ impl<'a> Reader<'a> {
         Ok(Some((number, wire)))
     }
 
+    /// How many bytes of the message are not walked yet.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(Error::Eof)?;
         self.rest = rest;

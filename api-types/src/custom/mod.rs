@@ -55,6 +55,7 @@ static TABLE: StructType = StructType {
         always: true,
         inline: false,
         omitzero: false,
+        optional: false,
         list: ListType::Unsaid,
         map: Structure::Unsaid,
         structure: Structure::Unsaid,

@@ -8,6 +8,7 @@ pub mod managed_fields;
 pub mod openapi;
 pub mod strategic_merge;
 
+use crate::codec::transcoder::Plan;
 use std::sync::OnceLock;
 
 /// A value's type, without `Option` and `Box`, which only say that it may be absent.
@@ -140,6 +141,8 @@ pub struct Field {
     pub inline: bool,
     /// A struct that JSON leaves out when it equals its zero value.
     pub omitzero: bool,
+    /// Zero is a value: protobuf has it where it is given, and nothing where it is not.
+    pub optional: bool,
     pub list: ListType,
     pub map: Structure,
     pub structure: Structure,
@@ -185,6 +188,9 @@ pub struct Index {
     pub leaves: Box<[Leaf]>,
     /// Places of `fields`, by ascending protobuf number.
     pub by_number: Box<[u8]>,
+    /// The same for transcoding, made when that first happens.
+    plan: OnceLock<Option<Plan>>,
+    fields: &'static [Field],
 }
 
 /// One JSON field and the way to it: places of inlined structs, then its own.
@@ -200,7 +206,12 @@ impl Index {
         spread(fields, &mut Vec::new(), &mut leaves);
         let mut by_number: Vec<u8> = (0..fields.len()).map(place).collect();
         by_number.sort_by_key(|&p| fields[usize::from(p)].number);
-        Self { leaves: leaves.into(), by_number: by_number.into() }
+        Self { leaves: leaves.into(), by_number: by_number.into(), plan: OnceLock::new(), fields }
+    }
+
+    /// How the struct's JSON becomes protobuf; `None` where only the codecs know.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        self.plan.get_or_init(|| Plan::of(self.fields)).as_ref()
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 impl<T: Typed + Default> Typed for Option<T> {
+    const OPTIONAL: bool = true;
     fn type_of() -> &'static Type {
         T::type_of()
     }
@@ -57,6 +58,7 @@ impl<T: Typed + Default> Value for Option<T> {
 }
 
 impl<T: Typed + Default> Typed for Box<T> {
+    const OPTIONAL: bool = T::OPTIONAL;
     fn type_of() -> &'static Type {
         T::type_of()
     }

@@ -60,6 +60,8 @@ pub trait Value: Any + Send + Sync {
 
 /// A value whose type is known at compile time.
 pub trait Typed: Value {
+    /// Whether it may be there without a value of its own: an `Option`.
+    const OPTIONAL: bool = false;
     fn type_of() -> &'static Type
     where
         Self: Sized;

@@ -88,6 +88,24 @@ impl Quantity {
         self.format
     }
 
+    /// Whether the text, told at a glance, is the one that this amount is written as. It may be one that is not
+    /// known here.
+    pub(crate) fn is_canonical(text: &[u8]) -> bool {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, suffix) = text.split_at(digits);
+        if digits == 0 || number[0] == b'0' {
+            return text == b"0";
+        }
+        match suffix {
+            b"" | b"n" | b"u" | b"m" => digits <= 15 && !number.ends_with(b"000"),
+            b"k" | b"M" | b"G" => digits <= 9 && !number.ends_with(b"000"),
+            b"Ki" | b"Mi" | b"Gi" => {
+                digits <= 9 && number.iter().fold(0, |n, digit| n * 10 + u32::from(digit - b'0')) % 1024 != 0
+            }
+            _ => false,
+        }
+    }
+
     /// Parses the text of a quantity.
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
         let sign_end = usize::from(text.starts_with(['+', '-']));

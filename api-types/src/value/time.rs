@@ -122,6 +122,43 @@ time! {
 }
 
 impl Time {
+    /// The seconds since 1970 of a time as it is written here, `2006-01-02T15:04:05Z`; `None` for every other
+    /// text, also for some that are times.
+    pub(crate) fn seconds_of(text: &[u8]) -> Option<i64> {
+        let text: &[u8; 20] = text.try_into().ok()?;
+        let number = |from: usize, digits: usize| {
+            text[from..from + digits]
+                .iter()
+                .try_fold(0_i64, |n, digit| digit.is_ascii_digit().then(|| n * 10 + i64::from(digit - b'0')))
+        };
+        let signs = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')];
+        if signs.iter().any(|(at, sign)| text[*at] != *sign) {
+            return None;
+        }
+        let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
+        let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+        // Of February's end, and of times' own, those who know calendars are asked.
+        let days = match month {
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => 0,
+        };
+        let is_plain = (1..=9998).contains(&year)
+            && (1..=days).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        if !is_plain {
+            return None;
+        }
+        // Years that begin in March end with the day that not all of them have.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+        let days = year * 365 + leaps + (153 * month + 2) / 5 + day - 1 - 719_468;
+        Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+    }
+
     /// The given instant without its fraction of a second: what comes back from the wire.
     pub fn whole(at: Timestamp) -> Self {
         Self(Timestamp::from_second(at.as_second()).expect("a whole second of a valid time is valid"))

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use api_types::codec::{json, protobuf};
 use api_types::kind::{Object, Row};
-use api_types::meta::v1::PartialObjectMetadata;
 use bytes::Bytes;
 
 use super::table;
@@ -71,9 +70,14 @@ impl Served {
     /// # Errors
     /// As `decode`.
     pub fn protobuf(self, entry: &Entry) -> Result<Bytes, ApiError> {
-        if let Some(message) = entry.kept_message().filter(|_| self.passes(entry)) {
+        if self.passes(entry) {
             let kind = self.row.kind;
-            return Ok(protobuf::envelope(kind.api_version, kind.kind, &message).into());
+            let enveloped =
+                |message: &[u8]| Bytes::from(protobuf::envelope(kind.api_version, kind.kind, message));
+            return match entry.kept_message() {
+                Some(message) => Ok(enveloped(&message)),
+                None => Ok(enveloped(&entry.made_message(self.row).map_err(ApiError::internal)?)),
+            };
         }
         Ok(protobuf::to_envelope(&*self.decode(entry)?).into())
     }
@@ -151,8 +155,7 @@ fn metadata_protobuf(entry: &Entry) -> Result<Bytes, ApiError> {
 }
 
 fn metadata_message(entry: &Entry) -> Result<Bytes, ApiError> {
-    let metadata = entry.typed_metadata().map_err(ApiError::internal)?;
-    Ok(protobuf::to_vec(&PartialObjectMetadata { metadata }).into())
+    entry.metadata_message().map(Bytes::from).map_err(ApiError::internal)
 }
 
 /// The first `"name":{…}` of a text, as it stands.

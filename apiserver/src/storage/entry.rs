@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use api_types::codec::transcoder::{self, Template};
 use api_types::codec::{json, protobuf};
 use api_types::kind::{Object, Row};
 use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata};
@@ -178,12 +179,44 @@ impl Entry {
         if let Some(message) = self.kept_message() {
             return Ok(message);
         }
-        let message = kept(protobuf::to_vec(self.decode(row)?.as_dyn_struct()));
+        let message = kept(self.made_message(row)?);
         self.message.asked.store(true, Ordering::Relaxed);
         let near: Vec<_> = near.iter().filter_map(|entry| entry.message.bytes.lock().clone()).collect();
         let kept = packed(message.clone(), near.iter().map(|message| &**message));
         self.message.bytes.lock().get_or_insert_with(|| Arc::new(kept));
         Ok(message)
+    }
+
+    /// The same, made anew, and kept by nobody.
+    ///
+    /// # Errors
+    /// As `message`.
+    pub fn made_message(&self, row: &Row) -> Result<Vec<u8>, json::Error> {
+        let text = self.text.read();
+        let made = if row.custom.is_none() {
+            let table = (row.schema)();
+            let template = self.text.sample().and_then(|like| like.template(|own| Template::of(table, own)));
+            let by_template = template.and_then(|(template, own)| template.message(own, &text));
+            by_template.or_else(|| transcoder::message(table, &text))
+        } else {
+            None
+        };
+        match made {
+            Some(message) => Ok(message),
+            None => Ok(protobuf::to_vec(decode(row, &text)?.as_dyn_struct())),
+        }
+    }
+
+    /// The metadata as a protobuf message, in one of [`PartialObjectMetadata`].
+    ///
+    /// # Errors
+    /// As `typed_metadata`.
+    pub fn metadata_message(&self) -> Result<Vec<u8>, json::Error> {
+        let text = self.text.read();
+        match transcoder::message(PartialObjectMetadata::schema(), &text) {
+            Some(message) => Ok(message),
+            None => Ok(protobuf::to_vec(&json::from_slice::<PartialObjectMetadata>(&text)?)),
+        }
     }
 
     /// The same where it is there already.

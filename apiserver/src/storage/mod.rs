@@ -6,6 +6,7 @@
 //! `snapshot`, `log` and `cache` keep them; `continue_token` is the form of a page's place. A write
 //! goes to `kv` under a revision guard and comes back to readers through the watch alone.
 
+mod alike;
 pub mod cache;
 pub mod compactor;
 pub mod continue_token;

@@ -5,15 +5,21 @@
 //! block of its own, and what is short stays as it is. Opening costs some microseconds and new bytes.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use api_types::codec::transcoder::Template;
 use bytes::Bytes;
 use lz4_flex::block;
+
+use super::alike;
 
 /// Shorter bytes stay as they are.
 const WORTH: usize = 384;
 /// A block of at most one part in so many is good: nothing better is looked for.
 const GOOD: usize = 5;
+/// Messages that are made without a template.
+const ASKED: usize = 2;
 /// LZ4 does not see farther.
 const REACH: usize = 64 * 1024;
 
@@ -29,7 +35,12 @@ enum Form {
 
 /// What others are packed against; it lasts for as long as they do.
 #[derive(Debug)]
-pub struct Sample(Box<[u8]>);
+pub struct Sample {
+    bytes: Box<[u8]>,
+    /// Of JSON from which messages are made, once several are.
+    template: OnceLock<Option<Template>>,
+    asked: AtomicUsize,
+}
 
 impl Packed {
     /// Bytes as they are: those that are read soon.
@@ -122,7 +133,7 @@ impl Packed {
             Form::Block { block, length, like } => {
                 let start = out.len();
                 out.resize(start + *length as usize, 0);
-                let like = like.as_ref().map_or(&[][..], |sample| &sample.0);
+                let like = like.as_ref().map_or(&[][..], |sample| &sample.bytes);
                 let read = block::decompress_into_with_dict(block, &mut out[start..], like);
                 assert_eq!(read.ok(), Some(*length as usize), "a block that `pack` made");
             }
@@ -139,14 +150,25 @@ impl Packed {
 }
 
 impl Sample {
+    /// The template of these bytes, and they themselves. For the first who ask it is not worth its making.
+    pub fn template(&self, make: impl FnOnce(&[u8]) -> Option<Template>) -> Option<(&Template, &[u8])> {
+        if self.template.get().is_none() && self.asked.fetch_add(1, Ordering::Relaxed) < ASKED {
+            return None;
+        }
+        let template = self.template.get_or_init(|| make(&self.bytes));
+        template.as_ref().map(|template| (template, &*self.bytes))
+    }
+
     fn of(bytes: &[u8]) -> Self {
-        Self(bytes[bytes.len().saturating_sub(REACH)..].into())
+        let bytes = bytes[bytes.len().saturating_sub(REACH)..].into();
+        Self { bytes, template: OnceLock::new(), asked: AtomicUsize::new(0) }
     }
 }
 
 fn compressed(bytes: &[u8], like: Option<&Sample>) -> Vec<u8> {
     match like {
-        Some(sample) => block::compress_with_dict(bytes, &sample.0),
+        Some(sample) => alike::block(bytes, &sample.bytes)
+            .unwrap_or_else(|| block::compress_with_dict(bytes, &sample.bytes)),
         None => block::compress(bytes),
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A target panics where a property does not hold; that is all it reports.
 
-use api_types::codec::{json, protobuf};
+use api_types::codec::{json, protobuf, transcoder};
 use api_types::field::Errors;
 use api_types::kind::{Object, Row};
 use api_types::schema::{StructType, Type};
@@ -27,6 +27,17 @@ pub fn decoded(row: &Row, text: &[u8], strict: bool) -> Option<Box<dyn Object>> 
     Some(object)
 }
 
+/// Holds a text that is transcoded against what the codecs make of it.
+pub fn transcode(row: &Row, text: &[u8]) {
+    let Some(message) = transcoder::message((row.schema)(), text) else { return };
+    let object = decoded(row, text, false).expect("what is transcoded is read");
+    assert!(
+        message == protobuf::to_vec(object.as_dyn_struct()),
+        "transcoded otherwise: {}",
+        String::from_utf8_lossy(text)
+    );
+}
+
 /// Does with an object what a server does with a new one, and holds the codecs against each other.
 pub fn examine(row: &Row, mut object: Box<dyn Object>) {
     let text = json::to_vec(&*object);
@@ -39,6 +50,7 @@ pub fn examine(row: &Row, mut object: Box<dyn Object>) {
         String::from_utf8_lossy(&back)
     );
 
+    transcode(row, &text);
     let message = protobuf::to_vec(object.as_dyn_struct());
     let mut again = (row.new)();
     protobuf::read(again.as_dyn_struct_mut(), &message).expect("what we write we read");

@@ -92,6 +92,7 @@ fn field(name: &'static str, number: u32, ty: fn() -> &'static Type, doc: &'stat
         always: false,
         inline: false,
         omitzero: false,
+        optional: false,
         list: ListType::Unsaid,
         map: Structure::Unsaid,
         structure: Structure::Unsaid,
