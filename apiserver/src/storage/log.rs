@@ -391,7 +391,8 @@ mod tests {
         assert_eq!(taken(&mut cursors[1]), [1]);
         assert!(wait(&mut cursors[1], 1).is_pending());
         drop(cursors);
-        assert_eq!((log.waiting.lock().len(), log.waiting.lock().capacity()), (0, 0));
+        let waiting = log.waiting.lock();
+        assert_eq!((waiting.len(), waiting.capacity()), (0, 0));
     }
 
     #[test]

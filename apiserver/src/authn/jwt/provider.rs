@@ -58,8 +58,11 @@ impl Fetcher {
     pub async fn get(&self, url: &str, token: &str) -> Result<(StatusCode, Bytes), String> {
         let told = |why: String| format!("Get {url:?}: {why}");
         let mut at: Uri = url.parse().map_err(|error| told(format!("{error}")))?;
+        let first = at.authority().cloned();
         for _ in 0..=REDIRECTS {
-            let asked = tokio::time::timeout(TIMEOUT, self.0.exchange(&at, || question(&at, token)));
+            // Nobody else is shown what this one is to see.
+            let shown = if at.authority() == first.as_ref() { token } else { "" };
+            let asked = tokio::time::timeout(TIMEOUT, self.0.exchange(&at, || question(&at, shown)));
             let (head, body) = asked
                 .await
                 .map_err(|_| {
