@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The image of all test pods: kubeforge loads it, no registry is asked.
-pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
+pub const BUSYBOX: &str = "docker.io/library/busybox:1.35";
 
 /// A cluster that kubeforge runs.
 #[derive(Debug, Clone)]

@@ -62,15 +62,6 @@ fn nothing_acknowledged_is_lost_and_containers_run_on() -> Result<()> {
         "36000",
     ])
     .succeeds()?;
-    ns.kubectl(&[
-        "patch",
-        "deployment",
-        "steady",
-        "--type=json",
-        "-p",
-        r#"[{"op":"add","path":"/spec/template/spec/containers/0/imagePullPolicy","value":"IfNotPresent"}]"#,
-    ])
-    .succeeds()?;
     ns.kubectl(&["rollout", "status", "deployment/steady", "--timeout=120s"]).succeeds()?;
     eventually("two pods are left", 60, || {
         Ok(ns.path("pods", "{.items[*].metadata.name}")?.split(' ').count() == 2)
