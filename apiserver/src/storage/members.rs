@@ -139,6 +139,9 @@ impl Members {
 
     /// Which member is asked.
     fn pick(&self, now: Instant) -> usize {
+        if self.all.len() == 1 {
+            return 0;
+        }
         let seen: Vec<(bool, usize)> = self
             .all
             .iter()

@@ -113,7 +113,8 @@ impl<C> Together<C> {
         let places = std::mem::take(&mut *self.ready.places.lock());
         for place in places {
             let Some(stream) = self.streams.get_mut(place) else { continue };
-            stream.bell.rung.store(false, Ordering::Release);
+            // Sees what was there before a ring that came too late to be noted.
+            stream.bell.rung.swap(false, Ordering::AcqRel);
             // Each is as a task of its own: one budget for all of them would leave most for further turns.
             let mut work = unconstrained(&mut stream.work);
             if work.poll_unpin(&mut Context::from_waker(&stream.waker)).is_ready() {
