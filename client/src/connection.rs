@@ -34,6 +34,7 @@ const CONNECT_TRIES: u32 = 3;
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    limiter: Arc<Limiter>,
 }
 
 struct Inner {
@@ -45,7 +46,6 @@ struct Inner {
     token: TokenSource,
     impersonate: Option<HeaderValue>,
     user_agent: HeaderValue,
-    limiter: Limiter,
     timeout: Duration,
     namespace: String,
 }
@@ -116,11 +116,18 @@ impl Client {
                 token: config.token,
                 impersonate: config.impersonate_user.and_then(header),
                 user_agent: header(config.user_agent).unwrap_or(HeaderValue::from_static("ferrokube")),
-                limiter: Limiter::new(config.qps, config.burst),
                 timeout: config.timeout,
                 namespace: config.namespace,
             }),
+            limiter: Arc::new(Limiter::new(config.qps, config.burst)),
         })
+    }
+
+    /// The same identity over the same connections, with limits of its own: `qps` requests a second, `burst` at once;
+    /// none with a `qps` of 0.
+    #[must_use]
+    pub fn limited(&self, qps: f64, burst: u32) -> Self {
+        Self { inner: Arc::clone(&self.inner), limiter: Arc::new(Limiter::new(qps, burst)) }
     }
 
     /// Follows the certificate files until shutdown. New connections use what is there then.
@@ -174,11 +181,11 @@ impl Client {
 
     /// Waits as the limits of the configuration have it.
     async fn turn(&self, call: &Call) {
-        let waited = self.inner.limiter.wait().await;
-        if self.inner.limiter.limits() {
+        let waited = self.limiter.wait().await;
+        if self.limiter.limits() {
             self.counts(call).waited(waited);
         }
-        if waited >= LONG_WAIT && self.inner.limiter.may_tell() {
+        if waited >= LONG_WAIT && self.limiter.may_tell() {
             tracing::info!(
                 delay = ?waited,
                 reason = "client-side throttling, not priority and fairness",

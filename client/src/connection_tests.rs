@@ -104,3 +104,15 @@ async fn watches_wait_for_no_turn() {
     assert!(tokio::time::timeout(moment, api.get("a")).await.is_err());
     assert_eq!(server.seen().len(), before, "it was not even sent");
 }
+
+#[tokio::test]
+async fn others_have_their_own_limits_over_the_same_connections() {
+    let server = FakeServer::start().await;
+    let client = Client::new(server.config().with_limits(0.0001, 1)).unwrap();
+    let free = client.limited(0.0, 0);
+    for name in ["a", "b"] {
+        free.api::<ConfigMap>().namespace("ns").create(&map(name)).await.unwrap();
+    }
+    // The one turn of the first has not been used up.
+    assert!(client.api::<ConfigMap>().namespace("ns").get("a").await.is_ok());
+}

@@ -40,7 +40,7 @@ pub fn admit(kubelet: &Kubelet, pod: &Arc<Pod>) -> Result<(), Eviction> {
     });
     let strict = kubelet.strict_groups();
     let result = result.and_then(|()| fits_node(&given, strict));
-    let result = result.and_then(|()| check(&given, &others, &kubelet.allocatable, kubelet.config.max_pods));
+    let result = result.and_then(|()| check(&given, &others, &kubelet.allocatable, kubelet.most_pods()));
     result.map_err(|refusal| {
         kubelet.recorder.pod(pod, "Warning", &refusal.reason, &refusal.message);
         Eviction { message: format!("Pod was rejected: {}", refusal.message), ..refusal }

@@ -52,6 +52,17 @@ impl Recorder {
         self.inner.event(&reference, kind, reason, message);
     }
 
+    /// About the node. COMPAT: what enforces its limits names the version and no uid.
+    pub fn plain_node(&self, name: &str, kind: &str, reason: &str, message: &str) {
+        let reference = ObjectReference {
+            api_version: "v1".into(),
+            kind: <Node as api_types::Resource>::KIND.kind.into(),
+            name: name.into(),
+            ..Default::default()
+        };
+        self.inner.event(&reference, kind, reason, message);
+    }
+
     /// About the node. COMPAT: its uid is its name, as upstream's kubelet says.
     pub fn node(&self, name: &str, kind: &str, reason: &str, message: &str) {
         let reference = ObjectReference {

@@ -1,31 +1,26 @@
 //! Flags of upstream's kubelet that there is nothing to set by here: cAdvisor's own storage, fields of the
 //! configuration file without effect, alpha features, defaults spelled out. Why a value is refused:
-//! daemon/src/flags/fixed.rs.
+//! daemon/src/flags/fixed.rs. What upstream reads and does nothing by takes any valid value: config/inert.rs.
 
-use daemon::flags::{Fixed, Takes::*};
+use daemon::flags::{Fixed, GoDuration, Takes::*};
+
+fn duration(text: &str) -> Result<(), String> {
+    text.parse::<GoDuration>().map(drop).map_err(|error| error.to_string())
+}
 
 /// By name.
 pub const TABLE: &[Fixed] = &[
     Fixed::text("application-metrics-count-limit", Only(&["100"])),
-    Fixed::text("authentication-token-webhook-cache-ttl", Only(&["2m0s"])),
-    Fixed::text("authorization-webhook-cache-authorized-ttl", Only(&["5m0s"])),
-    Fixed::text("authorization-webhook-cache-unauthorized-ttl", Only(&["30s"])),
     Fixed::text("boot-id-file", Only(&["/proc/sys/kernel/random/boot_id"])),
     Fixed::switch("cgroups-per-qos", Only(&["true"])),
     Fixed::text("cloud-provider", Only(&[""])),
-    Fixed::text("config-dir", Only(&[""])),
     Fixed::text("container-hints", Only(&["/etc/cadvisor/container_hints.json"])),
     Fixed::text("containerd", Only(&["/run/containerd/containerd.sock"])),
     Fixed::text("containerd-namespace", Only(&["k8s.io"])),
     Fixed::switch("contention-profiling", Only(&["false"])),
     Fixed::text("cpu-cfs-quota-period", Only(&["100ms"])),
     Fixed::switch("enable-controller-attach-detach", Only(&["true"])),
-    Fixed::switch("enable-debugging-handlers", Only(&["true"])),
     Fixed::switch("enable-load-reader", Only(&["false"])),
-    Fixed::switch("enable-server", Only(&["true"])),
-    Fixed::text("enforce-node-allocatable", Only(&["pods"])),
-    Fixed::text("event-burst", Only(&["100"])),
-    Fixed::text("event-qps", Only(&["50"])),
     Fixed::text("event-storage-age-limit", Only(&["default=0"])),
     Fixed::text("event-storage-event-limit", Only(&["default=0"])),
     Fixed::switch("exit-on-lock-contention", Only(&["false"])),
@@ -34,17 +29,13 @@ pub const TABLE: &[Fixed] = &[
     Fixed::switch("fail-cgroupv1", Only(&["true"])),
     Fixed::text("feature-gates", Gates),
     Fixed::text("global-housekeeping-interval", Only(&["1m0s"])),
-    Fixed::text("hairpin-mode", Only(&["promiscuous-bridge"])),
+    Fixed::text("hairpin-mode", Only(&["promiscuous-bridge", "hairpin-veth", "none"])),
     Fixed::text("housekeeping-interval", Only(&["10s"])),
     Fixed::text("image-credential-provider-bin-dir", Only(&[""])),
     Fixed::text("image-credential-provider-config", Only(&[""])),
     Fixed::text("image-service-endpoint", Only(&[""])),
     Fixed::switch("kernel-memcg-notification", Only(&["false"])),
-    Fixed::text("kube-api-burst", Only(&["100"])),
     Fixed::text("kube-api-content-type", Any),
-    Fixed::text("kube-api-qps", Only(&["50"])),
-    Fixed::text("kube-reserved-cgroup", Only(&[""])),
-    Fixed::text("kubelet-cgroups", Only(&[""])),
     Fixed::switch("local-storage-capacity-isolation", Only(&["true"])),
     Fixed::text("lock-file", Only(&[""])),
     Fixed::switch("log-cadvisor-usage", Only(&["false"])),
@@ -54,21 +45,12 @@ pub const TABLE: &[Fixed] = &[
     Fixed::text("log-text-info-buffer-size", Only(&[""])),
     Fixed::switch("log-text-split-stream", Only(&["false"])),
     Fixed::text("machine-id-file", Only(&["/etc/machine-id,/var/lib/dbus/machine-id"])),
-    Fixed::switch("make-iptables-util-chains", Only(&["true"])),
-    Fixed::text("manifest-url-header", Only(&[""])),
     Fixed::text("max-housekeeping-interval", Only(&["15s"])),
-    Fixed::text("max-open-files", Only(&["1000000"])),
     Fixed::text("maximum-dead-containers", Only(&["-1"])),
     Fixed::text("maximum-dead-containers-per-container", Only(&["1"])),
     Fixed::text("minimum-container-ttl-duration", Only(&["0s"])),
-    Fixed::text("minimum-image-ttl-duration", Only(&["2m0s"])),
-    Fixed::text("node-status-max-images", Only(&["50"])),
-    Fixed::text("oom-score-adj", Only(&["-999"])),
-    Fixed::text("pods-per-core", Only(&["0"])),
-    Fixed::switch("protect-kernel-defaults", Only(&["false"])),
     Fixed::text("qos-reserved", Only(&[""])),
     Fixed::switch("runonce", Only(&["false"])),
-    Fixed::text("runtime-cgroups", Only(&[""])),
     Fixed::text("storage-driver-buffer-duration", Only(&["1m0s"])),
     Fixed::text("storage-driver-db", Only(&["cadvisor"])),
     Fixed::text("storage-driver-host", Only(&["localhost:8086"])),
@@ -76,11 +58,7 @@ pub const TABLE: &[Fixed] = &[
     Fixed::switch("storage-driver-secure", Only(&["false"])),
     Fixed::text("storage-driver-table", Only(&["stats"])),
     Fixed::text("storage-driver-user", Only(&["root"])),
-    Fixed::text("streaming-connection-idle-timeout", Only(&["4h0m0s"])),
-    Fixed::text("sync-frequency", Only(&["1m0s"])),
-    Fixed::text("system-cgroups", Only(&[""])),
-    Fixed::text("system-reserved-cgroup", Only(&[""])),
+    Fixed::text("streaming-connection-idle-timeout", What(duration)),
     Fixed::text("vmodule", Only(&[""])),
-    Fixed::text("volume-plugin-dir", Only(&["/usr/libexec/kubernetes/kubelet-plugins/volume/exec/"])),
-    Fixed::text("volume-stats-agg-period", Only(&["1m0s"])),
+    Fixed::text("volume-plugin-dir", Any),
 ];

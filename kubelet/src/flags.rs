@@ -2,12 +2,13 @@
 //! by name. Flags win over the configuration file.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use daemon::flags::{GoDuration, KeyValues, LoggingFlags};
 
 use crate::config::{ConfigError, KubeletConfiguration, Taint};
+use crate::node_flags::{Headers, NodeFlags};
 use crate::setting_flags::SettingFlags;
 
 /// The kubelet is the primary "node agent" that runs on each node. It registers the node with the apiserver, runs the pods bound to it by means of a container runtime, and reports their state
@@ -17,6 +18,9 @@ pub struct Flags {
     /// The kubelet will load its initial configuration from this file; omit it to use the default values
     #[arg(long, value_name = "string")]
     pub config: Option<PathBuf>,
+    /// Path to a directory to specify drop-ins, allows the user to optionally specify additional configs to overwrite what is provided by default and in the --config flag
+    #[arg(long, value_name = "string")]
+    pub config_dir: Option<PathBuf>,
     /// Path to a kubeconfig file, specifying how to connect to the API server
     #[arg(long, value_name = "string")]
     pub kubeconfig: Option<PathBuf>,
@@ -89,6 +93,9 @@ pub struct Flags {
     /// URL for accessing additional Pod specifications to run
     #[arg(long, value_name = "string")]
     pub manifest_url: Option<String>,
+    /// Comma-separated list of HTTP headers to use when accessing the url provided to --manifest-url. Multiple headers with the same name will be added in the same order provided. This flag can be repeatedly invoked. For example: --manifest-url-header 'a:hello,b:again,c:world' --manifest-url-header 'b:beautiful'
+    #[arg(long, value_name = "colonSeparatedMultimapStringString")]
+    pub manifest_url_header: Vec<Headers>,
     /// Duration between checking http for new data
     #[arg(long, value_name = "duration")]
     pub http_check_frequency: Option<GoDuration>,
@@ -110,18 +117,37 @@ pub struct Flags {
     /// Fields of the configuration file
     #[command(flatten)]
     pub settings: SettingFlags,
+    /// Fields about the node and the kubelet's own process
+    #[command(flatten)]
+    pub node: NodeFlags,
     /// Verbosity and format of the log
     #[command(flatten)]
     pub logging: LoggingFlags,
 }
 
 impl Flags {
+    /// The folder of files that change the configuration.
+    fn folder(&self) -> Option<&Path> {
+        self.config_dir.as_deref().filter(|folder| !folder.as_os_str().is_empty())
+    }
+
+    /// How lines are written: as the command line says, or else the configuration.
+    pub fn logging(&self, config: Option<&KubeletConfiguration>) -> LoggingFlags {
+        let mut logging = self.logging.clone();
+        if let Some(config) = config {
+            if !daemon::flags::is_given("v") {
+                logging.verbosity = config.logging.verbosity;
+            }
+            if !daemon::flags::is_given("logging-format") && config.logging.format == "json" {
+                logging.format = daemon::logging::Format::Json;
+            }
+        }
+        logging
+    }
+
     /// The configuration file's content with the flags over it.
     pub fn configuration(&self) -> Result<KubeletConfiguration, ConfigError> {
-        let mut config = match &self.config {
-            Some(path) => KubeletConfiguration::load(path)?,
-            None => KubeletConfiguration::default(),
-        };
+        let mut config = KubeletConfiguration::load(self.config.as_deref(), self.folder())?;
         let set = |field: &mut String, flag: &Option<String>| {
             if let Some(value) = flag {
                 field.clone_from(value);
@@ -134,6 +160,9 @@ impl Flags {
         set(&mut config.pod_cidr, &self.pod_cidr);
         set(&mut config.static_pod_path, &self.pod_manifest_path);
         set(&mut config.static_pod_url, &self.manifest_url);
+        if !self.manifest_url_header.is_empty() {
+            config.static_pod_url_header = Headers::together(&self.manifest_url_header);
+        }
         if let Some(every) = &self.http_check_frequency {
             config.http_check_frequency = Some(every.0).filter(|every| !every.is_zero());
         }
@@ -158,6 +187,7 @@ impl Flags {
             config.cluster_dns.clone_from(&self.cluster_dns);
         }
         self.settings.apply(&mut config);
+        self.node.apply(&mut config);
         for text in &self.register_with_taints {
             config.register_with_taints.push(taint(text)?);
         }

@@ -34,6 +34,7 @@ use crate::sources::runtime_classes::RuntimeClasses;
 use crate::sources::services::Services;
 use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
+use crate::swap::Swap;
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
 use crate::user_namespaces::UserNamespaces;
@@ -72,8 +73,12 @@ pub struct Kubelet {
     pub node_labels: std::collections::BTreeMap<String, String>,
     /// The API.
     pub client: Client,
+    /// The same for the node's own state.
+    pub heartbeat: Client,
     /// The runtime.
     pub runtime: Runtime,
+    /// The control group that it is in, where that was told.
+    pub runtime_cgroup: String,
     /// What is known of it.
     pub runtime_facts: RwLock<RuntimeFacts>,
     /// When it was last listed.
@@ -88,6 +93,8 @@ pub struct Kubelet {
     pub shutdown: Ending,
     /// The node.
     pub machine: Machine,
+    /// Its swap, and who may have of it.
+    pub swap: Swap,
     /// What pods may use of it.
     pub allocatable: ResourceList,
     /// Images.
@@ -149,6 +156,11 @@ impl Kubelet {
         self.root.join("pods").join(uid)
     }
 
+    /// Most pods of the node.
+    pub fn most_pods(&self) -> i32 {
+        self.config.pods_of(self.machine.cpus)
+    }
+
     /// CPU limits are enforced.
     pub fn cfs_quota(&self) -> bool {
         self.config.cpu_cfs_quota != Some(false)
@@ -172,6 +184,7 @@ impl Kubelet {
         if self.cfs_quota() && !self.placement.own_cpus(&pod.metadata.uid, &container.name).is_empty() {
             limits.cpu_quota = -1;
         }
+        self.swap.apply(pod, container, &mut limits);
         limits
     }
 

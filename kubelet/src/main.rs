@@ -25,12 +25,14 @@ mod housekeeping;
 mod http_get;
 mod image_gc;
 mod images;
+mod kernel;
 mod kubelet;
 mod latency;
 mod lifecycle;
 mod logs;
 mod machine;
 mod node;
+mod node_flags;
 mod placement;
 mod plugins;
 mod pod_resources;
@@ -46,6 +48,7 @@ mod shutdown;
 mod sources;
 mod status;
 mod steady;
+mod swap;
 mod sync_pod;
 mod sysctls;
 mod termination;
@@ -68,9 +71,10 @@ pub static ALLOCATOR_OPTIONS: &[u8; 82] =
 
 fn main() -> anyhow::Result<()> {
     let flags: flags::Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
-    flags.logging.init();
+    let config = flags.configuration();
+    flags.logging(config.as_ref().ok()).init();
     daemon::tls::install_default_provider();
     // Two threads do: the work is waiting for the runtime and the API.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run::run(flags))
+    runtime.block_on(run::run(flags, config?))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api_types::core::v1::PodQOSClass;
 use client::Client;
 use daemon::clock::System;
 use daemon::shutdown::Shutdown;
@@ -13,6 +12,7 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::cgroup::tree::Tree;
 use crate::config::KubeletConfiguration;
 use crate::cri::changes::{self, Change, Pulse};
 use crate::cri::{Runtime, v1};
@@ -32,7 +32,6 @@ use crate::placement::topology::Topology;
 use crate::pod_worker::{Source, Stage, Workers};
 use crate::probe::schedule::{Probes, Surroundings};
 use crate::resize::Resizes;
-use crate::resources::{self, PodLimits};
 use crate::shutdown::{self, Ending};
 use crate::sources::manifest_url::Place;
 use crate::sources::manifests::Manifests;
@@ -42,6 +41,7 @@ use crate::sources::runtime_classes::RuntimeClasses;
 use crate::sources::services::Services;
 use crate::sources::tokens::Tokens;
 use crate::status::writer::Statuses;
+use crate::swap::{self, Swap};
 use crate::sync_pod::backoff::Backoff;
 use crate::sync_pod::reasons::Reasons;
 use crate::user_namespaces::UserNamespaces;
@@ -52,12 +52,13 @@ use crate::{
     server, sources, steady,
 };
 
-/// The kubelet is among the last that the kernel shall kill.
-const OOM_SCORE: &str = "-999";
-
 /// Runs the kubelet.
-pub async fn run(flags: Flags) -> anyhow::Result<()> {
-    let mut config = flags.configuration()?;
+pub async fn run(flags: Flags, mut config: KubeletConfiguration) -> anyhow::Result<()> {
+    for (flag, amounts) in
+        [("--kube-reserved", &config.kube_reserved), ("--system-reserved", &config.system_reserved)]
+    {
+        cgroup::reserved::check(flag, amounts).map_err(anyhow::Error::msg)?;
+    }
     let shutdown = Shutdown::on_signals()?;
     let Some(kubeconfig) = &flags.kubeconfig else {
         bail!("--kubeconfig is required: running without an API server is not supported");
@@ -65,6 +66,13 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     tracing::info!(version = daemon::version::GIT_VERSION, "starting the kubelet");
     let watchdog = daemon::readiness::watchdog()?;
     let machine = Machine::look();
+    let behavior = &config.memory_swap.swap_behavior;
+    if swap::is_limited(behavior) && !Tree::detect(-1).is_v2() {
+        bail!("swap feature is enabled and LimitedSwap but it is only supported with cgroupv2");
+    }
+    if config.fail_swap_on == Some(false) && behavior.is_empty() {
+        tracing::info!("NoSwap is set due to memorySwapBehavior not specified");
+    }
     if config.fail_swap_on.unwrap_or(true) && machine.swap > 0 {
         bail!(
             "running with swap on is not supported, please disable swap or set --fail-swap-on flag to false"
@@ -77,8 +85,10 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     )?;
     let facts = first_contact(&runtime, &mut config, &shutdown).await?;
     certificate::bootstrap(&flags, &node_name(&flags), &shutdown).await?;
-    let mut client_config =
-        client::Config::from_kubeconfig(kubeconfig)?.with_agent("kubelet", None).with_limits(50.0, 100);
+    let rate = config.api_rate();
+    let mut client_config = client::Config::from_kubeconfig(kubeconfig)?
+        .with_agent("kubelet", None)
+        .with_limits(rate.per_second, rate.burst);
     let rotates = config.rotate_certificates == Some(true) || flags.bootstrap_kubeconfig.is_some();
     if rotates {
         certificate::adopt(&mut client_config, &flags.cert_dir, Timestamp::now())?;
@@ -86,7 +96,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let client = Client::new(client_config)?;
     client.watch_files(shutdown.clone());
     let kubelet = assemble(&flags, config, machine, runtime, facts, client, shutdown.clone())?;
-    prepare_node(&kubelet)?;
+    node::prepare::prepare(&kubelet)?;
     if let Err(error) = kubelet.images.settle().await {
         tracing::warn!(%error, "cannot find out what became of image pulls");
     }
@@ -171,7 +181,7 @@ fn assemble(
         config.kube_reserved.remove("cpu");
         config.system_reserved.insert("cpu".into(), named.len().to_string());
     }
-    let capacity = allocatable::capacity(&machine, &flags.root_dir, config.max_pods);
+    let capacity = allocatable::capacity(&machine, &flags.root_dir, config.pods_of(machine.cpus));
     let reservations = [&config.system_reserved, &config.kube_reserved];
     let thresholds = config.thresholds()?;
     let allocatable =
@@ -182,8 +192,9 @@ fn assemble(
         .map_err(|error| anyhow::anyhow!("failed to start the container manager: {error}"))?;
     let user_namespaces = UserNamespaces::load(&flags.root_dir, config.ids_per_pod()?, config.max_pods)
         .map_err(anyhow::Error::msg)?;
+    let events = config.event_rate();
     let recorder = Recorder::new(client::events::Recorder::new(
-        client.clone(),
+        client.limited(events.per_second, events.burst),
         "kubelet",
         &node_name,
         System::shared(),
@@ -216,7 +227,14 @@ fn assemble(
         "systemd" => cgroup::Driver::Systemd,
         _ => cgroup::Driver::Cgroupfs,
     };
-    let tree = cgroup::tree::Tree::detect(pids);
+    let tree = Tree::detect(pids);
+    let swap = Swap {
+        controlled: swap::controlled(tree.is_v2()),
+        v2: tree.is_v2(),
+        limited: swap::is_limited(&config.memory_swap.swap_behavior),
+        memory: machine.memory,
+        size: machine.swap,
+    };
     let records = crate::images::records::Records::open(&flags.root_dir, config.image_policy()?)
         .context("keeping records of image pulls")?;
     let pulls = config.pulls()?;
@@ -224,6 +242,9 @@ fn assemble(
         node_ips: node_ips.iter().map(IpAddr::to_string).collect(),
         root: flags.root_dir.clone(),
         node_labels: flags.node_labels.0.clone(),
+        runtime_cgroup: flags.node.runtime_cgroups.clone(),
+        // COMPAT: what tells that the node lives waits for no turn.
+        heartbeat: client.limited(0.0, 0),
         images: Images::new(runtime.clone(), recorder.clone(), pulls, records, &flags.root_dir),
         crashes: Backoff::of_crashes(config.longest_crash_wait()?),
         // COMPAT: upstream's for volumes: half a second to two minutes.
@@ -256,37 +277,13 @@ fn assemble(
         runtime,
         recorder,
         machine,
+        swap,
         allocatable,
         probes,
         statuses,
         workers,
         removals: Semaphore::new(REMOVALS),
     }))
-}
-
-/// The control groups that all pods are in.
-fn prepare_node(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
-    let config = &kubelet.config;
-    let capacity = allocatable::capacity(&kubelet.machine, &kubelet.root, config.max_pods);
-    // Without the thresholds: pods are evicted before the kernel has to kill.
-    let enforced =
-        allocatable::allocatable(&capacity, &[&config.system_reserved, &config.kube_reserved], &[])
-            .map_err(anyhow::Error::msg)?;
-    let all = PodLimits {
-        cpu_shares: Some(resources::shares(resources::cpu(&enforced))),
-        memory: Some(resources::memory(&enforced)),
-        ..Default::default()
-    };
-    let least = PodLimits { cpu_shares: Some(2), ..Default::default() };
-    for (class, limits) in
-        [(PodQOSClass::Guaranteed, &all), (PodQOSClass::BestEffort, &least), (PodQOSClass::Burstable, &least)]
-    {
-        kubelet.tree.ensure(&kubelet.cgroups.class(&class), Some(limits), false)?;
-    }
-    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
-        tracing::warn!(%error, score = OOM_SCORE, "cannot set the kubelet's own OOM score");
-    }
-    Ok(())
 }
 
 fn spawn_loops(kubelet: &Arc<Kubelet>, place: Option<Place>) {

@@ -2,6 +2,7 @@
 //! (`allowedUnsafeSysctls`). Pure.
 
 use api_types::core::v1::Pod;
+use api_types::core::v1::pod::sysctl::{Namespace, dotted, namespace};
 
 /// Settings that affect no one but the pod.
 const SAFE: &[&str] = &[
@@ -18,48 +19,6 @@ const SAFE: &[&str] = &[
     "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
 ];
-
-/// The namespace of the kernel that a setting belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Namespace {
-    Ipc,
-    Net,
-}
-
-fn namespace(name: &str) -> Option<Namespace> {
-    let ipc = [
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-        "kernel.shm",
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.msg",
-    ];
-    match name {
-        _ if ipc.contains(&name) || name.starts_with("fs.mqueue.") => Some(Namespace::Ipc),
-        _ if name.starts_with("net.") => Some(Namespace::Net),
-        _ => None,
-    }
-}
-
-/// The name with dots between its parts, as the kernel's documentation has it; a part may hold a slash then.
-pub fn dotted(name: &str) -> String {
-    match name.find(['.', '/']) {
-        Some(at) if name.as_bytes()[at] == b'/' => name
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                other => other,
-            })
-            .collect(),
-        _ => name.to_owned(),
-    }
-}
 
 /// A name, or the beginning of names before a `*`.
 fn pattern(text: &str) -> (String, bool) {
@@ -163,12 +122,6 @@ mod tests {
         one.spec.host_network = true;
         let expected = "forbidden sysctl: \"net.core.somaxconn\" not allowed with host Net enabled";
         assert_eq!(forbidden(&one, &texts(&["net.*"])).as_deref(), Some(expected));
-    }
-
-    #[test]
-    fn names_with_slashes() {
-        assert_eq!(dotted("net/ipv4/conf/eno2.100/rp_filter"), "net.ipv4.conf.eno2/100.rp_filter");
-        assert_eq!(dotted("net.ipv4.conf.eno2/100.rp_filter"), "net.ipv4.conf.eno2/100.rp_filter");
     }
 
     #[test]

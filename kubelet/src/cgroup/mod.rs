@@ -10,6 +10,8 @@
 //! Containers below are the runtime's. Version 1 has this tree once per controller, version 2 once.
 //! Values are written, never guessed from what was written before.
 
+mod others;
+pub mod reserved;
 pub mod slices;
 pub mod tree;
 

@@ -55,7 +55,7 @@ pub enum CgroupError {
     },
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
     let path = path.display().to_string();
     move |source| CgroupError::File { what, path, source }
 }
@@ -68,10 +68,21 @@ fn refused(what: &'static str, path: &str) -> impl FnOnce(dbus::Error) -> Cgroup
 impl Tree {
     /// Finds out which version the node has; `pids_max` bounds each pod (-1: no bound).
     pub fn detect(pids_max: i64) -> Self {
-        let mount = PathBuf::from(MOUNT);
+        Self { pids_max, ..Self::at(Path::new(MOUNT)) }
+    }
+
+    /// The file systems of this mount.
+    pub fn at(mount: &Path) -> Self {
         // Only the unified hierarchy has this file at its root.
         let v2 = mount.join("cgroup.controllers").exists();
-        Self { mount, v2, pids_max, slices: None }
+        Self { mount: mount.to_owned(), v2, pids_max: -1, slices: None }
+    }
+
+    /// The most processes of a slice.
+    pub(super) fn set_tasks(&self, cgroup: &str, most: i64) -> Result<(), CgroupError> {
+        let Some(slices) = self.slice(cgroup) else { return Ok(()) };
+        let given = properties(&PodLimits::default(), Some(most), self.v2);
+        slices.set(cgroup, given).map_err(refused("limit", cgroup))
     }
 
     /// The same, with slices made by systemd.
@@ -221,7 +232,13 @@ impl Tree {
     }
 
     /// A controller that is not there (a kernel without it) is no reason to fail.
-    fn write(&self, controller: &str, cgroup: &str, file: &str, value: &str) -> Result<(), CgroupError> {
+    pub(super) fn write(
+        &self,
+        controller: &str,
+        cgroup: &str,
+        file: &str,
+        value: &str,
+    ) -> Result<(), CgroupError> {
         let path = self.dir(controller, cgroup).join(file);
         if !path.exists() {
             return Ok(());
@@ -260,7 +277,7 @@ impl Tree {
         Ok(())
     }
 
-    fn hierarchies(&self) -> Vec<PathBuf> {
+    pub(super) fn hierarchies(&self) -> Vec<PathBuf> {
         if self.v2 {
             return vec![self.mount.clone()];
         }

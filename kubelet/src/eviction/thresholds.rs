@@ -180,6 +180,8 @@ pub struct Settings<'a> {
     pub hard: Option<&'a Texts>,
     /// `mergeDefaultEvictionSettings`
     pub merge_defaults: bool,
+    /// What all pods use together is not held to what the node lets them have.
+    pub unguarded: bool,
     /// `evictionSoft`
     pub soft: Texts,
     /// `evictionSoftGracePeriod`
@@ -215,8 +217,10 @@ pub fn parse(settings: &Settings<'_>) -> Result<Vec<Threshold>, String> {
         threshold.min_reclaim = reclaims.get(&threshold.signal).copied();
     }
     // What all pods may use together is guarded like the node.
-    let guard =
-        all.iter().find(|threshold| threshold.signal == Signal::Memory && threshold.is_hard()).cloned();
+    let guard = all
+        .iter()
+        .find(|threshold| !settings.unguarded && threshold.signal == Signal::Memory && threshold.is_hard())
+        .cloned();
     all.extend(guard.map(|threshold| Threshold { signal: Signal::AllocatableMemory, ..threshold }));
     Ok(all)
 }
@@ -350,6 +354,9 @@ mod tests {
         assert_eq!(merged.len(), 6);
         assert_eq!(merged.iter().find(|one| one.signal == Signal::Memory).unwrap().value, Amount::Part(0.05));
         assert!(hard(&[("memory.available", "0%")]).unwrap().is_empty());
+        let unguarded = parse(&Settings { unguarded: true, ..Default::default() }).unwrap();
+        assert_eq!(unguarded.len(), 5);
+        assert!(unguarded.iter().all(|one| one.signal != Signal::AllocatableMemory));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
 }
 
 async fn renew(kubelet: &Kubelet, known: Option<Lease>) -> Result<Lease, client::Error> {
-    let api = kubelet.client.api::<Lease>().namespace(NAMESPACE);
+    let api = kubelet.heartbeat.api::<Lease>().namespace(NAMESPACE);
     let found = match known {
         Some(lease) => Some(lease),
         None => api.find(&kubelet.node_name).await?,
@@ -47,7 +47,7 @@ async fn renew(kubelet: &Kubelet, known: Option<Lease>) -> Result<Lease, client:
     lease.spec.lease_duration_seconds = Some(kubelet.config.node_lease_duration_seconds);
     lease.spec.renew_time = Some(MicroTime(Timestamp::now()));
     if lease.metadata.owner_references.is_empty()
-        && let Some(node) = kubelet.client.api::<Node>().find(&kubelet.node_name).await?
+        && let Some(node) = kubelet.heartbeat.api::<Node>().find(&kubelet.node_name).await?
     {
         // With its node the lease goes, too.
         lease.metadata.owner_references.push(OwnerReference {

@@ -2,5 +2,6 @@
 
 pub mod allocatable;
 pub mod lease;
+pub mod prepare;
 pub mod register;
 pub mod status;

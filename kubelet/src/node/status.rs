@@ -173,7 +173,7 @@ pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
         .collect();
     addresses.push(NodeAddress { type_: NodeAddressType::Hostname, address: kubelet.node_name.clone() });
     let (plugins, free) = kubelet.devices.amounts();
-    let mut capacity = allocatable::capacity(machine, &kubelet.root, kubelet.config.max_pods);
+    let mut capacity = allocatable::capacity(machine, &kubelet.root, kubelet.most_pods());
     capacity.extend(plugins);
     let mut allocatable = kubelet.allocatable.clone();
     allocatable.extend(free);
@@ -264,7 +264,7 @@ pub async fn run(kubelet: Arc<Kubelet>) {
 
 /// Whether the status was written.
 async fn update(kubelet: &Arc<Kubelet>, due: bool) -> Result<bool, client::Error> {
-    let api = kubelet.client.api::<Node>();
+    let api = kubelet.heartbeat.api::<Node>();
     // Each time anew: others add resources and conditions, and delete the node.
     let mut node = match api.find(&kubelet.node_name).await? {
         Some(node) => node,

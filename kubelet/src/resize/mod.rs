@@ -181,9 +181,12 @@ impl Resizes {
         let generation = pod.metadata.generation;
         let now = Timestamp::now();
         let fixed = (kubelet.placement.shares_cpus(), kubelet.placement.places_memory());
-        let answer = match plan::infeasible(pod, &self.given(pod), fixed) {
+        let given = self.given(pod);
+        let infeasible =
+            plan::infeasible(pod, &given, fixed).or_else(|| kubelet.swap.hinders_resize(pod, &given));
+        let answer = match infeasible {
             Some(message) => Err(("Infeasible", message)),
-            None => admission::check(pod, others, &kubelet.allocatable, kubelet.config.max_pods)
+            None => admission::check(pod, others, &kubelet.allocatable, kubelet.most_pods())
                 .map_err(|refusal| ("Deferred", refusal.message)),
         };
         match answer {

@@ -80,8 +80,7 @@ enum Certificate {
 
 /// The server's sockets, bound and not yet served.
 pub struct Server {
-    main: TcpListener,
-    tls: Certificate,
+    main: Option<(TcpListener, Certificate)>,
     client_ca: Option<Arc<ClientCa>>,
     healthz: Option<TcpListener>,
     read_only: Option<TcpListener>,
@@ -93,7 +92,6 @@ impl Server {
         let config = &kubelet.config;
         let address: IpAddr =
             config.address.parse().with_context(|| format!("address: {}", config.address))?;
-        let main = serve::bind(SocketAddr::new(address, config.port)).await?;
         let healthz = match config.healthz_port.unwrap_or(10248) {
             0 => None,
             port => {
@@ -122,7 +120,11 @@ impl Server {
         } else {
             Certificate::There(ServerTls::load(options)?)
         };
-        Ok(Self { main, tls, client_ca, healthz, read_only })
+        let main = match config.enable_server {
+            Some(false) => None,
+            _ => Some((serve::bind(SocketAddr::new(address, config.port)).await?, tls)),
+        };
+        Ok(Self { main, client_ca, healthz, read_only })
     }
 
     /// Serves until shutdown. Returns the checks that it answers with.
@@ -137,17 +139,18 @@ impl Server {
             health: health.clone(),
             stats: summary::Summary::default(),
         });
-        match self.tls {
-            Certificate::There(tls) => {
+        match self.main {
+            None => {}
+            Some((main, Certificate::There(tls))) => {
                 tls.watch(shutdown.clone());
-                spawn(self.main, Some(tls), router, shutdown.clone());
+                spawn(main, Some(tls), router, shutdown.clone());
             }
-            Certificate::Awaited(options) => {
+            Some((main, Certificate::Awaited(options))) => {
                 let shutdown = shutdown.clone();
                 tokio::spawn(async move {
-                    let tls = issued(&self.main, *options).await;
+                    let tls = issued(&main, *options).await;
                     tls.watch(shutdown.clone());
-                    spawn(self.main, Some(tls), router, shutdown);
+                    spawn(main, Some(tls), router, shutdown);
                 });
             }
         }
@@ -290,6 +293,11 @@ impl Router {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let kubelet = &self.kubelet;
         let get = request.method() == Method::GET;
+        // The read-only port has none.
+        let debugging = self.access.is_some() && kubelet.config.enable_debugging_handlers != Some(false);
+        if !debugging && let Some(answer) = closed(&path) {
+            return answer;
+        }
         match parts.as_slice() {
             ["healthz", ..] | ["livez", ..] | ["readyz", ..] if get => {
                 match self.health.answer(&path, request.uri().query()).await {
@@ -300,16 +308,15 @@ impl Router {
                 }
             }
             ["pods"] if get => pods::pods(kubelet),
-            ["runningpods"] if get => pods::running(kubelet).await,
-            ["configz"] if get => configz::configz(kubelet),
             ["metrics"] if get => metrics::own(kubelet).await,
             ["metrics", "cadvisor"] if get => cadvisor::page(kubelet).await,
             ["metrics", "resource"] if get => metrics::resource(kubelet).await,
             ["metrics", "probes"] if get => metrics::probes(kubelet),
             ["metrics", "slis"] if get => metrics::slis(),
             ["stats", "summary"] if get => self.stats.page(kubelet, request.uri().query()).await,
-            // The other entrances are closed on the read-only port.
-            _ if self.access.is_none() => not_found(),
+            _ if !debugging => not_found(),
+            ["runningpods"] if get => pods::running(kubelet).await,
+            ["configz"] if get => configz::configz(kubelet),
             ["statusz"] | ["flagz"] if get => zpage(&path, request.headers()),
             ["logs", ..] if get => self.logs(&path, request.uri().query(), request.headers()).await,
             ["containerLogs", namespace, pod, container] if get => {
@@ -335,6 +342,29 @@ impl Router {
             _ => not_found(),
         }
     }
+}
+
+/// What is closed without debugging handlers.
+const DEBUG: [&str; 8] = [
+    "/run/",
+    "/exec/",
+    "/attach/",
+    "/portForward/",
+    "/containerLogs/",
+    "/runningpods/",
+    "/debug/pprof/",
+    "/logs/",
+];
+
+/// COMPAT: the answer where there are no debugging handlers; `None` for paths that are not among them.
+fn closed(path: &str) -> Option<Response<Body>> {
+    if DEBUG.iter().any(|prefix| path.starts_with(prefix)) {
+        return Some(text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n"));
+    }
+    let folder = DEBUG.into_iter().find(|prefix| prefix.strip_suffix('/') == Some(path))?;
+    let mut response = text(StatusCode::MOVED_PERMANENTLY, "");
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(folder));
+    Some(response)
 }
 
 /// /statusz and /flagz.
@@ -439,5 +469,22 @@ mod tests {
         assert_eq!(parameter(query, "tty").as_deref(), Some("1"));
         assert_eq!(parameter(query, "x").as_deref(), Some(""));
         assert_eq!(parameter(query, "y"), None);
+    }
+
+    #[test]
+    fn without_debugging_handlers() {
+        let check = |path: &str, expected: Option<(u16, Option<&str>)>| {
+            let answer = closed(path);
+            let place = |answer: &Response<Body>| answer.headers().get(header::LOCATION).cloned();
+            let shown = answer.as_ref().map(|answer| (answer.status().as_u16(), place(answer)));
+            let expected = expected.map(|(status, place)| (status, place.map(HeaderValue::from_str)));
+            assert_eq!(shown, expected.map(|(status, place)| (status, place.transpose().unwrap())), "{path}");
+        };
+        check("/exec/ns/pod/c", Some((405, None)));
+        check("/logs/", Some((405, None)));
+        check("/runningpods", Some((301, Some("/runningpods/"))));
+        check("/pods", None);
+        check("/metrics/cadvisor", None);
+        check("/configz", None);
     }
 }

@@ -281,11 +281,18 @@ impl Summary {
         value
     }
 
-    /// Control groups that are no pods: the one of all pods, and the kubelet's own.
+    /// Control groups that are no pods: the one of all pods, the kubelet's own, and those that the configuration names.
     fn system(&self, view: &View<'_>) -> Value {
         let cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let own = own_group(&cgroups).map(|path| ("kubelet", path.to_owned()));
-        let groups = [Some(("pods", view.kubelet.cgroups.all())), own];
+        let config = &view.kubelet.config;
+        let told = |name, path: &str| (!path.is_empty()).then(|| (name, path.to_owned()));
+        let own = || own_group(&cgroups).map(|path| ("kubelet", path.to_owned()));
+        let groups = [
+            Some(("pods", view.kubelet.cgroups.all())),
+            told("kubelet", &config.kubelet_cgroups).or_else(own),
+            told("runtime", &view.kubelet.runtime_cgroup),
+            told("misc", &config.system_cgroups),
+        ];
         let one = |(name, path): (&str, String)| {
             let usage = of_cgroup(view.kubelet, &path)?;
             let dir = view.kubelet.tree.dir("memory", &path);

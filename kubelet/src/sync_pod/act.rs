@@ -39,7 +39,7 @@ const ATTACHING: Duration = Duration::from_secs(1);
 const PREDECESSOR: Duration = Duration::from_secs(1);
 /// COMPAT: about how often upstream asks storage drivers that want it to publish a volume again.
 const REPUBLISH: Duration = Duration::from_secs(90);
-/// A pod at rest is looked at again that often, in case something was missed.
+/// A pod at rest is looked at again that often, in case something was missed (unless `syncFrequency` is given).
 const RESYNC: Duration = Duration::from_secs(300);
 
 /// Gives a pod one turn.
@@ -290,7 +290,8 @@ async fn sync(kubelet: &Arc<Kubelet>, turn: &Turn) -> Result<Outcome, Failed> {
             return Ok(Outcome::Wait(Some(Duration::ZERO)));
         }
     }
-    for wake in [renewal, until_deadline(pod), Some(RESYNC.mul_f64(1.0 + fastrand::f64() / 2.0))] {
+    let resync = kubelet.config.sync_frequency.unwrap_or(RESYNC);
+    for wake in [renewal, until_deadline(pod), Some(resync.mul_f64(1.0 + fastrand::f64() / 2.0))] {
         next.sooner(wake);
     }
     Ok(Outcome::Wait(next.0))

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use api_types::core::v1::pod::sysctl::dotted;
 use api_types::core::v1::{Pod, SELinuxOptions, SeccompProfile, SeccompProfileType};
 
 use crate::cgroup::Names;
 use crate::cri::labels;
 use crate::cri::v1;
-use crate::{dns, hosts, resources, sysctls};
+use crate::{dns, hosts, resources};
 
 /// What the node adds to the spec.
 pub struct Node<'a> {
@@ -113,9 +114,7 @@ fn linux(pod: &Pod, node: &Node<'_>, users: v1::UserNamespace) -> v1::LinuxPodSa
         security.supplemental_groups =
             context.fs_group.iter().chain(&context.supplemental_groups).copied().collect();
         security.selinux_options = context.se_linux_options.as_deref().map(selinux);
-        sysctls.extend(
-            context.sysctls.iter().map(|sysctl| (sysctls::dotted(&sysctl.name), sysctl.value.clone())),
-        );
+        sysctls.extend(context.sysctls.iter().map(|sysctl| (dotted(&sysctl.name), sysctl.value.clone())));
     }
     let limits = resources::pod_limits(pod, true);
     let overhead = (!pod.spec.overhead.is_empty()).then(|| v1::LinuxContainerResources {

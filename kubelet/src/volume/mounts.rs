@@ -45,11 +45,31 @@ pub fn is_mounted(path: &Path) -> io::Result<bool> {
     Ok(parse(&std::fs::read_to_string("/proc/self/mountinfo")?).iter().any(|point| point == path))
 }
 
-/// Mounts a tmpfs of at most `size` bytes (0: the kernel's default, half of memory).
+/// Mounts a tmpfs of at most `size` bytes (0: the kernel's default, half of memory). What is in it stays out of the swap,
+/// where the kernel can do that (from 6.4 on, and not in a user namespace).
 pub fn tmpfs(target: &Path, size: u64) -> io::Result<()> {
-    let data = if size == 0 { String::new() } else { format!("size={size}") };
-    nix::mount::mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(data.as_str()))
+    match mount_tmpfs(target, size, true) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => mount_tmpfs(target, size, false),
+        done => done,
+    }
+}
+
+fn mount_tmpfs(target: &Path, size: u64, noswap: bool) -> io::Result<()> {
+    let size = (size != 0).then(|| format!("size={size}"));
+    let data: Vec<String> = size.into_iter().chain(noswap.then(|| "noswap".to_owned())).collect();
+    nix::mount::mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(data.join(",").as_str()))
         .map_err(io::Error::from)
+}
+
+/// Whether the kernel keeps a tmpfs out of the swap: found out with one in `folder`.
+pub fn can_stay_out_of_swap(folder: &Path) -> bool {
+    let place = folder.join(format!("tmpfs-noswap-test-{}", std::process::id()));
+    let mounted = std::fs::create_dir(&place).and_then(|()| mount_tmpfs(&place, 0, true)).is_ok();
+    if mounted {
+        let _ = nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH);
+    }
+    let _ = std::fs::remove_dir(&place);
+    mounted
 }
 
 /// Makes `source` visible at `target` as well.

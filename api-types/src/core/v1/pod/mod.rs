@@ -18,6 +18,7 @@ mod security;
 mod signal;
 mod status;
 mod strategy;
+pub mod sysctl;
 #[cfg(test)]
 mod tests;
 pub(crate) mod validate;

@@ -153,46 +153,15 @@ fn sysctls(spec: &PodSpec, sysctls: &[Sysctl], path: &Path, errors: &mut Errors)
             errors.duplicate(&path, name);
         }
         seen.insert(name);
-        match sysctl_namespace(name) {
-            Some("net") if spec.host_network => {
+        match sysctl::namespace(name) {
+            Some(sysctl::Namespace::Net) if spec.host_network => {
                 errors.invalid(&path, name, "may not be specified when 'hostNetwork' is true");
             }
-            Some("ipc") if spec.host_ipc => {
+            Some(sysctl::Namespace::Ipc) if spec.host_ipc => {
                 errors.invalid(&path, name, "may not be specified when 'hostIPC' is true");
             }
             _ => {}
         }
-    }
-}
-
-/// The kernel namespace that a setting belongs to.
-fn sysctl_namespace(name: &str) -> Option<&'static str> {
-    const IPC: [&str; 10] = [
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-        "kernel.shm",
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.msg",
-    ];
-    // With slashes first, dots are part of a name: net/ipv4/conf/eth0.1.
-    let name = match name.find(['.', '/']) {
-        Some(at) if name.as_bytes()[at] == b'/' => {
-            name.replace('.', "\0").replace('/', ".").replace('\0', "/")
-        }
-        _ => name.to_owned(),
-    };
-    let name = name.split('*').next().unwrap_or_default();
-    if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
-        Some("ipc")
-    } else if name.starts_with("net.") {
-        Some("net")
-    } else {
-        None
     }
 }
 
