@@ -31,8 +31,6 @@ pub const TABLE: &[Fixed] = &[
     Fixed::text("global-housekeeping-interval", Only(&["1m0s"])),
     Fixed::text("hairpin-mode", Only(&["promiscuous-bridge", "hairpin-veth", "none"])),
     Fixed::text("housekeeping-interval", Only(&["10s"])),
-    Fixed::text("image-credential-provider-bin-dir", Only(&[""])),
-    Fixed::text("image-credential-provider-config", Only(&[""])),
     Fixed::text("image-service-endpoint", Only(&[""])),
     Fixed::switch("kernel-memcg-notification", Only(&["false"])),
     Fixed::text("kube-api-content-type", Any),

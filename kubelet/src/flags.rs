@@ -20,7 +20,7 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// Path to a directory to specify drop-ins, allows the user to optionally specify additional configs to overwrite what is provided by default and in the --config flag
     #[arg(long, value_name = "string")]
-    pub config_dir: Option<PathBuf>,
+    pub config_dir: Option<String>,
     /// Path to a kubeconfig file, specifying how to connect to the API server
     #[arg(long, value_name = "string")]
     pub kubeconfig: Option<PathBuf>,
@@ -111,6 +111,12 @@ pub struct Flags {
     /// File containing the private key that matches --tls-cert-file
     #[arg(long, value_name = "string", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<String>,
+    /// Path to a credential provider plugin config file (JSON/YAML/YML) or a directory of such files (merged in lexicographical order; non-recursive search)
+    #[arg(long, value_name = "string", default_value = "")]
+    pub image_credential_provider_config: String,
+    /// The path to the directory where credential provider plugin binaries are located
+    #[arg(long, value_name = "string", default_value = "")]
+    pub image_credential_provider_bin_dir: String,
     /// Requests with a client certificate signed by one of the authorities in this file are authenticated by it
     #[arg(long, value_name = "string")]
     pub client_ca_file: Option<String>,
@@ -128,7 +134,7 @@ pub struct Flags {
 impl Flags {
     /// The folder of files that change the configuration.
     fn folder(&self) -> Option<&Path> {
-        self.config_dir.as_deref().filter(|folder| !folder.as_os_str().is_empty())
+        self.config_dir.as_deref().filter(|folder| !folder.is_empty()).map(Path::new)
     }
 
     /// How lines are written: as the command line says, or else the configuration.

@@ -1,6 +1,7 @@
 //! Puts the kubelet together and runs it until a signal. Pods go on running when it ends.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::eviction::Pressures;
 use crate::flags::Flags;
 use crate::image_gc::Records;
 use crate::images::Images;
+use crate::images::plugins::Plugins;
 use crate::kubelet::{Kubelet, REMOVALS, RuntimeFacts};
 use crate::machine::{self, Machine};
 use crate::node::{self, allocatable};
@@ -238,6 +240,12 @@ fn assemble(
     let records = crate::images::records::Records::open(&flags.root_dir, config.image_policy()?)
         .context("keeping records of image pulls")?;
     let pulls = config.pulls()?;
+    let (of_plugins, programs) = (
+        Path::new(&flags.image_credential_provider_config),
+        Path::new(&flags.image_credential_provider_bin_dir),
+    );
+    let plugins = Plugins::load(of_plugins, programs, client.clone(), Arc::clone(&tokens))
+        .map_err(|error| anyhow::anyhow!("Failed to register CRI auth plugins: {error}"))?;
     Ok(Arc::new(Kubelet {
         node_ips: node_ips.iter().map(IpAddr::to_string).collect(),
         root: flags.root_dir.clone(),
@@ -245,7 +253,7 @@ fn assemble(
         runtime_cgroup: flags.node.runtime_cgroups.clone(),
         // COMPAT: what tells that the node lives waits for no turn.
         heartbeat: client.limited(0.0, 0),
-        images: Images::new(runtime.clone(), recorder.clone(), pulls, records, &flags.root_dir),
+        images: Images::new(runtime.clone(), recorder.clone(), pulls, records, &flags.root_dir, plugins),
         crashes: Backoff::of_crashes(config.longest_crash_wait()?),
         // COMPAT: upstream's for volumes: half a second to two minutes.
         volume_failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(122)),

@@ -131,11 +131,13 @@ pub struct Account {
 }
 
 impl Access {
-    /// As it was pulled: with a pod's secret, or with what is every pod's.
+    /// As it was pulled: with a pod's secret, by its service account, or with what is every pod's.
     pub fn by(used: Option<&Credential>) -> Self {
-        match used.and_then(|used| used.secret.clone()) {
-            Some(secret) => Self { kubernetes_secrets: vec![secret], ..Self::default() },
-            None => Self { node_pods_accessible: true, ..Self::default() },
+        let Some(used) = used else { return Self { node_pods_accessible: true, ..Self::default() } };
+        match (used.secret.clone(), used.account.clone()) {
+            (Some(secret), _) => Self { kubernetes_secrets: vec![secret], ..Self::default() },
+            (None, Some(account)) => Self { kubernetes_service_accounts: vec![account], ..Self::default() },
+            (None, None) => Self { node_pods_accessible: true, ..Self::default() },
         }
     }
 
@@ -155,7 +157,15 @@ impl Access {
         }
         let key = |one: &PullSecret| (one.namespace.clone(), one.name.clone(), one.uid.clone());
         self.kubernetes_secrets.sort_by_key(key);
-        self.kubernetes_secrets != before
+        let accounts = self.kubernetes_service_accounts.len();
+        for account in &new.kubernetes_service_accounts {
+            if !self.kubernetes_service_accounts.contains(account) {
+                self.kubernetes_service_accounts.push(account.clone());
+            }
+        }
+        let key = |one: &Account| (one.namespace.clone(), one.name.clone(), one.uid.clone());
+        self.kubernetes_service_accounts.sort_by_key(key);
+        self.kubernetes_secrets != before || self.kubernetes_service_accounts.len() != accounts
     }
 }
 
@@ -198,7 +208,11 @@ pub fn decide(policy: &Policy, image: &str, pulled: Option<Option<&Record>>, own
             }
         }
     }
-    Verdict::Pull
+    let known = |account: &Account| access.kubernetes_service_accounts.contains(account);
+    match own.iter().filter_map(|credential| credential.account.as_ref()).any(known) {
+        true => Verdict::Known(None),
+        false => Verdict::Pull,
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +277,12 @@ mod tests {
         // The same credentials in another secret, and the same secret with other credentials.
         check(record, &[with(secret("other", "h"))], Verdict::Known(Some(secret("other", "h"))));
         check(record, &[with(secret("s", "new"))], Verdict::Known(Some(secret("s", "new"))));
+        let robot = Account { name: "robot".into(), ..Default::default() };
+        let by_robot = Credential { account: Some(robot.clone()), ..Default::default() };
+        let other = Credential { account: Some(Account { uid: "1".into(), ..robot }), ..Default::default() };
+        let pulled_by_robot = pulled(Access::by(Some(&by_robot)));
+        check(Some(Some(&pulled_by_robot)), &[by_robot], Verdict::Known(None));
+        check(Some(Some(&pulled_by_robot)), &[other], Verdict::Pull);
         // What the node has is no secret of the pod's.
         check(record, &[Credential::default()], Verdict::Pull);
         let open = pulled(Access::by(None));
@@ -276,6 +296,13 @@ mod tests {
 
     #[test]
     fn what_is_for_all_stays_so() {
+        let account = Account { name: "robot".into(), ..Default::default() };
+        let by_account = Credential { account: Some(account.clone()), ..Default::default() };
+        let mut access = Access::by(Some(&by_account));
+        assert_eq!(access.kubernetes_service_accounts, [account]);
+        assert!(!access.merge(&Access::by(Some(&by_account))));
+        assert!(access.merge(&Access::by(Some(&with(secret("s", "h"))))));
+        assert_eq!(access.kubernetes_service_accounts.len(), 1);
         let mut access = Access::by(Some(&with(secret("s", "h"))));
         assert!(!access.merge(&Access::by(Some(&with(secret("s", "h"))))));
         assert!(access.merge(&Access::by(Some(&with(secret("a", "h"))))));

@@ -13,6 +13,7 @@ use base64::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::access::Account;
 use crate::cri::v1;
 use crate::csi::sha256;
 
@@ -23,6 +24,8 @@ pub struct Credential {
     pub auth: v1::AuthConfig,
     /// The secret that it stands in; `None` for the node's own, which all pods may use.
     pub secret: Option<PullSecret>,
+    /// The service account by whose token a plugin gave it; `None` for what all pods may use.
+    pub account: Option<Account>,
 }
 
 /// A pull secret, and what it said.
@@ -82,6 +85,20 @@ pub fn lookup(repository: &str, secrets: &[Arc<Secret>], node: Option<&Value>) -
     found
 }
 
+/// Those that plugins know for a repository; `known` has their answers, each by registry, and for whose token.
+pub fn of_plugins(repository: &str, known: Vec<(Value, Option<Account>)>) -> Vec<Credential> {
+    let mut ring = Keyring::default();
+    for (registries, account) in known {
+        let mut own = Keyring::default();
+        own.add(&registries, None);
+        for (key, all) in own.0 {
+            let all = all.into_iter().map(|one| Credential { account: account.clone(), ..one });
+            ring.0.entry(key).or_default().extend(all);
+        }
+    }
+    ring.lookup(repository)
+}
+
 /// The node's own registries: of the first Docker configuration that can be read, the kubelet's directory first.
 pub fn of_node(root: &Path) -> Option<Value> {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
@@ -99,7 +116,7 @@ impl Keyring {
         for (registry, entry) in registries.as_object().into_iter().flatten() {
             let Some((auth, hash)) = credential(entry) else { continue };
             let secret = owner.map(|owner| PullSecret { credential_hash: hash, ..owner.clone() });
-            self.0.entry(key(registry)).or_default().push(Credential { auth, secret });
+            self.0.entry(key(registry)).or_default().push(Credential { auth, secret, account: None });
         }
     }
 
@@ -125,7 +142,8 @@ fn key(registry: &str) -> String {
     if path == "/" { host.to_owned() } else { format!("{host}{path}") }
 }
 
-fn fits(key: &str, repository: &str) -> bool {
+/// Whether a registry, with wildcards in its host, and the beginning of a path are those of a repository.
+pub fn fits(key: &str, repository: &str) -> bool {
     let parse = |name: &str| {
         let (host, path) = name.find('/').map_or((name, ""), |at| name.split_at(at));
         let (host, port) = host.rsplit_once(':').unwrap_or((host, ""));
@@ -236,6 +254,18 @@ mod tests {
         let found = lookup("r.io/a", &pods, Some(&node));
         assert_eq!(found[0].secret.as_ref().map(|secret| secret.name.as_str()), Some("s"));
         assert_eq!(found[1].secret, None);
+    }
+
+    #[test]
+    fn plugins_answer_by_registry_and_for_an_account() {
+        let account = Account { name: "robot".into(), ..Default::default() };
+        let auths = |user: &str| serde_json::json!({"r.io": {"username": user, "password": "1"}});
+        let known = vec![(auths("first"), None), (auths("second"), Some(account.clone()))];
+        let found = of_plugins("r.io/a", known);
+        let shown: Vec<_> =
+            found.iter().map(|one| (one.auth.username.as_str(), one.account.clone())).collect();
+        assert_eq!(shown, [("first", None), ("second", Some(account))]);
+        assert!(of_plugins("s.io/a", vec![(auths("first"), None)]).is_empty());
     }
 
     /// COMPAT: SHA-256 of what Go's encoding/json writes.

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod credentials;
 pub mod name;
+pub mod plugins;
 pub mod records;
 mod throttle;
 
@@ -28,6 +29,7 @@ use crate::sync_pod::reasons::{self, StartError};
 use access::Verdict;
 use credentials::Credential;
 pub use name::with_tag;
+use plugins::Plugins;
 use records::Records;
 use throttle::Throttle;
 
@@ -51,6 +53,8 @@ pub struct Images {
     root: PathBuf,
     /// The node's own registries, and when they were read.
     own: Mutex<Option<(Option<Value>, Instant)>>,
+    /// Those that know credentials.
+    plugins: Plugins,
 }
 
 /// How images are pulled.
@@ -82,7 +86,14 @@ pub struct Request<'a> {
 
 impl Images {
     /// Images of `runtime`, for the kubelet in this root directory.
-    pub fn new(runtime: Runtime, recorder: Recorder, pulls: Pulls, records: Records, root: &Path) -> Self {
+    pub fn new(
+        runtime: Runtime,
+        recorder: Recorder,
+        pulls: Pulls,
+        records: Records,
+        root: &Path,
+        plugins: Plugins,
+    ) -> Self {
         Self {
             runtime,
             recorder,
@@ -94,6 +105,7 @@ impl Images {
             records,
             root: root.to_owned(),
             own: Mutex::default(),
+            plugins,
         }
     }
 
@@ -124,6 +136,12 @@ impl Images {
         let node = own.as_ref().and_then(|(node, _)| node.as_ref());
         let repository = name::repository(image).unwrap_or_default();
         credentials::lookup(&repository, secrets, node)
+    }
+
+    /// What plugins know for the registry of an image.
+    async fn of_plugins(&self, image: &str, pod: &Pod) -> Vec<Credential> {
+        let repository = name::repository(image).unwrap_or_default();
+        self.plugins.lookup(&repository, pod).await
     }
 
     /// How long images were pulled for a pod.
@@ -178,9 +196,13 @@ impl Images {
             })?;
             here = Some(present.is_some());
             if let Some(present) = present {
-                let own = credentials.insert(self.credentials(&spec.image, request.secrets));
+                let mut own = self.credentials(&spec.image, request.secrets);
+                if self.plugins.know_accounts() {
+                    own.append(&mut self.of_plugins(&spec.image, request.pod).await);
+                    credentials = Some(own.clone());
+                }
                 // COMPAT: pulls are noted under the name that the pod gives.
-                if self.records.check(request.image, &present.id, own) != Verdict::Pull {
+                if self.records.check(request.image, &present.id, &own) != Verdict::Pull {
                     let message = format!(
                         "Container image {:?} already present on machine and can be accessed by the pod",
                         request.image
@@ -197,7 +219,14 @@ impl Images {
             }
         }
         asked_for(request.policy, here, true);
-        let credentials = credentials.unwrap_or_else(|| self.credentials(&spec.image, request.secrets));
+        let credentials = match credentials {
+            Some(known) => known,
+            None => {
+                let mut all = self.credentials(&spec.image, request.secrets);
+                all.append(&mut self.of_plugins(&spec.image, request.pod).await);
+                all
+            }
+        };
         self.pull(request, spec, &credentials).await
     }
 
