@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use daemon::flags::{GoDuration, KeyValues, LoggingFlags};
+use daemon::logging::Format;
 
 use crate::config::{ConfigError, KubeletConfiguration, Taint};
 use crate::node_flags::{Headers, NodeFlags};
@@ -139,16 +140,9 @@ impl Flags {
 
     /// How lines are written: as the command line says, or else the configuration.
     pub fn logging(&self, config: Option<&KubeletConfiguration>) -> LoggingFlags {
-        let mut logging = self.logging.clone();
-        if let Some(config) = config {
-            if !daemon::flags::is_given("v") {
-                logging.verbosity = config.logging.verbosity;
-            }
-            if !daemon::flags::is_given("logging-format") && config.logging.format == "json" {
-                logging.format = daemon::logging::Format::Json;
-            }
-        }
-        logging
+        let Some(config) = config else { return self.logging.clone() };
+        let format = if config.logging.format == "json" { Format::Json } else { Format::Text };
+        LoggingFlags { verbosity: config.logging.verbosity, format }
     }
 
     /// The configuration file's content with the flags over it.
@@ -194,6 +188,13 @@ impl Flags {
         }
         self.settings.apply(&mut config);
         self.node.apply(&mut config);
+        if daemon::flags::is_given("v") {
+            config.logging.verbosity = self.logging.verbosity;
+        }
+        if daemon::flags::is_given("logging-format") {
+            let json = self.logging.format == Format::Json;
+            config.logging.format = if json { "json".into() } else { "text".into() };
+        }
         for text in &self.register_with_taints {
             config.register_with_taints.push(taint(text)?);
         }

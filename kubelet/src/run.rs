@@ -310,6 +310,9 @@ fn spawn_loops(kubelet: &Arc<Kubelet>, place: Option<Place>) {
     tokio::spawn(Arc::clone(&kubelet.services).run(kubelet.client.clone()));
     tokio::spawn(Arc::clone(&kubelet.runtime_classes).run(kubelet.client.clone()));
     tokio::spawn(Arc::clone(&kubelet.csi).run());
+    if kubelet.config.make_iptables_util_chains != Some(false) {
+        tokio::spawn(node::iptables::run());
+    }
     tokio::spawn(runtime_watch::run(Arc::clone(kubelet)));
     tokio::spawn(sources::pods::run(Arc::clone(kubelet)));
     tokio::spawn(sources::manifests::run(Arc::clone(kubelet)));

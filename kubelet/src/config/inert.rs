@@ -64,14 +64,64 @@ fn hairpin(given: &str) -> String {
     )
 }
 
-/// Takes these fields out.
+/// Defaults that upstream shows, as JSON. Nodes with control groups v1 are not refused here.
+const SHOWN: &[(&str, &str)] = &[
+    ("streamingConnectionIdleTimeout", "\"4h0m0s\""),
+    ("hairpinMode", "\"promiscuous-bridge\""),
+    ("cpuCFSQuotaPeriod", "\"100ms\""),
+    ("contentType", "\"application/vnd.kubernetes.protobuf\""),
+    ("enableControllerAttachDetach", "true"),
+    ("iptablesMasqueradeBit", "14"),
+    ("iptablesDropBit", "15"),
+    ("containerLogMaxWorkers", "1"),
+    ("containerLogMonitorInterval", "\"10s\""),
+    ("configMapAndSecretChangeDetectionStrategy", "\"Watch\""),
+    ("volumePluginDir", "\"/usr/libexec/kubernetes/kubelet-plugins/volume/exec/\""),
+    ("enableProfilingHandler", "true"),
+    ("enableDebugFlagsHandler", "true"),
+    ("memoryThrottlingFactor", "0.9"),
+    ("memoryReservationPolicy", "\"None\""),
+    ("localStorageCapacityIsolation", "true"),
+    ("failCgroupV1", "false"),
+];
+
+/// Zero values of these are a choice; of all others they stand for the default.
+const MAY_BE_ZERO: [&str; 6] = [
+    "iptablesMasqueradeBit",
+    "iptablesDropBit",
+    "enableControllerAttachDetach",
+    "enableProfilingHandler",
+    "enableDebugFlagsHandler",
+    "localStorageCapacityIsolation",
+];
+
+/// The fields as they are in effect.
+pub fn shown(given: &Map<String, Value>) -> Map<String, Value> {
+    let one = |(name, default): &(&str, &str)| {
+        let default = || serde_json::from_str(default).unwrap_or_default();
+        let counts = |value: &&Value| !is_default(name, value);
+        let value = given.get(*name).filter(counts).cloned().unwrap_or_else(default);
+        let length = value.as_str().and_then(|text| text.parse::<GoDuration>().ok());
+        ((*name).to_owned(), length.map_or(value, |length| length.to_string().into()))
+    };
+    SHOWN.iter().map(one).collect()
+}
+
+/// A value that stands for the default, as Go leaves it in a field that nobody set.
+fn is_default(name: &str, value: &Value) -> bool {
+    asks_nothing(value) && (value.is_null() || !MAY_BE_ZERO.contains(&name))
+}
+
+/// Takes these fields out, and answers them.
 ///
 /// # Errors
 /// One that asks for what is not there, or that upstream refuses as well.
-pub fn take_out(fields: &mut Map<String, Value>) -> Result<(), ConfigError> {
+pub fn take_out(fields: &mut Map<String, Value>) -> Result<Map<String, Value>, ConfigError> {
+    let mut taken = Map::new();
     for (name, takes) in INERT {
         let Some(value) = fields.shift_remove(*name) else { continue };
-        if asks_nothing(&value) {
+        taken.insert((*name).to_owned(), value.clone());
+        if is_default(name, &value) {
             continue;
         }
         let wrong_type = |kind: &str| ConfigError::Invalid(format!("{name}: {value} is no {kind}"));
@@ -103,7 +153,7 @@ pub fn take_out(fields: &mut Map<String, Value>) -> Result<(), ConfigError> {
             Text => return Err(wrong_type("text")),
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Zero values: what Go leaves in a field that nobody set.

@@ -288,6 +288,9 @@ pub struct KubeletConfiguration {
     pub make_iptables_util_chains: Option<bool>,
     pub logging: Logging,
     pub memory_swap: MemorySwap,
+    /// Fields that there is nothing to set by, as they were given.
+    #[serde(skip)]
+    pub inert: Map<String, Value>,
 }
 
 impl Default for KubeletConfiguration {
@@ -393,6 +396,7 @@ impl Default for KubeletConfiguration {
             make_iptables_util_chains: None,
             logging: Logging::default(),
             memory_swap: MemorySwap::default(),
+            inert: Map::new(),
         }
     }
 }
@@ -408,6 +412,11 @@ const PATHS: &[&[&str]] = &[
 ];
 
 impl KubeletConfiguration {
+    /// The fields that there is nothing to set by, with upstream's defaults.
+    pub fn inert_shown(&self) -> Map<String, Value> {
+        inert::shown(&self.inert)
+    }
+
     /// Reads a file, and the folder of files that change it. The values are not checked yet.
     pub fn load(file: Option<&Path>, folder: Option<&Path>) -> Result<Self, ConfigError> {
         let mut fields = match file {
@@ -425,10 +434,12 @@ impl KubeletConfiguration {
     }
 
     fn from_fields(mut fields: Map<String, Value>) -> Result<Self, ConfigError> {
-        inert::take_out(&mut fields)?;
+        let inert = inert::take_out(&mut fields)?;
         // COMPAT: null and empty text stand for the default, as in Go.
         fields.retain(|_, value| !value.is_null() && value != "");
-        serde_json::from_value(Value::Object(fields)).map_err(|error| ConfigError::Invalid(error.to_string()))
+        let config: Self = serde_json::from_value(Value::Object(fields))
+            .map_err(|error| ConfigError::Invalid(error.to_string()))?;
+        Ok(Self { inert, ..config })
     }
 }
 

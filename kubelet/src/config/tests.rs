@@ -144,6 +144,8 @@ fn all_that_is_wrong_is_told_at_once() {
          a negative number]",
     );
     check("imageMaximumGCAge: 1m\n", "imageMaximumGCAge 1m0s must be greater than imageMinimumGCAge 2m0s");
+    let refused = parse("localStorageCapacityIsolation: false\n").unwrap_err();
+    assert!(refused.contains("localStorageCapacityIsolation: false is not supported"), "{refused}");
     let field = "enforceNodeAllocatable (--enforce-node-allocatable)";
     check(
         "enforceNodeAllocatable: [system-reserved]\n",

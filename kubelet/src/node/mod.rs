@@ -1,6 +1,7 @@
 //! The Node object: registering it, and keeping its status ([`status`]) and lease ([`lease`]) current.
 
 pub mod allocatable;
+pub mod iptables;
 pub mod lease;
 pub mod prepare;
 pub mod register;
