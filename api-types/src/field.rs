@@ -244,7 +244,8 @@ impl Errors {
 
     /// `max` in bytes.
     pub fn too_long(&mut self, path: &Path, max: usize) {
-        self.push(Reason::TooLong, path, String::new(), format!("may not be more than {max} bytes"));
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        self.push(Reason::TooLong, path, String::new(), format!("may not be more than {max} {unit}"));
     }
 
     pub fn too_many(&mut self, path: &Path, actual: usize, max: usize) {

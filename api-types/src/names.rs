@@ -191,7 +191,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
         _ => {
             let text = regex_text(QUALIFIED_TEXT, QUALIFIED, &["MyName", "my.name", "123-abc"]);
             wrong.push(format!(
-                "a qualified name {text} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                "a valid label key {text} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             ));
             return wrong;
         }

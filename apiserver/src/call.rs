@@ -51,7 +51,10 @@ impl Call {
             return asked.to_owned();
         }
         let agent = self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let name = agent.split('/').next().unwrap_or_default();
+        let name = match agent.split('/').next() {
+            None | Some("") => "unknown",
+            Some(name) => name,
+        };
         name.chars().filter(|c| !c.is_control()).take(128).collect()
     }
 

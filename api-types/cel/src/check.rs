@@ -273,7 +273,7 @@ impl Checker<'_> {
         let _ = id;
         let wrong = match name {
             "matches" if args.len() == 1 => {
-                regex::Regex::new(text).is_err().then_some("invalid matches argument")
+                api_types::custom::patterns::compile(text).is_err().then_some("invalid matches argument")
             }
             "duration" => {
                 library::time::parse_duration(text).is_none().then_some("invalid duration argument")

@@ -38,10 +38,8 @@ fn cell(column: &Column, tree: &Json, now: Timestamp) -> Json {
     let found = column.path.as_ref().map(|path| path.find(tree)).unwrap_or_default();
     let Some(first) = found.first() else { return Json::Null };
     match column.type_ {
-        "string" => {
-            let texts: Vec<String> = found.iter().map(|value| text(value)).collect();
-            texts.join(" ").into()
-        }
+        // COMPAT: of several values the first is shown.
+        "string" => text(first).into(),
         "integer" => match first {
             Json::Number(number) => number.as_i64().map_or(Json::Null, Json::from),
             Json::String(text) => text.parse::<i64>().map_or(Json::Null, Json::from),

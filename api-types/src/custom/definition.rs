@@ -243,6 +243,7 @@ const CUSTOM_VERBS: &[&str] =
     &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 fn columns(version: &CustomResourceDefinitionVersion) -> Vec<Column> {
+    let columns = version.additional_printer_columns.iter();
     if version.additional_printer_columns.is_empty() {
         return vec![Column {
             name: "Age",
@@ -253,9 +254,10 @@ fn columns(version: &CustomResourceDefinitionVersion) -> Vec<Column> {
             path: JsonPath::parse(".metadata.creationTimestamp"),
         }];
     }
-    let columns = version.additional_printer_columns.iter();
+    // COMPAT: the columns end where a path cannot be read.
     columns
-        .map(|column| Column {
+        .map_while(|column| Some((column, JsonPath::parse(&column.json_path)?)))
+        .map(|(column, path)| Column {
             name: kept(&column.name),
             type_: kept(&column.type_),
             format: kept(&column.format),
@@ -265,7 +267,7 @@ fn columns(version: &CustomResourceDefinitionVersion) -> Vec<Column> {
                 kept(&column.description)
             },
             priority: column.priority,
-            path: JsonPath::parse(&column.json_path),
+            path: Some(path),
         })
         .collect()
 }

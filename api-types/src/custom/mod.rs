@@ -9,8 +9,10 @@
 mod cells;
 mod defaults;
 pub mod definition;
+mod embedded;
 pub mod formats;
 mod json_path;
+pub mod patterns;
 mod prune;
 pub mod structural;
 mod table;

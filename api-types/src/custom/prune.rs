@@ -2,7 +2,9 @@
 
 use super::Custom;
 use super::structural::{Additional, Structural};
+use crate::codec::json::{self, Strict};
 use crate::field::Path;
+use crate::meta::v1::ObjectMeta;
 use serde_json::{Map, Value as Json};
 
 impl Custom {
@@ -46,6 +48,13 @@ fn nulls_of(schema: Option<&Structural>, map: &mut Map<String, Json>) {
     });
 }
 
+/// Whether anything of a value would go.
+pub(super) fn would(schema: &Structural, given: &Json) -> bool {
+    let mut gone = Vec::new();
+    value(schema, &mut given.clone(), &Path::default(), &mut gone);
+    !gone.is_empty()
+}
+
 fn value(schema: &Structural, value: &mut Json, path: &Path, gone: &mut Vec<String>) {
     match value {
         Json::Object(map) => object(schema, map, schema.embedded, path, gone),
@@ -77,6 +86,9 @@ fn object(
     map.retain(|name, inner| {
         let path = path.child(name);
         if is_resource && matches!(name.as_str(), "kind" | "apiVersion" | "metadata") {
+            if name == "metadata" {
+                metadata(inner, &path, gone);
+            }
             return true;
         }
         match (schema.properties.get(name), &schema.additional) {
@@ -91,4 +103,24 @@ fn object(
         }
         true
     });
+}
+
+/// Metadata of a resource inside of another has the fields that all metadata has.
+fn metadata(given: &mut Json, path: &Path, gone: &mut Vec<String>) {
+    if !given.is_object() {
+        return;
+    }
+    let (mut meta, mut unknown) = (ObjectMeta::default(), Some(Vec::new()));
+    // What cannot be read is told of where the object is checked.
+    if json::read(&mut meta, given.to_string().as_bytes(), &mut unknown).is_err() {
+        return;
+    }
+    for found in unknown.into_iter().flatten() {
+        if let Strict::Unknown(field) = found {
+            gone.push(path.child(&field).as_str().to_owned());
+        }
+    }
+    if let Ok(read) = serde_json::from_slice(&json::value_to_vec(&meta)) {
+        *given = super::settled(read);
+    }
 }

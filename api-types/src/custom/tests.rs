@@ -152,7 +152,7 @@ fn what_does_not_change_may_stay() {
     assert!(refused(row, json!({"spec": {"a": "long", "b": "2"}}), Some(old.clone())).is_empty());
     assert_eq!(
         refused(row, json!({"spec": {"a": "longer"}}), Some(old)),
-        ["spec.a: Too long: may not be more than 1 bytes"]
+        ["spec.a: Too long: may not be more than 1 byte"]
     );
 }
 
@@ -172,7 +172,7 @@ fn only_items_of_maps_are_known_again() {
     assert!(refused(row, old.clone(), Some(old.clone())).is_empty());
     let new = json!({"atomic": ["long", "x"], "set": ["long", "x"],
         "map": [{"k": "b", "v": "x"}, {"k": "a", "v": "long"}]});
-    let longer = "Too long: may not be more than 1 bytes";
+    let longer = "Too long: may not be more than 1 byte";
     assert_eq!(refused(row, new, Some(old)), [format!("atomic[0]: {longer}"), format!("set[0]: {longer}")]);
 }
 
@@ -296,6 +296,35 @@ fn apply_follows_the_schema() {
     assert_eq!(applied.object["spec"]["ports"], json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]));
     let config = json!({"spec": {"ports": [{"name": "a", "port": 9}]}});
     assert!(apply(row.root(), &live, true, &config, &entries, &writer("two"), false).is_err());
+}
+
+#[test]
+fn objects_within_objects_are_checked() {
+    let row = row(
+        "Nesting",
+        json!({"type": "object", "properties": {
+            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 3}}},
+            "held": {"type": "object", "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true}}}),
+    );
+    let check = |name: &str, held: Json| {
+        let mut object = read(row, json!({"metadata": {"name": name}, "held": held}));
+        let unknown = (row.unknown_fields)(&mut *object);
+        let mut errors = Errors::default();
+        (row.validate_create)(&*object, &mut errors);
+        (unknown, errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let well = json!({"kind": "K", "apiVersion": "v1", "metadata": {"name": "n", "nope": 1}, "spec": 1});
+    assert_eq!(check("abc", well.clone()), (vec!["held.metadata.nope".to_owned()], vec![]));
+    assert_eq!(check("abcd", well).1, ["metadata.name: Too long: may not be more than 3 bytes"]);
+    assert_eq!(
+        check("abc", json!({"apiVersion": "a/b/c", "metadata": {"name": "a/b"}})).1,
+        [
+            r#"held.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c"#,
+            "held.kind: Required value",
+            r#"held.metadata.name: Invalid value: "a/b": may not contain '/'"#
+        ]
+    );
 }
 
 #[test]

@@ -4,13 +4,12 @@
 //! An update may keep what it does not change, even if a later schema would refuse it (KEP-4008).
 
 use super::structural::{Additional, Checks, Structural};
-use super::{Custom, formats};
+use super::{Custom, embedded, formats};
 use crate::field::{Errors, Path, Shown};
-use crate::names;
 use serde_json::{Map, Number, Value as Json};
 
 /// A value in an error's text.
-struct AsJson<'a>(&'a Json);
+pub(super) struct AsJson<'a>(pub(super) &'a Json);
 
 impl Shown for AsJson<'_> {
     fn shown(&self) -> String {
@@ -40,14 +39,27 @@ impl Custom {
     /// Everything about the content. `old` is what is there, if anything is.
     pub(super) fn validate(&self, old: Option<&Self>, path: &Path, errors: &mut Errors) {
         let schema = &self.definition.schema;
-        let before = old.map(|old| Json::Object(old.content.clone()));
-        let mut content = self.content.clone();
-        // The schema may ask for metadata, which is always there.
-        content.insert("metadata".into(), Json::Object(Map::new()));
-        content.insert("kind".into(), self.definition.kind.kind.into());
-        content.insert("apiVersion".into(), self.definition.kind.api_version.into());
-        object(schema, &content, before.as_ref(), true, path, errors);
+        let before = old.map(|old| Json::Object(old.seen()));
+        let content = self.seen();
+        object(schema, &content, before.as_ref(), path, errors);
+        for (name, inner) in &content {
+            if let Some(property) = schema.properties.get(name) {
+                embedded::check(property, inner, &path.child(name), errors);
+            }
+        }
         self.validate_scale(true, errors);
+    }
+
+    /// What the schema is asked about: the content, and of the rest what a schema may restrict.
+    fn seen(&self) -> Map<String, Json> {
+        let mut seen = self.content.clone();
+        let names = [("name", &self.metadata.name), ("generateName", &self.metadata.generate_name)];
+        let names = names.into_iter().filter(|(_, name)| !name.is_empty());
+        let metadata = names.map(|(field, name)| (field.to_owned(), name.as_str().into())).collect();
+        seen.insert("metadata".into(), Json::Object(metadata));
+        seen.insert("kind".into(), self.definition.kind.kind.into());
+        seen.insert("apiVersion".into(), self.definition.kind.api_version.into());
+        seen
     }
 
     /// A write to `/status`: what lies below it.
@@ -55,7 +67,9 @@ impl Custom {
         if let (Some(status), Some(schema)) =
             (self.content.get("status"), self.definition.schema.properties.get("status"))
         {
-            value(schema, status, old.content.get("status"), &Path::new("status"), errors);
+            // COMPAT: the texts name the field below the status alone.
+            apart(schema, status, old.content.get("status"), &Path::new("status"), errors);
+            embedded::check(schema, status, &Path::new("status"), errors);
         }
         self.validate_scale(false, errors);
     }
@@ -151,7 +165,7 @@ fn value(schema: &Structural, value: &Json, old: Option<&Json>, path: &Path, err
         return;
     }
     match value {
-        Json::Object(map) => return object(schema, map, old, schema.embedded, path, errors),
+        Json::Object(map) => return object(schema, map, old, path, errors),
         Json::Array(items) => list(schema, items, old, path, errors),
         _ => {}
     }
@@ -174,18 +188,11 @@ fn object(
     schema: &Structural,
     map: &Map<String, Json>,
     old: Option<&Json>,
-    is_resource: bool,
     path: &Path,
     errors: &mut Errors,
 ) {
-    if is_resource && !path.as_str().is_empty() {
-        embedded(map, path, errors);
-    }
     let before = |name: &str| old.and_then(|old| old.get(name));
     for (name, inner) in map {
-        if is_resource && matches!(name.as_str(), "kind" | "apiVersion" | "metadata") {
-            continue;
-        }
         if let Some(property) = schema.property(name) {
             value(property, inner, before(name), &path.child(name), errors);
         } else if let Some(Additional::Any(false)) = schema.additional {
@@ -194,19 +201,6 @@ fn object(
         }
     }
     checks(schema, &Json::Object(map.clone()), path, errors);
-}
-
-/// An embedded resource says what it is.
-fn embedded(map: &Map<String, Json>, path: &Path, errors: &mut Errors) {
-    for name in ["apiVersion", "kind"] {
-        match map.get(name).and_then(Json::as_str) {
-            None | Some("") => errors.required(&path.child(name), "must not be empty"),
-            Some(kind) if name == "kind" => {
-                errors.wrong(&path.child(name), kind, names::dns1035_label(&kind.to_lowercase()));
-            }
-            Some(_) => {}
-        }
-    }
 }
 
 fn list(schema: &Structural, items: &[Json], old: Option<&Json>, path: &Path, errors: &mut Errors) {
@@ -377,7 +371,7 @@ fn strings(checks: &Checks, text: &str, path: &Path, errors: &mut Errors) {
     }
     if !formats::holds(&checks.format, text) {
         let words = format!("{path} in body must be of type {}: {text:?}", checks.format);
-        errors.invalid(path, text, words);
+        errors.type_invalid(path, text, words);
     }
 }
 
@@ -433,20 +427,50 @@ fn best(schemas: &[Structural], holds: &dyn Fn(&Structural) -> Errors, errors: &
     }
 }
 
-/// Whether a default fits its schema; `path` is the default's.
-pub(crate) fn default_errors(schema: &Structural, default: &Json, path: &Path, errors: &mut Errors) {
-    let mut pruned = default.clone();
-    super::defaults::value(schema, &mut pruned);
-    // COMPAT: the texts name the field below the default alone, the paths all of it.
-    const DEFAULT: &str = "\0";
+/// Whether a default fits its schema; `path` is the default's. `whole` is a resource with the default in its place,
+/// where that is in its kind, apiVersion or metadata.
+pub(crate) fn default_errors(
+    schema: &Structural,
+    default: &Json,
+    whole: Option<&Json>,
+    path: &Path,
+    errors: &mut Errors,
+) {
     let mut found = Errors::default();
-    value(schema, &pruned, None, &Path::new(DEFAULT), &mut found);
+    if let Some(whole) = whole {
+        whole.as_object().inspect(|map| embedded::resource(map, &Path::default(), &mut found));
+        if !found.is_empty() {
+            errors.invalid(path, AsJson(default), format!("must result in valid metadata: {found}"));
+            return;
+        }
+    } else {
+        if super::prune::would(schema, default) {
+            errors.invalid(path, AsJson(default), "must not have unknown fields");
+        }
+        embedded::check(schema, default, path, &mut found);
+        if !found.is_empty() {
+            errors.0.append(&mut found.0);
+            return;
+        }
+    }
+    apart(schema, default, None, path, errors);
+}
+
+/// As `value`, for a part whose errors have texts that begin below it; the paths are whole.
+fn apart(schema: &Structural, part: &Json, old: Option<&Json>, path: &Path, errors: &mut Errors) {
+    const PART: &str = "\0";
+    let mut found = Errors::default();
+    value(schema, part, old, &Path::new(PART), &mut found);
     for mut error in found.0 {
         error.path = match error.path.as_str() {
             "" => path.clone(),
-            found => Path::new(&found.replacen(DEFAULT, path.as_str(), 1)),
+            found => {
+                // COMPAT: an item of the part itself comes after a dot.
+                let found = found.replacen(&format!("{PART}["), &format!("{path}.["), 1);
+                Path::new(&found.replacen(PART, path.as_str(), 1))
+            }
         };
-        error.detail = error.detail.replace(&format!("{DEFAULT}."), "").replace(DEFAULT, "");
+        error.detail = error.detail.replace(&format!("{PART}."), "").replace(PART, "");
         errors.0.push(error);
     }
 }

@@ -269,15 +269,24 @@ fn taken(version: &str, uid: &str, answer: &[u8], objects: &[&Custom], to: &'sta
         let why = format!("returned {} objects, expected {}", converted.len(), objects.len());
         return Err(("conversion_webhook_partial_response_failure", why));
     }
+    let several = objects.len() > 1;
     let pairs = objects.iter().zip(&converted).enumerate();
     let all: Result<Vec<_>, String> =
-        pairs.map(|(place, (old, new))| one(place, old, new.get(), to)).collect();
+        pairs.map(|(place, (old, new))| one(several.then_some(place), old, new.get(), to)).collect();
     all.map_err(|why| ("conversion_webhook_invalid_converted_object_failure", why))
 }
 
 /// The objects of an answer.
 fn said(version: &str, uid: &str, answer: &[u8]) -> Result<Vec<Box<RawValue>>, String> {
     let review: Reviewed = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
+    let known = [format!("{GROUP}/v1"), format!("{GROUP}/v1beta1")];
+    if !review.kind.is_empty() && (review.kind != "ConversionReview" || !known.contains(&review.api_version))
+    {
+        return Err(format!(
+            "no kind {:?} is registered for version {:?} in scheme \"pkg/util/webhook/client.go:71\"",
+            review.kind, review.api_version
+        ));
+    }
     if version == "v1" && (review.kind != "ConversionReview" || review.api_version != format!("{GROUP}/v1")) {
         return Err(format!(
             "expected webhook response of {GROUP}/v1, Kind=ConversionReview, got {}, Kind={}",
@@ -298,8 +307,13 @@ fn said(version: &str, uid: &str, answer: &[u8]) -> Result<Vec<Box<RawValue>>, S
     Ok(said.converted_objects.unwrap_or_default())
 }
 
-fn one(place: usize, old: &Custom, text: &str, to: &'static Row) -> Result<Box<dyn Object>, String> {
-    let invalid = |why: String| format!("returned invalid converted object at index {place}: {why}");
+fn one(place: Option<usize>, old: &Custom, text: &str, to: &'static Row) -> Result<Box<dyn Object>, String> {
+    // COMPAT: one object alone is told of in other words than one of several.
+    let told = |alone: &str, what: &str, why: String| match place {
+        None => format!("returned invalid {alone}: {why}"),
+        Some(place) => format!("returned invalid {what} at index {place}: {why}"),
+    };
+    let invalid = |why: String| told("object at index 0", "converted object", why);
     let head: Head = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
     if head.api_version != to.kind.api_version {
         let (expected, got) = (to.kind.api_version, head.api_version);
@@ -308,11 +322,6 @@ fn one(place: usize, old: &Custom, text: &str, to: &'static Row) -> Result<Box<d
     if head.kind != to.kind.kind {
         let (expected, got) = (to.kind.kind, head.kind);
         return Err(invalid(format!("invalid kind (expected {expected}, received {got})")));
-    }
-    if !head.metadata.as_ref().is_some_and(serde_json::Value::is_object) {
-        return Err(format!(
-            "returned invalid metadata in object at index {place}: missing metadata in converted object"
-        ));
     }
     let mut object = (to.new)();
     json::read(object.as_dyn_struct_mut(), text.as_bytes(), &mut None)
@@ -324,8 +333,12 @@ fn one(place: usize, old: &Custom, text: &str, to: &'static Row) -> Result<Box<d
         ("UID", &was.uid, &is.uid),
     ] {
         if was != is {
-            return Err(invalid(format!("must have the same {what}: {was} != {is}")));
+            let why = format!("must have the same {what}: {was} != {is}");
+            return Err(told("object", "converted object", why));
         }
+    }
+    if !head.metadata.as_ref().is_some_and(serde_json::Value::is_object) {
+        return Err(told("metadata", "metadata in object", "missing metadata in converted object".into()));
     }
     // Labels and annotations are the webhook's to change, all other metadata is not.
     let meta = object.meta_mut();
@@ -408,13 +421,18 @@ mod tests {
         assert_eq!(wrong(""), "returned 0 objects, expected 1");
         assert_eq!(
             wrong(r#"{"kind":"Thing","apiVersion":"convert.example.com/v1","metadata":{}}"#),
-            "returned invalid converted object at index 0: invalid groupVersion (expected convert.example.com/v2, received convert.example.com/v1)"
+            "returned invalid object at index 0: invalid groupVersion (expected convert.example.com/v2, received convert.example.com/v1)"
         );
         assert_eq!(
             wrong(
                 r#"{"kind":"Thing","apiVersion":"convert.example.com/v2","metadata":{"name":"b","uid":"u"}}"#
             ),
-            "returned invalid converted object at index 0: must have the same name: a != b"
+            "returned invalid object: must have the same name: a != b"
+        );
+        let other = r#"{"kind":"ConversionReview","apiVersion":"apiextensions.k8s.io/v7"}"#;
+        assert_eq!(
+            check(other),
+            Err(r#"failed: no kind "ConversionReview" is registered for version "apiextensions.k8s.io/v7" in scheme "pkg/util/webhook/client.go:71""#.into())
         );
         let failed = r#"{"kind":"ConversionReview","apiVersion":"apiextensions.k8s.io/v1","response":{"uid":"U","result":{"status":"Failure","message":"cannot"}}}"#;
         assert_eq!(check(failed), Err("failed: cannot".into()));

@@ -28,7 +28,12 @@ static SCALE: LazyLock<Row> = LazyLock::new(Row::of::<Scale>);
 const ASPECT: Aspect = Aspect {
     subresource: "scale",
     prepare: |row, new, old| (row.prepare_for_update)(new, old),
-    validate: |_, _, _, _| {},
+    validate: |row, new, old, errors| {
+        // A schema may say more of the count; of other kinds' counts all is said before.
+        if Custom::of(new).is_some() {
+            (row.validate_update)(new, old, errors);
+        }
+    },
     ignored: &[],
     internal: false,
 };
@@ -104,7 +109,7 @@ impl Change for Write<'_> {
             )));
         }
         let mut errors = Errors::default();
-        if scale.spec.replicas < 0 {
+        if scale.spec.replicas < 0 && Custom::of(old).is_none() {
             let path = Path::new("spec").child("replicas");
             errors.invalid(&path, scale.spec.replicas, "must be greater than or equal to 0");
             return Err(ApiError::invalid(SCALE.kind, &target.name, errors));

@@ -194,6 +194,47 @@ async fn scales_of_all_sorts() {
 }
 
 #[tokio::test]
+async fn scales_of_custom_kinds_obey_the_schema() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {"count": {"type": "integer", "maximum": 5}}},
+        "status": {"type": "object", "properties": {"count": {"type": "integer"}}}}});
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+        "subresources": {"scale": {"specReplicasPath": ".spec.count", "statusReplicasPath": ".status.count"}}});
+    let definition = json!({"metadata": {"name": "herds.example.com"}, "spec": {"group": "example.com",
+        "scope": "Namespaced", "names": {"plural": "herds", "kind": "Herd"}, "versions": [version]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(cluster.post(definitions, definition).await.code, 201);
+    let herds = "/apis/example.com/v1/namespaces/default/herds";
+    let herd = json!({"apiVersion": "example.com/v1", "kind": "Herd", "metadata": {"name": "h"},
+        "spec": {"count": 1}});
+    let mut made = cluster.post(herds, herd.clone()).await;
+    while made.code == 404 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        made = cluster.post(herds, herd.clone()).await;
+    }
+    assert_eq!(made.code, 201, "{}", message(&made));
+    let scale = async |count: i32| {
+        cluster.merge(&format!("{herds}/h/scale"), json!({"spec": {"replicas": count}})).await
+    };
+    assert_eq!(scale(5).await.code, 200);
+    let refused = scale(6).await;
+    assert_eq!(
+        (refused.code, message(&refused).as_str()),
+        (
+            422,
+            "Herd.example.com \"h\" is invalid: spec.count: Invalid value: 6: spec.count in body should be less than or equal to 5"
+        )
+    );
+    let refused = message(&scale(-1).await);
+    assert!(
+        refused.ends_with(".spec.count: Invalid value: -1: should be a non-negative integer"),
+        "{refused}"
+    );
+    assert_eq!(cluster.get(&format!("{herds}/h")).await.json()["spec"]["count"], 5);
+}
+
+#[tokio::test]
 async fn a_job_s_pods_stay_by_default() {
     let Some(cluster) = Cluster::start().await else { return };
     let jobs = "/apis/batch/v1/namespaces/default/jobs";

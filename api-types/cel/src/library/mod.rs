@@ -21,6 +21,7 @@ use super::cost::Cost;
 use super::error::EvalError;
 use super::types::{self, Type};
 use super::value::Value;
+use api_types::custom::patterns;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -34,7 +35,7 @@ pub struct Regexes(HashMap<String, regex::Regex>);
 impl Regexes {
     pub fn get(&mut self, pattern: &str) -> Result<&regex::Regex, EvalError> {
         if !self.0.contains_key(pattern) {
-            let regex = regex::Regex::new(pattern).map_err(|error| EvalError::failed(error.to_string()))?;
+            let regex = patterns::compile(pattern).map_err(EvalError::failed)?;
             self.0.insert(pattern.to_owned(), regex);
         }
         self.0.get(pattern).ok_or(EvalError::NoSuchOverload)

@@ -64,7 +64,22 @@ impl NameRule {
 
 /// Metadata of an object that is to be stored; `rule` is the kind's for new objects.
 pub fn create(meta: &ObjectMeta, kind: &Kind, rule: NameRule, errors: &mut Errors) {
-    let path = Path::new("metadata");
+    of_object(meta, kind.namespaced, is_generic(kind), rule, &Path::new("metadata"), errors);
+}
+
+/// Metadata of an object inside of another: any name, and a namespace or none.
+pub fn embedded(meta: &ObjectMeta, path: &Path, errors: &mut Errors) {
+    of_object(meta, !meta.namespace.is_empty(), true, NameRule::PathSegment, path, errors);
+}
+
+fn of_object(
+    meta: &ObjectMeta,
+    namespaced: bool,
+    generic: bool,
+    rule: NameRule,
+    path: &Path,
+    errors: &mut Errors,
+) {
     if !meta.generate_name.is_empty() {
         for wrong in rule.check_prefix(&meta.generate_name) {
             errors.invalid(&path.child("generateName"), &meta.generate_name, wrong);
@@ -77,15 +92,18 @@ pub fn create(meta: &ObjectMeta, kind: &Kind, rule: NameRule, errors: &mut Error
             errors.invalid(&path.child("name"), &meta.name, wrong);
         }
     }
-    namespace(meta, kind, &path, errors);
+    namespace(meta, namespaced, path, errors);
     if meta.generation < 0 {
         errors.invalid(&path.child("generation"), meta.generation, NEGATIVE);
     }
     names::validate_labels(&meta.labels, &path.child("labels"), errors);
     names::validate_annotations(&meta.annotations, &path.child("annotations"), errors);
     owner_references(&meta.owner_references, &path.child("ownerReferences"), errors);
-    finalizers(&meta.finalizers, is_generic(kind), &path.child("finalizers"), errors);
+    finalizers(&meta.finalizers, &path.child("finalizers"), errors);
     managed_fields(&meta.managed_fields, &path.child("managedFields"), errors);
+    if !generic {
+        standard_finalizers(&meta.finalizers, &path.child("finalizers"), errors);
+    }
 }
 
 impl ObjectMeta {
@@ -101,9 +119,9 @@ impl ObjectMeta {
     }
 }
 
-fn namespace(meta: &ObjectMeta, kind: &Kind, path: &Path, errors: &mut Errors) {
+fn namespace(meta: &ObjectMeta, namespaced: bool, path: &Path, errors: &mut Errors) {
     let path = path.child("namespace");
-    match (kind.namespaced, meta.namespace.as_str()) {
+    match (namespaced, meta.namespace.as_str()) {
         (true, "") => errors.required(&path, ""),
         (true, name) => {
             for wrong in names::dns1123_label(name) {
@@ -166,7 +184,8 @@ fn owner_references(owners: &Vec<OwnerReference>, path: &Path, errors: &mut Erro
     let mut controller = None;
     for owner in owners {
         let version = owner.api_version.rsplit('/').next().unwrap_or_default();
-        if version.is_empty() {
+        // Two slashes are no version at all.
+        if version.is_empty() || owner.api_version.matches('/').count() > 1 {
             errors.invalid(&path.child("apiVersion"), &owner.api_version, "version must not be empty");
         }
         for (name, value) in [("kind", &owner.kind), ("name", &owner.name), ("uid", &owner.uid)] {
@@ -200,18 +219,10 @@ fn is_generic(kind: &Kind) -> bool {
 }
 
 /// `any_name`: names need no domain.
-fn finalizers(finalizers: &Vec<String>, any_name: bool, path: &Path, errors: &mut Errors) {
+fn finalizers(finalizers: &Vec<String>, path: &Path, errors: &mut Errors) {
     for name in finalizers {
         for wrong in names::qualified_name(name) {
             errors.invalid(path, name, wrong);
-        }
-    }
-    for (place, name) in finalizers.iter().enumerate().filter(|(_, name)| !name.contains('/')) {
-        if !any_name
-            && ![finalizer::KUBERNETES, finalizer::ORPHAN, finalizer::FOREGROUND].contains(&name.as_str())
-        {
-            let text = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.invalid(&path.index(place), name, text);
         }
     }
     let has = |name: &str| finalizers.iter().any(|f| f == name);
@@ -221,6 +232,16 @@ fn finalizers(finalizers: &Vec<String>, any_name: bool, path: &Path, errors: &mu
             finalizers as &dyn Value,
             format!("finalizer {} and {} cannot be both set", finalizer::ORPHAN, finalizer::FOREGROUND),
         );
+    }
+}
+
+/// Finalizers without a domain are Kubernetes' own.
+fn standard_finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) {
+    for (place, name) in finalizers.iter().enumerate().filter(|(_, name)| !name.contains('/')) {
+        if ![finalizer::KUBERNETES, finalizer::ORPHAN, finalizer::FOREGROUND].contains(&name.as_str()) {
+            let text = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&path.index(place), name, text);
+        }
     }
 }
 

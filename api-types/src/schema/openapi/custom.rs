@@ -26,9 +26,12 @@ fn published(raw: Value, kind: &Kind, format: Format, metadata: Value) -> Value 
     let mut schema = match format {
         // COMPAT: kubectl takes the properties that are listed for the only ones: a kind that takes anything lists none.
         Format::V2 if raw["x-kubernetes-preserve-unknown-fields"] == true => json!({"type": "object"}),
-        Format::V2 => with_properties_of_all(older(raw), metadata),
-        Format::V3 => with_properties_of_all(raw, metadata),
+        Format::V2 => with_properties_of_all(older(raw), metadata.clone()),
+        Format::V3 => with_properties_of_all(raw, metadata.clone()),
     };
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.values_mut().for_each(|property| say_more(property, format, &metadata));
+    }
     schema["x-kubernetes-group-version-kind"] = json!([gvk(kind.group, kind.version, kind.kind)]);
     schema
 }
@@ -44,6 +47,48 @@ fn with_properties_of_all(schema: Value, metadata: Value) -> Value {
     }
     schema["properties"] = Value::Object(properties);
     schema
+}
+
+/// Says what Kubernetes' extensions mean in words that other readers know: integers or strings, and what resources
+/// inside of others have.
+fn say_more(schema: &mut Value, format: Format, metadata: &Value) {
+    let Value::Object(map) = schema else { return };
+    for name in ["items", "additionalProperties"] {
+        if let Some(inner) = map.get_mut(name) {
+            say_more(inner, format, metadata);
+        }
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(|property| say_more(property, format, metadata));
+    }
+    let is = |map: &Map<String, Value>, name: &str| map.get(name) == Some(&Value::Bool(true));
+    if is(map, "x-kubernetes-int-or-string") && matches!(format, Format::V3) {
+        let either = json!([{"type": "integer"}, {"type": "string"}]);
+        let first = map.get("allOf").and_then(|all| all.get(0)?.get("anyOf"));
+        let said = map.get("anyOf") == Some(&either) || first == Some(&either);
+        if !map.contains_key("anyOf") {
+            map.insert("anyOf".into(), either);
+        } else if !said {
+            let mut all = vec![json!({"anyOf": either})];
+            all.extend(map.get("allOf").and_then(Value::as_array).into_iter().flatten().cloned());
+            map.insert("allOf".into(), all.into());
+        }
+    }
+    // COMPAT: in v2 kubectl would take what is listed for all there is.
+    let is_open = is(map, "x-kubernetes-preserve-unknown-fields") && matches!(format, Format::V2);
+    if is(map, "x-kubernetes-embedded-resource") && !is_open {
+        let mut properties = map.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        properties.extend(type_meta());
+        properties.insert("metadata".into(), metadata.clone());
+        map.insert("properties".into(), Value::Object(properties));
+        let mut required = map.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        for name in ["kind", "apiVersion"] {
+            if !required.iter().any(|known| known == name) {
+                required.push(name.into());
+            }
+        }
+        map.insert("required".into(), required.into());
+    }
 }
 
 fn properties_of_all(name: &str) -> bool {
@@ -94,6 +139,29 @@ mod tests {
         let all = Definition::all(&crd);
         assert_eq!(said(&all[0]), Some(json!([{"fieldPath": "spec.color"}])));
         assert_eq!(said(&all[1]), None);
+    }
+
+    #[test]
+    fn resources_inside_of_others_have_metadata() {
+        let kind = crate::kinds::by_resource("", "v1", "configmaps").expect("configmaps").kind;
+        let reference = json!({"$ref": "meta"});
+        let raw = json!({"type": "object", "properties": {
+            "list": {"type": "array", "items": {"type": "object", "x-kubernetes-embedded-resource": true,
+                "properties": {"spec": {"type": "object"}}}},
+            "open": {"type": "object", "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true},
+            "port": {"x-kubernetes-int-or-string": true}}});
+        let v3 = published(raw.clone(), kind, Format::V3, reference.clone());
+        let item = &v3["properties"]["list"]["items"];
+        assert_eq!(item["properties"]["metadata"], reference);
+        assert_eq!(item["required"], json!(["kind", "apiVersion"]));
+        assert!(item["properties"]["spec"].is_object() && item["properties"]["kind"].is_object());
+        assert_eq!(v3["properties"]["open"]["properties"]["metadata"], reference);
+        assert_eq!(v3["properties"]["port"]["anyOf"], json!([{"type": "integer"}, {"type": "string"}]));
+        let v2 = published(raw, kind, Format::V2, reference.clone());
+        assert_eq!(v2["properties"]["list"]["items"]["properties"]["metadata"], reference);
+        assert!(v2["properties"]["open"].get("properties").is_none());
+        assert!(v2["properties"]["port"].get("anyOf").is_none());
     }
 
     #[test]

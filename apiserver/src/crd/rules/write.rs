@@ -158,21 +158,31 @@ impl Walk<'_> {
         loose: Option<&Path>,
         path: &Path,
     ) {
-        let Some(decl) = decl else { return };
+        let of_own = |schema: &Structural| decl::of(schema, schema.embedded).map(Arc::new);
         for (name, property) in &schema.properties {
-            let decl = decl::of_property(&decl, name, property);
+            let decl = decl.as_ref().and_then(|decl| decl::of_property(decl, name, property));
+            let decl = decl.or_else(|| of_own(property));
             self.node(property, decl, times, loose, &path.child("properties").key(name));
         }
         let multiplied = |most: Option<u64>| Some(times?.saturating_mul(most?));
         if let Some(Additional::Schema(of)) = &schema.additional {
             let times = multiplied(schema.checks.max_properties);
-            self.node(of, decl.element.clone(), times, loose, &path.child("additionalProperties"));
+            let decl = decl.as_ref().and_then(|decl| decl.element.clone()).or_else(|| of_own(of));
+            self.node(of, decl, times, loose, &path.child("additionalProperties"));
         }
         if let Some(items) = &schema.items {
             let times = multiplied(schema.checks.max_items);
             let loose = loose.or((schema.list_type != "map").then_some(path));
-            self.node(items, decl.element.clone(), times, loose, &path.child("items"));
+            let decl = decl.as_ref().and_then(|decl| decl.element.clone()).or_else(|| of_own(items));
+            self.node(items, decl, times, loose, &path.child("items"));
         }
+        let Some(decl) = decl else {
+            if !schema.rules.is_empty() {
+                let text = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations";
+                self.errors.internal(&path.child("x-kubernetes-validations"), text);
+            }
+            return;
+        };
         let times = times.unwrap_or(REQUEST / (decl.least_json + 1));
         for (place, text) in schema.rules.iter().map(Text::read).enumerate() {
             let path = path.child("x-kubernetes-validations").index(place);

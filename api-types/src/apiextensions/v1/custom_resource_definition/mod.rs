@@ -1,6 +1,7 @@
 //! CustomResourceDefinition: a kind that users define (KEP-95). Its versions and their schemas are read in
 //! `crate::custom`.
 
+mod schema;
 mod validate;
 
 pub use validate::schema_path;

@@ -1,18 +1,19 @@
-//! What is refused in a CustomResourceDefinition. Schemas are checked by `crate::custom`.
+//! What is refused in a CustomResourceDefinition; `schema` has what is in schemas.
 
 use super::*;
 use crate::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrBool, SchemaOrList};
-use crate::custom::{JsonPath, Structural, formats, structural};
+use crate::custom::structural::Additional;
+use crate::custom::{Structural, formats};
 use crate::field::{Errors, Path};
 use crate::meta::v1::validate::immutable;
 use crate::names;
 use crate::value::Value;
 use crate::webhook::{validate_service, validate_url};
-use serde_json::Value as Json;
 
 pub(super) fn create(crd: &CustomResourceDefinition, errors: &mut Errors) {
     let required = format!("{}.{}", crd.spec.names.plural, crd.spec.group);
-    if crd.metadata.name != required {
+    // A name that is missing is told of as that.
+    if !crd.metadata.name.is_empty() && crd.metadata.name != required {
         let path = Path::new("metadata").child("name");
         errors.invalid(&path, &crd.metadata.name, "must be spec.names.plural+\".\"+spec.group");
     }
@@ -158,6 +159,10 @@ fn spec(
     if spec.versions.iter().filter(|version| version.storage).count() != 1 {
         errors.invalid(&versions, shown, "must have exactly one version marked as storage version");
     }
+    // COMPAT: upstream's internal type has the first version's name once more.
+    if let Some(first) = spec.versions.first().filter(|first| !first.name.is_empty()) {
+        joined(&path.child("version"), &first.name, names::dns1035_label(&first.name), errors);
+    }
     self::names(&spec.names, &path.child("names"), errors);
     parts(spec, old, 0, &path, true, errors);
     if spec.preserve_unknown_fields {
@@ -203,8 +208,8 @@ fn names(names_: &CustomResourceDefinitionNames, path: &Path, errors: &mut Error
     }
 }
 
-fn schema_of(version: &CustomResourceDefinitionVersion) -> Option<Json> {
-    version.schema.as_ref()?.open_api_v3_schema.as_ref()?.tree()
+fn schema_of(version: &CustomResourceDefinitionVersion) -> Option<&JSONSchemaProps> {
+    version.schema.as_ref()?.open_api_v3_schema.as_ref()
 }
 
 /// Checks of a version what stands `outside` of the versions, or what does not.
@@ -224,15 +229,16 @@ fn parts(
     }
     if alike.schemas == outside {
         let path = schema_path(spec, place);
-        let given = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
-        if given.is_some_and(|schema| schema.tree().is_none()) {
-            errors.invalid(&path, "", "its values nest too deeply");
-        }
-        if let Some(schema) = schema_of(version)
-            // What was accepted once stays accepted.
-            && before.and_then(schema_of).as_ref() != Some(&schema)
-        {
-            self::schema(&schema, version, &path, errors);
+        let given = schema_of(version);
+        // What was accepted once stays accepted.
+        let is_new = before.is_none_or(|before| schema_of(before) != given);
+        if let Some(given) = given.filter(|_| is_new) {
+            let has_status = |version: &CustomResourceDefinitionVersion| {
+                version.subresources.as_ref().is_some_and(|subresources| subresources.status.is_some())
+            };
+            let with_status =
+                if outside { spec.versions.iter().any(has_status) } else { has_status(version) };
+            schema::check(given, with_status, &path, errors);
         }
     }
     if alike.subresources == outside
@@ -270,25 +276,6 @@ fn deprecation(version: &CustomResourceDefinitionVersion, warning: &Path, errors
     }
 }
 
-fn schema(schema: &Json, version: &CustomResourceDefinitionVersion, path: &Path, errors: &mut Errors) {
-    structural::validate(schema, path, errors);
-    let whole = Structural::read(schema);
-    if version.subresources.as_ref().is_some_and(|s| s.status.is_some()) {
-        let root = &whole.checks;
-        let groups = !root.any_of.is_empty() || !root.one_of.is_empty() || !root.all_of.is_empty();
-        if whole.type_ == "array" || (groups && whole.type_ != "object") {
-            errors.forbidden(path, "only \"object\" is allowed as \"type\" at the root of the schema if the status subresource is enabled");
-        }
-    }
-    let mut found = Errors::default();
-    whole.visit(path, &mut |node, path| {
-        if let Some(default) = &node.default {
-            crate::custom::default_errors(node, default, &path.child("default"), &mut found);
-        }
-    });
-    errors.0.append(&mut found.0);
-}
-
 fn simple_path(text: &str, path: &Path, errors: &mut Errors) -> bool {
     let before = errors.0.len();
     if text.is_empty() {
@@ -321,8 +308,7 @@ fn scale(scale: &CustomResourceSubresourceScale, path: &Path, errors: &mut Error
 
 fn column(column: &CustomResourceColumnDefinition, path: &Path, errors: &mut Errors) {
     const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-    const FORMATS: [&str; 9] =
-        ["byte", "date", "date-time", "double", "float", "int32", "int64", "name", "password"];
+    const FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
     errors.need(path, "name", &column.name);
     let type_path = path.child("type");
     let text = format!("must be one of {}", TYPES.join(","));
@@ -335,10 +321,7 @@ fn column(column: &CustomResourceColumnDefinition, path: &Path, errors: &mut Err
         let text = format!("must be one of {}", FORMATS.join(","));
         errors.invalid(&path.child("format"), &column.format, text);
     }
-    let json_path = path.child("JSONPath");
-    if simple_path(&column.json_path, &json_path, errors) && JsonPath::parse(&column.json_path).is_none() {
-        errors.invalid(&json_path, &column.json_path, "must be a json path that this server supports");
-    }
+    simple_path(&column.json_path, &path.child("JSONPath"), errors);
 }
 
 fn selectable(version: &CustomResourceDefinitionVersion, path: &Path, errors: &mut Errors) {
@@ -347,11 +330,9 @@ fn selectable(version: &CustomResourceDefinitionVersion, path: &Path, errors: &m
     if fields.is_empty() {
         return;
     }
-    let Some(schema) = schema_of(version) else { return };
+    let Some(schema) = schema_of(version).and_then(JSONSchemaProps::tree) else { return };
     let whole = Structural::read(&schema);
-    if fields.len() > MOST {
-        errors.too_many(path, fields.len(), MOST);
-    }
+    let mut found = Vec::new();
     for (place, field) in fields.iter().enumerate() {
         let path = path.index(place).child("jsonPath");
         let text = &field.json_path;
@@ -359,27 +340,57 @@ fn selectable(version: &CustomResourceDefinitionVersion, path: &Path, errors: &m
             errors.required(&path, "");
             continue;
         }
-        if fields[..place].iter().any(|before| before.json_path == *text) {
-            errors.duplicate(&path, text);
-        }
-        let steps = JsonPath::parse(text);
-        let Some(steps) = steps.as_ref().and_then(JsonPath::fields).filter(|_| text.starts_with('.')) else {
-            errors.invalid(&path, text, "is an invalid path: must be a simple JSON path of fields");
-            continue;
+        let (steps, node) = match pointed(text, &whole) {
+            Ok(pointed) => pointed,
+            Err(why) => {
+                errors.invalid(&path, text, format!("is an invalid path: {why}"));
+                continue;
+            }
         };
         if steps.first() == Some(&"metadata") {
             errors.invalid(&path, text, "must not point to fields in metadata");
-            continue;
         }
-        match steps.iter().try_fold(&whole, |at, name| at.properties.get(*name)) {
-            None => errors.invalid(&path, text, "is an invalid path: does not refer to a valid field"),
-            Some(node) if !matches!(node.type_.as_str(), "string" | "boolean" | "integer") => {
-                let words = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
-                errors.invalid(&path, text, words);
-            }
-            Some(_) => {}
+        if !matches!(node.type_.as_str(), "string" | "boolean" | "integer") {
+            let words = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            errors.invalid(&path, text, words);
+        }
+        if found.contains(&steps) {
+            errors.duplicate(&path, text);
+        } else {
+            found.push(steps);
         }
     }
+    if found.len() > MOST {
+        errors.too_many(path, found.len(), MOST);
+    }
+}
+
+/// The names of a path of fields and keys, and what the schema has there.
+fn pointed<'a>(text: &'a str, whole: &'a Structural) -> Result<(Vec<&'a str>, &'a Structural), String> {
+    const NO_FIELD: &str = "does not refer to a valid field";
+    let (mut rest, mut at, mut steps) = (text, whole, Vec::new());
+    let token = |rest: &'a str| match rest.find(['.', '[', ']']) {
+        Some(0) => rest.split_at(1),
+        end => rest.split_at(end.unwrap_or(rest.len())),
+    };
+    while !rest.is_empty() {
+        let (first, after) = token(rest);
+        match first {
+            "[" => return Err("array notation is not allowed".into()),
+            "." if after.is_empty() => return Err("unexpected end of JSON path".into()),
+            "." => {}
+            other => return Err(format!("expected [ or . but got: {other}")),
+        }
+        let (name, after) = token(after);
+        at = match &at.additional {
+            _ if !at.properties.is_empty() => at.properties.get(name).ok_or(NO_FIELD)?,
+            Some(Additional::Schema(schema)) => schema,
+            _ => return Err(NO_FIELD.into()),
+        };
+        steps.push(name);
+        rest = after;
+    }
+    Ok((steps, at))
 }
 
 /// COMPAT: messages name the fields as upstream's internal type does: `webhookClientConfig`.
@@ -440,6 +451,15 @@ fn knows_reviews(conversion: &CustomResourceConversion) -> bool {
 fn stored_versions(crd: &CustomResourceDefinition, errors: &mut Errors) {
     let path = Path::new("status").child("storedVersions");
     let stored = &crd.status.stored_versions;
+    let shown: Vec<&str> = stored.iter().map(String::as_str).collect();
+    if stored.is_empty() {
+        errors.invalid(&path, (), "must have at least one stored version");
+    } else {
+        let missing = crd.spec.versions.iter().filter(|version| version.storage);
+        for version in missing.filter(|version| !stored.contains(&version.name)) {
+            errors.invalid(&path, &shown[..], format!("must have the storage version {}", version.name));
+        }
+    }
     for (place, name) in stored.iter().enumerate() {
         if !crd.spec.versions.iter().any(|version| version.name == *name) {
             let text = format!(
