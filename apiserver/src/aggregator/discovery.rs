@@ -50,11 +50,14 @@ pub fn aggregated(remotes: &[Arc<Remote>]) -> Vec<Value> {
         let versions: Vec<Value> = versions
             .iter()
             .map(|remote| {
-                json!({
-                    "version": remote.version,
-                    "resources": remote.resources.as_ref().map(|list| resources(list)).unwrap_or_default(),
-                    "freshness": if remote.available { "Current" } else { "Stale" },
-                })
+                let mut entry = json!({"version": remote.version});
+                // What was never told is left out.
+                let known = remote.resources.as_ref().map(|list| resources(list)).unwrap_or_default();
+                if !known.is_empty() {
+                    entry["resources"] = known.into();
+                }
+                entry["freshness"] = if remote.available { "Current" } else { "Stale" }.into();
+                entry
             })
             .collect();
         json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})

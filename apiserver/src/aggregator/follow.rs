@@ -162,25 +162,28 @@ async fn ask(server: &Server, own: &APIService, remote: &Remote) -> (Verdict, Op
         return (verdict, None);
     }
     let path = format!("/apis/{}/{}", remote.group, remote.version);
-    let failed = |why: String| {
-        let text = format!("failing or missing response from {path}: {why}");
-        ((ConditionStatus::False, "FailedDiscoveryCheck", text), None)
+    let failed = |text: String| ((ConditionStatus::False, "FailedDiscoveryCheck", text), None);
+    let uri = match proxy::location(server, remote, &path) {
+        Ok(uri) => uri,
+        Err(why) => return failed(why),
     };
     // The one identity that every server lets read its own discovery.
     let user =
         User { name: "system:kube-aggregator".into(), groups: vec![User::MASTERS.into()], ..User::default() };
     let answered = async {
-        let answer = proxy::get(server, remote, &path, &user).await?;
+        let answer = proxy::get(remote, uri.clone(), &user).await?;
         let status = answer.status();
         if !status.is_success() && !status.is_redirection() {
-            return Err(format!("bad status from {path}: {}", status.as_u16()));
+            return Err(format!("bad status from {uri}: {}", status.as_u16()));
         }
         let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
         Ok(serde_json::from_slice(&body.to_bytes()).ok())
     };
     match tokio::time::timeout(PATIENCE, answered).await {
         Ok(Ok(resources)) => (available::passed(), resources),
-        Ok(Err(why)) => failed(why),
-        Err(_) => failed("it took too long".to_owned()),
+        Ok(Err(why)) => failed(format!("failing or missing response from {uri}: {why}")),
+        Err(_) => failed(format!(
+            "failing or missing response from {uri}: Get \"{uri}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )),
     }
 }

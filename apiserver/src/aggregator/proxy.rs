@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::request::User;
 use crate::server::Server;
 use crate::stream;
+use crate::webhook::words;
 
 /// Answers a request that another server answers for.
 pub async fn answer(
@@ -38,15 +39,20 @@ pub async fn answer(
     }
 }
 
-/// A GET of the aggregator's own.
-pub async fn get(
-    server: &Server,
-    remote: &Remote,
-    path: &str,
-    user: &User,
-) -> Result<Response<Body>, String> {
-    let request = Request::new(body::empty());
-    send(server, remote, path, user, request).await
+/// A GET of the aggregator's own, of what `location` gave.
+pub async fn get(remote: &Remote, uri: Uri, user: &User) -> Result<Response<Body>, String> {
+    let backend = remote.backend.as_ref().map_err(Clone::clone)?;
+    let told = uri.clone();
+    let answer = stream::pass(Request::new(body::empty()), uri, backend, &identity(user)).await;
+    answer.map_err(|error| format!("Get \"{told}\": {}", words::of(&error, &told)))
+}
+
+/// Where the server answers for a path.
+pub fn location(server: &Server, remote: &Remote, path: &str) -> Result<Uri, String> {
+    let service = (remote.namespace.as_str(), remote.service.as_str());
+    let services = Services::new(&server.storage, server.aggregator.options.to_endpoints);
+    let place = services.resolve(service, remote.port)?;
+    format!("https://{place}{path}").parse().map_err(|error| format!("{error}"))
 }
 
 async fn send<B>(
@@ -61,11 +67,14 @@ where
     B::Error: Into<body::BoxError>,
 {
     let backend = remote.backend.as_ref().map_err(Clone::clone)?;
-    let service = (remote.namespace.as_str(), remote.service.as_str());
-    let services = Services::new(&server.storage, server.aggregator.options.to_endpoints);
-    let place = services.resolve(service, remote.port)?;
-    let uri: Uri = format!("https://{place}{path}").parse().map_err(|error| format!("{error}"))?;
-    stream::pass(request, uri, backend, &identity(user)).await.map_err(|error| error.to_string())
+    let uri = location(server, remote, path)?;
+    let told = uri.clone();
+    stream::pass(request, uri, backend, &identity(user)).await.map_err(|error| match error {
+        stream::Error::Dial(_) | stream::Error::Tls(_) => {
+            format!("error trying to reach service: {}", words::of(&error, &told))
+        }
+        other => other.to_string(),
+    })
 }
 
 /// The user as extension servers are told of them.

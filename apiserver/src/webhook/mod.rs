@@ -7,7 +7,7 @@
 
 mod pool;
 pub mod trust;
-mod words;
+pub(crate) mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;

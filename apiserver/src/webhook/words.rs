@@ -32,6 +32,8 @@ pub fn of(error: &Error, target: &Uri) -> String {
     }
 }
 
+const UNKNOWN: &str = "certificate signed by unknown authority";
+
 fn tls(cause: &std::io::Error) -> String {
     use rustls::CertificateError as Bad;
     let inner = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -45,7 +47,9 @@ fn tls(cause: &std::io::Error) -> String {
         return format!("tls: {cause}");
     };
     let why = match bad {
-        Bad::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        Bad::UnknownIssuer => UNKNOWN.to_owned(),
+        // An authority's own certificate that is not among those named.
+        Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => UNKNOWN.to_owned(),
         Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
             "certificate has expired or is not yet valid".to_owned()
         }

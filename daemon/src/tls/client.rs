@@ -9,6 +9,7 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::bundle::Bundle;
 use super::followed::{Followed, Material};
 use super::{MinVersion, Pem, TlsError};
 
@@ -40,14 +41,19 @@ impl Material for ClientMaterial {
     fn build(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let algorithms = provider.signature_verification_algorithms;
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(MinVersion::Tls12.versions())
             .map_err(TlsError::Protocol)?;
         let builder = if self.insecure_skip_verify {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer { algorithms }))
         } else {
-            let ca = self.ca.clone().unwrap_or_else(|| Pem::File(Path::new(SYSTEM_ROOTS).into()));
-            builder.with_root_certificates(ca.roots()?)
+            match &self.ca {
+                Some(ca) => {
+                    let verifier = Bundle::new(ca, provider)?;
+                    builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+                }
+                None => builder.with_root_certificates(Pem::File(Path::new(SYSTEM_ROOTS).into()).roots()?),
+            }
         };
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => builder

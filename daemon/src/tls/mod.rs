@@ -6,6 +6,7 @@
 //! handshake, as upstream's x509 authenticator does: a bad certificate then is a 401 and not a
 //! broken connection.
 
+mod bundle;
 mod client;
 mod followed;
 mod options;
