@@ -3,20 +3,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use api_types::core::v1::ObjectReference;
 use api_types::core::v1::well_known::finalizer;
 use api_types::meta::v1::{
     DeletionPropagation, ObjectMeta, OwnerReference, PartialObjectMetadata, Preconditions,
 };
 use client::controller::Failure;
+use client::events::Recorder;
 use client::queue::Queue;
 use client::{Client, DeleteOptions, Error, Key, Patch, ResourceRef};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::graph::{Dependent, Graph, Node, Task, Uid};
+use super::graph::{Dependent, Edge, Graph, Node, Task, Uid};
 use super::monitor::Kinds;
 use super::plan::{self, Deed, OwnerState};
+use crate::table::Start;
 
 /// Owners known to be gone: UIDs never come back, so this only saves requests.
 const REMEMBERED: usize = 500;
@@ -26,12 +29,14 @@ pub(super) struct Examiner {
     graph: Arc<Mutex<Graph>>,
     kinds: Kinds,
     queue: Queue<Task>,
+    recorder: Recorder,
     gone: Mutex<HashMap<(String, Key), ()>>,
 }
 
 impl Examiner {
-    pub fn new(client: Client, graph: Arc<Mutex<Graph>>, kinds: Kinds, queue: Queue<Task>) -> Self {
-        Self { client, graph, kinds, queue, gone: Mutex::default() }
+    pub fn new(start: &Start, graph: Arc<Mutex<Graph>>, kinds: Kinds, queue: Queue<Task>) -> Self {
+        let (client, recorder) = (start.client.clone(), start.recorder.clone());
+        Self { client, graph, kinds, queue, recorder, gone: Mutex::default() }
     }
 
     pub async fn perform(&self, task: &Task) -> Result<(), Failure> {
@@ -57,7 +62,7 @@ impl Examiner {
         } else {
             let mut owners = Vec::new();
             for reference in &live.metadata.owner_references {
-                owners.push((reference.clone(), self.owner(&node, reference).await?));
+                owners.push((reference.clone(), self.owner(&node, uid, reference).await?));
             }
             plan::owned(&live.metadata, &owners, &dependents)
         };
@@ -82,16 +87,17 @@ impl Examiner {
     }
 
     /// How an owner is: by the graph if it knows, else by the server.
-    async fn owner(&self, node: &Node, reference: &OwnerReference) -> Result<OwnerState, Failure> {
+    async fn owner(&self, node: &Node, uid: &Uid, reference: &OwnerReference) -> Result<OwnerState, Failure> {
         let namespace = &node.key.namespace;
-        if let Some(owner) = self.graph.lock().node(&reference.uid) {
-            // A reference cannot point into another namespace.
-            let reachable = owner.key.namespace.is_empty() || owner.key.namespace == *namespace;
-            return Ok(match reachable {
-                false => OwnerState::Gone,
-                true if owner.waits_for_dependents() => OwnerState::Waiting,
-                true => OwnerState::Solid,
-            });
+        let known = self.graph.lock().node(&reference.uid).cloned();
+        if let Some(owner) = known {
+            if owner.is_meant_by(&Edge::of(reference), namespace) {
+                let waits = owner.waits_for_dependents();
+                return Ok(if waits { OwnerState::Waiting } else { OwnerState::Solid });
+            }
+            if !owner.is_in_reach(namespace) {
+                self.tell_of_namespace(node, uid, reference);
+            }
         }
         let Some(resource) = self.kinds.resource(&reference.api_version, &reference.kind) else {
             let message =
@@ -99,6 +105,9 @@ impl Examiner {
             let error = Error::Decode { path: "/apis".into(), message };
             return Err(failure("look up an owner of", node, error));
         };
+        if resource.namespaced && namespace.is_empty() {
+            return Ok(OwnerState::Unreachable);
+        }
         let place = Key::new(if resource.namespaced { &**namespace } else { "" }, reference.name.as_str());
         let memory = (reference.uid.clone(), place.clone());
         if self.gone.lock().contains_key(&memory) {
@@ -120,6 +129,26 @@ impl Examiner {
             gone.insert(memory, ());
         }
         Ok(state)
+    }
+
+    /// The owner is in another namespace, and no reference reaches there.
+    fn tell_of_namespace(&self, node: &Node, uid: &Uid, reference: &OwnerReference) {
+        let resource = &node.resource;
+        let about = ObjectReference {
+            kind: resource.kind.to_string(),
+            api_version: resource.api_version(),
+            namespace: node.key.namespace.to_string(),
+            name: node.key.name.to_string(),
+            uid: uid.to_string(),
+            ..ObjectReference::default()
+        };
+        let (namespace, OwnerReference { api_version, kind, name, uid, .. }) =
+            (&node.key.namespace, reference);
+        let message = format!(
+            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace {:?}",
+            &**namespace
+        );
+        self.recorder.warning(&about, "OwnerRefInvalidNamespace", &message);
     }
 
     async fn act(&self, node: &Node, meta: &ObjectMeta, deed: Deed) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! The graph of owners and dependents, as the monitors have seen it. Pure: changes in, tasks out.
 //!
 //! Invariants: `dependents` holds exactly the edges that the nodes' owner references draw; an owner
-//! need not be a node (it may be gone, or of a kind that is not followed).
+//! need not be a node (it may be gone, or of a kind that is not followed), and need not be meant by a
+//! reference that has its UID: namespace, kind and name tell that.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use api_types::core::v1::well_known::finalizer;
@@ -38,6 +40,8 @@ pub(super) struct Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Edge {
     pub owner: Uid,
+    /// A hash of the group, kind and name that the owner is said to have.
+    coordinates: u64,
     /// The owner's foreground deletion waits for this object.
     pub blocks: bool,
 }
@@ -60,15 +64,37 @@ impl Node {
         self.deleting && self.foreground
     }
 
+    /// Whether an object of the namespace (of none, if it is empty) can be owned by this one.
+    pub fn is_in_reach(&self, namespace: &str) -> bool {
+        self.key.namespace.is_empty() || *self.key.namespace == *namespace
+    }
+
+    /// Whether the reference of an object in the namespace means this one, of those with its UID.
+    pub fn is_meant_by(&self, edge: &Edge, namespace: &str) -> bool {
+        let own = coordinates(&self.resource.group, &self.resource.kind, &self.key.name);
+        self.is_in_reach(namespace) && own == edge.coordinates
+    }
+
     fn wants_orphans(&self) -> bool {
         self.deleting && self.orphan
     }
 }
 
 impl Edge {
-    fn of(reference: &OwnerReference) -> Self {
-        Self { owner: reference.uid.as_str().into(), blocks: reference.block_owner_deletion == Some(true) }
+    pub fn of(reference: &OwnerReference) -> Self {
+        let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+        Self {
+            owner: reference.uid.as_str().into(),
+            coordinates: coordinates(group, &reference.kind, &reference.name),
+            blocks: reference.block_owner_deletion == Some(true),
+        }
     }
+}
+
+fn coordinates(group: &str, kind: &str, name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (group, kind, name).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A dependent of an object.
@@ -121,13 +147,23 @@ impl Graph {
         let mut orphaned = false;
         for edge in &node.owners {
             self.dependents.entry(edge.owner.clone()).or_default().insert(uid.clone());
-            // An owner that is not there may be gone, or be seen later: a look decides.
-            orphaned |= !self.nodes.contains_key(&edge.owner);
-            // An owner that goes in the foreground takes new dependents with it.
-            orphaned |= self.nodes.get(&edge.owner).is_some_and(|n| n.waits_for_dependents());
+            orphaned |= match self.nodes.get(&edge.owner) {
+                // It may be gone, or be seen later: a look decides, as where another object has the UID.
+                None => true,
+                // An owner that goes in the foreground takes new dependents with it.
+                Some(owner) => owner.waits_for_dependents() || !owner.is_meant_by(edge, &node.key.namespace),
+            };
         }
         if orphaned && old_owners != node.owners {
             tasks.push(Task::Examine(uid.clone()));
+        }
+        if old.is_none() {
+            // References that were there before it and mean another object.
+            tasks.extend(self.dependents(&uid).into_iter().filter_map(|dependent| {
+                let own = dependent.node.owners.iter().find(|edge| edge.owner == uid)?;
+                let meant = node.is_meant_by(own, &dependent.node.key.namespace);
+                (!meant).then_some(Task::Examine(dependent.uid))
+            }));
         }
         if node.wants_orphans() && !old.as_ref().is_some_and(|n| n.wants_orphans()) {
             tasks.push(Task::Orphan(uid.clone()));

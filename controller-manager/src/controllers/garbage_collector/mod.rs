@@ -30,7 +30,7 @@ pub fn start(start: &Start) {
     let queue: Queue<Task> = Queue::new("garbage_collector_attempt_to_delete", start.clock.clone());
     let graph = Arc::new(Mutex::new(Graph::default()));
     let monitors = Monitors::new(start, graph.clone(), queue.clone());
-    let examiner = Arc::new(Examiner::new(start.client.clone(), graph, monitors.kinds(), queue.clone()));
+    let examiner = Arc::new(Examiner::new(start, graph, monitors.kinds(), queue.clone()));
     let mut tasks = start.tasks.lock();
     let timer = queue.clone();
     tasks.spawn(async move { timer.run_timer().await });

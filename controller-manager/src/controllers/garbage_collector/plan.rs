@@ -14,6 +14,8 @@ pub(super) enum OwnerState {
     Gone,
     /// Being deleted in the foreground: it waits for its dependents to go.
     Waiting,
+    /// In some namespace, which an object outside of all namespaces cannot say.
+    Unreachable,
 }
 
 /// What is to be done.
@@ -47,7 +49,7 @@ pub(super) fn owned(
     dependents: &[Dependent],
 ) -> Vec<Deed> {
     let of = |state: OwnerState| owners.iter().filter(move |(_, s)| *s == state).map(|(r, _)| r);
-    if owners.is_empty() {
+    if owners.is_empty() || of(OwnerState::Unreachable).next().is_some() {
         return Vec::new();
     }
     if of(OwnerState::Solid).next().is_some() {

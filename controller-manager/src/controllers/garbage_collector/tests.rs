@@ -33,6 +33,8 @@ fn owner(uid: &str) -> OwnerReference {
     // A leading `!` blocks the owner's deletion.
     let blocks = uid.starts_with('!');
     OwnerReference {
+        api_version: "apps/v1".into(),
+        kind: "Thing".into(),
         uid: uid.trim_start_matches('!').into(),
         block_owner_deletion: Some(blocks),
         ..Default::default()
@@ -62,6 +64,43 @@ fn what_has_an_unseen_owner_is_looked_at() {
     assert!(graph.put("a", node(&["owner"], &[], false)).is_empty());
     assert_eq!(examined(graph.put("b", node(&["nobody"], &[], false))), ["b"]);
     assert!(graph.put("b", node(&["nobody"], &[], false)).is_empty(), "once is enough");
+}
+
+#[test]
+fn owners_are_meant_by_namespace_kind_and_name() {
+    let elsewhere = |owners: &[&str]| {
+        let meta = ObjectMeta { namespace: "other".into(), ..meta(owners, &[], false) };
+        Arc::new(Node::new(resource(), &meta))
+    };
+    let renamed = |owners: &[&str]| {
+        let mut meta = meta(owners, &[], false);
+        meta.owner_references[0].name = "another".into();
+        Arc::new(Node::new(resource(), &meta))
+    };
+    let mut graph = Graph::default();
+    graph.put("owner", node(&[], &[], false));
+    assert!(graph.put("a", node(&["owner"], &[], false)).is_empty());
+    assert_eq!(examined(graph.put("b", elsewhere(&["owner"]))), ["b"]);
+    assert_eq!(examined(graph.put("c", renamed(&["owner"]))), ["c"]);
+    // As well where the dependents were seen first.
+    for (uid, node) in
+        [("d", node(&["late"], &[], false)), ("e", elsewhere(&["late"])), ("f", renamed(&["late"]))]
+    {
+        assert_eq!(examined(graph.put(uid, node)), [uid]);
+    }
+    assert_eq!(examined(graph.put("late", node(&[], &[], false))), ["e", "f"]);
+}
+
+#[test]
+fn objects_outside_of_namespaces_are_kept_for_owners_inside() {
+    let own = meta(&["a"], &[], false);
+    let with = |states: &[OwnerState]| {
+        let owners: Vec<_> = states.iter().map(|state| (owner("a"), *state)).collect();
+        owned(&own, &owners, &[])
+    };
+    assert!(with(&[OwnerState::Unreachable]).is_empty());
+    assert!(with(&[OwnerState::Gone, OwnerState::Unreachable]).is_empty());
+    assert_eq!(with(&[OwnerState::Gone]), [Deed::Delete(DeletionPropagation::Background)]);
 }
 
 #[test]

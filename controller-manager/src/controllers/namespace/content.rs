@@ -20,33 +20,35 @@ pub(super) struct Found {
     pub finalizers: BTreeMap<String, usize>,
     /// How long what is left may take.
     pub estimate_seconds: u64,
-    /// What could not be listed by discovery, in words.
-    pub undiscovered: Vec<String>,
+    /// What could not be listed by discovery.
+    pub undiscovered: Undiscovered,
     /// What could not be deleted, and why.
     pub failures: Vec<(String, Error)>,
 }
 
-impl Found {
-    /// Whether nothing is left.
-    pub fn is_empty(&self) -> bool {
-        self.remaining.is_empty() && self.failures.is_empty()
-    }
+/// What discovery did not tell of.
+#[derive(Debug, Default)]
+pub(super) enum Undiscovered {
+    #[default]
+    Nothing,
+    /// Versions of groups, and why.
+    Groups(BTreeMap<String, Error>),
+    Everything(Error),
 }
 
 /// One round.
 pub(super) async fn delete_all(namespace: &Namespace, hands: &Hands) -> Found {
     let mut found = Found::default();
-    let discovery = match hands.client.discover().await {
+    let mut discovery = match hands.client.discover().await {
         Ok(discovery) => discovery,
         Err(error) => {
-            found.undiscovered.push(error.to_string());
-            found.failures.push(("discover resources".into(), error));
+            found.undiscovered = Undiscovered::Everything(error);
             return found;
         }
     };
-    for (group, error) in discovery.failures {
-        found.undiscovered.push(format!("{group}: {error}"));
-        found.failures.push((format!("discover {group}"), error));
+    // What is known goes all the same.
+    if !discovery.failures.is_empty() {
+        found.undiscovered = Undiscovered::Groups(std::mem::take(&mut discovery.failures));
     }
     let deletable = |d: &Discovered| d.resource.namespaced && d.can(&["delete"]);
     let (pods, others): (Vec<_>, Vec<_>) = discovery
@@ -59,7 +61,7 @@ pub(super) async fn delete_all(namespace: &Namespace, hands: &Hands) -> Found {
             delete_one(namespace, &discovered, hands, &mut found).await;
         }
         // Nothing else goes before the pods have.
-        if !found.is_empty() {
+        if !found.remaining.is_empty() {
             break;
         }
     }

@@ -19,6 +19,7 @@ use client::queue::Backoff;
 use jiff::Timestamp;
 
 use crate::cached::{NamespaceObject, PodFacts};
+use content::Undiscovered;
 
 /// See the module.
 #[derive(Debug)]
@@ -99,7 +100,16 @@ async fn purge(name: &str, hands: &Hands) -> Result<Option<Duration>, Failure> {
         let (what, error) = found.failures.swap_remove(0);
         return Err(Failure::new(what, error));
     }
-    if found.is_empty() {
+    match found.undiscovered {
+        Undiscovered::Nothing => {}
+        Undiscovered::Everything(error) => return Err(Failure::new("discover resources", error)),
+        Undiscovered::Groups(groups) => {
+            if let Some((group, error)) = groups.into_iter().next() {
+                return Err(Failure::new(format!("discover {group}"), error));
+            }
+        }
+    }
+    if found.remaining.is_empty() {
         namespace.spec.finalizers.retain(|f| f != finalizer::KUBERNETES);
         return match api.update_subresource("finalize", &namespace).await {
             Err(error) if !error.is_not_found() => Err(failed("finalize")(error)),

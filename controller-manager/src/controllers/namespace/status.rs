@@ -4,9 +4,10 @@
 use api_types::core::v1::{NamespaceCondition, NamespaceConditionType, NamespacePhase, NamespaceStatus};
 use api_types::meta::v1::ConditionStatus;
 use api_types::value::Time;
+use client::Error;
 use jiff::Timestamp;
 
-use super::content::Found;
+use super::content::{Found, Undiscovered};
 
 use NamespaceConditionType::{
     NamespaceContentRemaining, NamespaceDeletionContentFailure, NamespaceDeletionDiscoveryFailure,
@@ -49,14 +50,19 @@ pub(super) fn update(status: &mut NamespaceStatus, found: &Found, now: Timestamp
 fn trouble(type_: &NamespaceConditionType, found: &Found) -> Option<(&'static str, String)> {
     let list = |words: Vec<String>| words.join(", ");
     match type_ {
-        NamespaceDeletionDiscoveryFailure if !found.undiscovered.is_empty() => {
-            let count = found.undiscovered.len();
-            let message = format!(
-                "Discovery failed for some groups, {count} failing: {}",
-                list(found.undiscovered.clone())
-            );
-            Some(("DiscoveryFailed", message))
-        }
+        NamespaceDeletionDiscoveryFailure => match &found.undiscovered {
+            Undiscovered::Nothing => None,
+            Undiscovered::Everything(error) => Some(("DiscoveryFailed", error.to_string())),
+            Undiscovered::Groups(groups) => {
+                let words = groups.iter().map(|(group, error)| format!("{group}: {}", missing(group, error)));
+                let message = format!(
+                    "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+                    groups.len(),
+                    list(words.collect())
+                );
+                Some(("DiscoveryFailed", message))
+            }
+        },
         NamespaceDeletionContentFailure if !found.failures.is_empty() => {
             let mut words: Vec<String> =
                 found.failures.iter().map(|(what, error)| format!("{what}: {error}")).collect();
@@ -81,6 +87,14 @@ fn trouble(type_: &NamespaceConditionType, found: &Found) -> Option<(&'static st
             ))
         }
         _ => None,
+    }
+}
+
+/// Why a group is not known. COMPAT: one whose server is away is told of as in the list of all groups.
+fn missing(group: &str, error: &Error) -> String {
+    match error.status() {
+        Some(status) if status.code == 503 => format!("stale GroupVersion discovery: {group}"),
+        _ => error.to_string(),
     }
 }
 

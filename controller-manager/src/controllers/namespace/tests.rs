@@ -5,7 +5,7 @@ use api_types::meta::v1::{ConditionStatus, Status};
 use client::Error;
 use jiff::Timestamp;
 
-use super::content::Found;
+use super::content::{Found, Undiscovered};
 use super::{is_ours_to_empty, status};
 
 fn at(second: i64) -> Timestamp {
@@ -73,10 +73,24 @@ fn failures_are_told() {
     let refusal = Status { message: "no".into(), ..Default::default() };
     let failures = vec![("delete pods in namespace x".to_owned(), Error::Status(Box::new(refusal)))];
     let found = Found { failures, ..Found::default() };
-    assert!(!found.is_empty());
     status::update(&mut status, &found, at(0));
     assert_eq!(
         say(&status, NamespaceConditionType::NamespaceDeletionContentFailure).2,
         "Failed to delete all resource types, 1 remaining: delete pods in namespace x: no"
     );
+}
+
+#[test]
+fn groups_that_are_not_known_are_told() {
+    let mut status = NamespaceStatus::default();
+    let error = |code| Error::Status(Box::new(Status { code, message: "no".into(), ..Default::default() }));
+    let groups = [("a.example.com/v1".to_owned(), error(503)), ("b.example.com/v1".to_owned(), error(500))];
+    let found = Found { undiscovered: Undiscovered::Groups(groups.into()), ..Found::default() };
+    status::update(&mut status, &found, at(0));
+    assert_eq!(
+        say(&status, NamespaceConditionType::NamespaceDeletionDiscoveryFailure).2,
+        "Discovery failed for some groups, 2 failing: unable to retrieve the complete list of server APIs: a.example.com/v1: stale GroupVersion discovery: a.example.com/v1, b.example.com/v1: no"
+    );
+    let content = say(&status, NamespaceConditionType::NamespaceDeletionContentFailure);
+    assert_eq!(content.0, ConditionStatus::False);
 }
