@@ -6,23 +6,25 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
+
 tokio::task_local! {
     static WAITED: Cell<Duration>;
 }
 
 /// Does the work of one request; answers how much of it was waiting.
-pub async fn counted<F: Future>(work: F) -> (F::Output, Duration) {
-    let sum = Cell::new(Duration::ZERO);
-    WAITED.scope(sum, async move { (work.await, WAITED.with(Cell::get)) }).await
+pub fn counted<F: Future>(work: F) -> impl Future<Output = (F::Output, Duration)> {
+    // No `async fn`, here and below: that would keep room for the work, and once more for it as an argument.
+    WAITED.scope(Cell::default(), work.map(|output| (output, WAITED.with(Cell::get))))
 }
 
 /// Waits for another.
-pub async fn waiting<F: Future>(other: F) -> F::Output {
+pub fn waiting<F: Future>(other: F) -> impl Future<Output = F::Output> {
     let began = Instant::now();
-    let answer = other.await;
-    // Outside of a request nobody counts.
-    let _ = WAITED.try_with(|sum| sum.set(sum.get() + began.elapsed()));
-    answer
+    other.inspect(move |_| {
+        // Outside of a request nobody counts.
+        let _ = WAITED.try_with(|sum| sum.set(sum.get() + began.elapsed()));
+    })
 }
 
 #[cfg(test)]

@@ -54,8 +54,10 @@ impl Shutdown {
     }
 
     /// Runs `future` until it ends (`Some`) or shutdown is requested (`None`).
-    pub async fn unless<F: Future>(&self, future: F) -> Option<F::Output> {
-        self.token.run_until_cancelled(future).await
+    pub fn unless<F: Future>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
+        // In a box: who waits keeps room for what it was given beside what it makes of it, at each level anew, and
+        // loops that last as long as their daemon are what is given.
+        self.token.run_until_cancelled(Box::pin(future))
     }
 }
 

@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(FILES.map(|name| format!("etcd/{name}.proto")))?;
     // Keys and values are shared buffers: decoding borrows from the frame, cloning counts references.
-    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
+    let builder = tonic_prost_build::configure().bytes(".").codec_path("crate::codec::SmallBuffers");
+    builder.compile_fds(compiler.file_descriptor_set())?;
     let set = PathBuf::from(std::env::var("OUT_DIR")?).join("etcd.bin");
     std::fs::write(set, compiler.encode_file_descriptor_set())?;
     Ok(())

@@ -8,11 +8,14 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use api_types::codec::protobuf;
 use api_types::meta::v1::Status;
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
 use http::{HeaderValue, Response, header};
 use tokio::time::{Instant, Sleep};
 
@@ -73,7 +76,7 @@ pub enum Begin {
     Failed(Box<Status>),
 }
 
-/// A watch to be written.
+/// A watch to be written. There are thousands: what is not needed for as long as it lasts is in a box.
 pub struct Watch {
     pub served: Served,
     pub collection: Arc<Collection>,
@@ -87,9 +90,9 @@ pub struct Watch {
     pub bookmarks: bool,
     pub ends: Instant,
     /// Counts the watch while it runs.
-    pub _counted: GaugeGuard,
+    pub counted: GaugeGuard,
     /// That it is one of those who hear of writes.
-    pub _heard: Option<Watching>,
+    pub heard: Option<Watching>,
 }
 
 impl Watch {
@@ -99,23 +102,26 @@ impl Watch {
             Encoding::Yaml => "application/yaml;stream=watch",
             Encoding::Json => "application/json",
         };
-        let next_bookmark = next_bookmark(self.ends);
-        let alarm = if self.bookmarks { next_bookmark.min(self.ends) } else { self.ends };
+        let alarm = if self.bookmarks { next_bookmark(self.ends).min(self.ends) } else { self.ends };
         let writer = Writer {
+            alarm: Box::pin(tokio::time::sleep_until(alarm)),
+            served: self.served,
+            collection: self.collection,
+            beginning: Beginning::of(self.begin),
+            cursor: self.cursor,
+            revision: self.revision,
+            prefix: self.prefix.into(),
+            filter: self.filter,
+            ends: self.ends,
             accepted,
             pending: VecDeque::new(),
             columns_told: false,
-            next_bookmark,
-            alarm: Box::pin(tokio::time::sleep_until(alarm)),
             over: false,
-            last_key: None,
-            watch: *self,
+            progress: None,
+            _counted: self.counted,
+            _heard: self.heard,
         };
-        let chunks = futures::stream::unfold(writer, |mut writer| async move {
-            let chunk = writer.next().await?;
-            Some((Ok::<_, BoxError>(chunk), writer))
-        });
-        let mut response = body::response(200, media_type, body::stream(chunks));
+        let mut response = body::response(200, media_type, body::stream(writer));
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         response
     }
@@ -127,132 +133,178 @@ fn next_bookmark(ends: Instant) -> Instant {
     last.map_or(regular, |last| last.min(regular))
 }
 
+/// What comes before the events.
+enum Beginning {
+    Objects { snapshot: Snapshot, prefix: String, bookmark: bool, last: Option<Arc<str>> },
+    Failed(Box<Status>),
+}
+
+impl Beginning {
+    fn of(begin: Begin) -> Option<Box<Self>> {
+        match begin {
+            Begin::Events => None,
+            Begin::Objects { snapshot, prefix, bookmark } => {
+                Some(Box::new(Self::Objects { snapshot, prefix, bookmark, last: None }))
+            }
+            Begin::Failed(status) => Some(Box::new(Self::Failed(status))),
+        }
+    }
+}
+
 struct Writer {
-    watch: Watch,
+    served: Served,
+    collection: Arc<Collection>,
+    beginning: Option<Box<Beginning>>,
+    cursor: Option<Cursor>,
+    /// The revision that the cursor follows.
+    revision: i64,
+    /// Key prefix of the namespace, or nothing.
+    prefix: Box<str>,
+    filter: Filter,
+    ends: Instant,
     accepted: Accepted,
     /// Frames to be sent next; shared with other watchers.
     pending: VecDeque<Bytes>,
     columns_told: bool,
-    next_bookmark: Instant,
+    over: bool,
     /// Rings for the next bookmark or at the end. It lasts as long as the watch: setting it up again for each event
     /// would cost more than the event.
     alarm: Pin<Box<Sleep>>,
-    over: bool,
-    last_key: Option<Arc<str>>,
+    /// A bookmark is due when this has ended: the collection is asking the store how far it has come.
+    progress: Option<BoxFuture<'static, ()>>,
+    _counted: GaugeGuard,
+    _heard: Option<Watching>,
 }
 
-impl Writer {
-    async fn next(&mut self) -> Option<Bytes> {
+/// Its chunks. By hand: what the compiler would make of the same as an `async fn` is twice as large, and it is what a
+/// watch that waits consists of.
+impl Stream for Writer {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(chunk) = joined(&mut self.pending) {
-                return Some(chunk);
+                return Poll::Ready(Some(Ok(chunk)));
             }
             if self.over {
-                return None;
+                return Poll::Ready(None);
             }
-            if let Err(error) = self.fill().await {
+            if let Err(error) = ready!(self.poll_fill(cx)) {
                 self.fail(&error.status());
             }
         }
     }
+}
 
+impl Writer {
     /// Puts frames into `pending`, waiting for some if there are none; or ends the watch.
-    async fn fill(&mut self) -> Result<(), ApiError> {
-        match std::mem::replace(&mut self.watch.begin, Begin::Events) {
-            Begin::Events => {}
-            Begin::Failed(status) => {
-                self.fail(&status);
-                return Ok(());
-            }
-            Begin::Objects { snapshot, prefix, bookmark } => {
-                return self.initial(snapshot, prefix, bookmark);
-            }
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
+        if let Some(beginning) = self.beginning.take() {
+            return Poll::Ready(self.begin(beginning));
         }
-        let Some(cursor) = self.watch.cursor.as_mut() else {
+        if let Some(progress) = &mut self.progress {
+            ready!(progress.poll_unpin(cx));
+            self.progress = None;
+            return Poll::Ready(self.periodic_bookmark());
+        }
+        let Some(cursor) = &mut self.cursor else {
             self.over = true;
-            return Ok(());
+            return Poll::Ready(Ok(()));
         };
         match cursor.take(BATCH) {
-            Batch::Events(events) => {
-                for event in events {
-                    self.event(&event)?;
-                    self.watch.revision = event.revision;
-                }
-                return Ok(());
-            }
+            Batch::Events(events) => return Poll::Ready(self.events(events)),
             Batch::FellOff => {
-                let at = self.watch.revision;
-                return Err(ApiError::Expired(format!("too old resource version: {at} ({})", at + 1)));
+                let at = self.revision;
+                let text = format!("too old resource version: {at} ({})", at + 1);
+                return Poll::Ready(Err(ApiError::Expired(text)));
             }
             Batch::Ended => {
                 self.over = true;
-                return Ok(());
+                return Poll::Ready(Ok(()));
             }
             Batch::Empty => {}
         }
-        tokio::select! {
-            () = cursor.appended() => {}
-            () = self.alarm.as_mut() => self.rung().await?,
+        if cursor.poll_appended(cx).is_pending() {
+            ready!(self.alarm.as_mut().poll(cx));
+            self.rung();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn events(&mut self, events: Vec<Arc<Event>>) -> Result<(), ApiError> {
+        for event in events {
+            self.event(&event)?;
+            self.revision = event.revision;
         }
         Ok(())
     }
 
-    /// The end, or a bookmark.
-    async fn rung(&mut self) -> Result<(), ApiError> {
-        if Instant::now() >= self.watch.ends {
+    /// The end, or soon a bookmark.
+    fn rung(&mut self) {
+        if Instant::now() >= self.ends {
             self.over = true;
-            return Ok(());
+            return;
         }
-        self.next_bookmark = next_bookmark(self.watch.ends);
-        self.alarm.as_mut().reset(self.next_bookmark.min(self.watch.ends));
-        self.periodic_bookmark().await
+        self.alarm.as_mut().reset(next_bookmark(self.ends).min(self.ends));
+        let (collection, revision) = (self.collection.clone(), self.revision);
+        self.progress = Some(
+            async move {
+                // An idle resource's revision moves when the store says that nothing happened.
+                collection.want_progress();
+                let mut reached = collection.reached();
+                if collection.kv.progress_is_reliable() && *reached.borrow_and_update() <= revision {
+                    let _ = tokio::time::timeout(Duration::from_secs(1), reached.changed()).await;
+                }
+            }
+            .boxed(),
+        );
     }
 
-    /// Some of the initial objects, or their end.
-    fn initial(&mut self, snapshot: Snapshot, prefix: String, bookmark: bool) -> Result<(), ApiError> {
-        let start = self.last_key.as_ref().map(|key| format!("{key}\0")).unwrap_or_default();
-        let mut last = None;
-        let mut frames = Vec::new();
-        for entry in snapshot.range(&prefix, &start).take(BATCH * 4) {
-            last = Some(entry.key.clone());
+    /// Some of the initial objects, or their end; or why there is nothing to watch.
+    fn begin(&mut self, mut beginning: Box<Beginning>) -> Result<(), ApiError> {
+        let (snapshot, prefix, bookmark, last) = match &mut *beginning {
+            Beginning::Objects { snapshot, prefix, bookmark, last } => (snapshot, prefix, *bookmark, last),
+            Beginning::Failed(status) => {
+                self.fail(status);
+                return Ok(());
+            }
+        };
+        let start = last.take().map(|key| format!("{key}\0")).unwrap_or_default();
+        for entry in snapshot.range(prefix, &start).take(BATCH * 4) {
+            *last = Some(entry.key.clone());
             let entry = self.seen(entry)?;
-            if self.watch.filter.matches(&entry) {
-                frames.push(entry);
+            if self.filter.matches(&entry) {
+                let frame = self.frame_of(Change::Added.name(), &entry)?;
+                self.pending.push_back(frame);
+                self.columns_told = true;
             }
         }
-        for entry in &frames {
-            let frame = self.made(Change::Added, entry)?;
-            self.pending.push_back(frame);
-        }
         if last.is_some() {
-            self.last_key = last;
-            self.watch.begin = Begin::Objects { snapshot, prefix, bookmark };
+            self.beginning = Some(beginning);
         } else if bookmark {
-            self.bookmark(self.watch.revision, true)?;
+            self.bookmark(self.revision, true)?;
         }
         Ok(())
     }
 
     /// The entry as the filter reads it: with the fields of the version that is watched where it asks for such.
     fn seen(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, ApiError> {
-        let Watch { served, filter, prefix, .. } = &self.watch;
+        let Self { served, filter, prefix, .. } = self;
         let asked =
             filter.asks_version(served.row) && entry.key.starts_with(&**prefix) && filter.may_match(entry);
         if asked { conversion::entry(*served, entry) } else { Ok(entry.clone()) }
     }
 
     fn event(&mut self, event: &Event) -> Result<(), ApiError> {
-        let watch = &self.watch;
         let (mut old, mut new) = (event.old.as_ref(), event.new.as_ref());
         // Others share the event's own: thousands of watches would quarrel over the counts of references.
         let seen: [Option<Arc<Entry>>; 2];
-        if watch.filter.asks_version(watch.served.row) {
+        if self.filter.asks_version(self.served.row) {
             let see = |entry: Option<&Arc<Entry>>| entry.map(|entry| self.seen(entry)).transpose();
             seen = [see(old)?, see(new)?];
             (old, new) = (seen[0].as_ref(), seen[1].as_ref());
         }
-        let wanted =
-            |entry: &&Arc<Entry>| entry.key.starts_with(&*watch.prefix) && watch.filter.matches(entry);
+        let wanted = |entry: &&Arc<Entry>| entry.key.starts_with(&*self.prefix) && self.filter.matches(entry);
         let (change, entry) = match (old.filter(wanted), new.filter(wanted), &event.last) {
             (None, Some(new), _) => (Change::Added, new),
             (Some(_), Some(new), _) => (Change::Modified, new),
@@ -261,7 +313,7 @@ impl Writer {
             (None, None, _) => return Ok(()),
         };
         let shared = self.accepted.form == Form::Whole
-            && watch.served.as_stored()
+            && self.served.as_stored()
             && matches!(self.accepted.encoding, Encoding::Json | Encoding::Protobuf);
         let frame = if shared {
             // Frames are made outside of the closure's reach for errors: bytes of ours always read.
@@ -294,21 +346,15 @@ impl Writer {
         if change != Change::Left {
             return self.frame_of(change.name(), entry);
         }
-        let row = entry.row(self.watch.served.stored);
+        let row = entry.row(self.served.stored);
         let mut object = entry.decode(row).map_err(ApiError::internal)?;
         object.meta_mut().resource_version = revision.to_string();
         let entry = Entry::of(row, entry.key.clone(), &*object, revision);
         self.frame_of(change.name(), &Arc::new(entry))
     }
 
-    fn made(&mut self, change: Change, entry: &Arc<Entry>) -> Result<Bytes, ApiError> {
-        let frame = self.frame_of(change.name(), entry);
-        self.columns_told = true;
-        frame
-    }
-
     fn frame_of(&self, change: &str, entry: &Entry) -> Result<Bytes, ApiError> {
-        let served = self.watch.served;
+        let served = self.served;
         if let Form::Table(include) = self.accepted.form {
             let revision = entry.revision.to_string();
             let mut table = table::head(served.row, &revision, "", None, !self.columns_told);
@@ -331,36 +377,21 @@ impl Writer {
         })
     }
 
-    async fn periodic_bookmark(&mut self) -> Result<(), ApiError> {
-        // An idle resource's revision moves when the store says that nothing happened.
-        self.watch.collection.want_progress();
-        let mut reached = self.watch.collection.reached();
-        if self.watch.collection.kv.progress_is_reliable()
-            && *reached.borrow_and_update() <= self.watch.revision
-        {
-            let _ = tokio::time::timeout(Duration::from_secs(1), reached.changed()).await;
-        }
+    /// What has happened until now, and how far that is.
+    fn periodic_bookmark(&mut self) -> Result<(), ApiError> {
         // The revision is read before the log: an event that comes in between is not behind it.
-        let revision = self.watch.collection.revision();
-        let Some(cursor) = self.watch.cursor.as_mut() else { return Ok(()) };
+        let revision = self.collection.revision();
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
         match cursor.take(BATCH) {
-            Batch::Empty => {
-                self.watch.revision = revision.max(self.watch.revision);
-                self.bookmark(self.watch.revision, false)
-            }
-            Batch::Events(events) => {
-                for event in events {
-                    self.event(&event)?;
-                    self.watch.revision = event.revision;
-                }
-                self.bookmark(self.watch.revision, false)
-            }
-            Batch::FellOff | Batch::Ended => Ok(()),
+            Batch::Empty => self.revision = revision.max(self.revision),
+            Batch::Events(events) => self.events(events)?,
+            Batch::FellOff | Batch::Ended => return Ok(()),
         }
+        self.bookmark(self.revision, false)
     }
 
     fn bookmark(&mut self, revision: i64, initial_end: bool) -> Result<(), ApiError> {
-        let row = self.watch.served.row;
+        let row = self.served.row;
         let mut object = (row.new)();
         object.meta_mut().resource_version = revision.to_string();
         if initial_end {

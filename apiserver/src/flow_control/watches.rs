@@ -12,7 +12,7 @@ use crate::request::RequestInfo;
 
 /// The watches that run, by what they are about.
 #[derive(Debug, Default)]
-pub struct Watches(Mutex<HashMap<Interest, usize>>);
+pub struct Watches(Mutex<HashMap<Arc<Interest>, usize>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Interest {
@@ -39,7 +39,7 @@ impl Interest {
 #[derive(Debug)]
 pub struct Watching {
     watches: Arc<Watches>,
-    interest: Interest,
+    interest: Arc<Interest>,
 }
 
 impl Watches {
@@ -49,7 +49,11 @@ impl Watches {
             return None;
         }
         let interest = Interest::of(info);
-        *self.0.lock().entry(interest.clone()).or_default() += 1;
+        let mut all = self.0.lock();
+        // Thousands of watches have few interests: all of one share it.
+        let interest =
+            all.get_key_value(&interest).map_or_else(|| Arc::new(interest), |(known, _)| known.clone());
+        *all.entry(interest.clone()).or_default() += 1;
         Some(Watching { watches: self.clone(), interest })
     }
 

@@ -80,8 +80,8 @@ pub async fn watch(server: &Server, call: &Call, target: &Target) -> Result<Answ
         filter,
         bookmarks,
         ends: Instant::now() + lasts,
-        _counted: server.metrics.lasting(&call.info),
-        _heard: heard,
+        counted: server.metrics.lasting(&call.info),
+        heard,
     })))
 }
 

@@ -397,11 +397,11 @@ pub async fn follow(collection: Arc<Collection>, shutdown: Shutdown) {
 
 async fn load_and_watch(collection: &Collection) -> Result<std::convert::Infallible, Ended> {
     if !collection.is_synced() {
-        load(collection).await?;
+        Box::pin(load(collection)).await?;
     }
     loop {
         match watch_from(collection, collection.revision() + 1).await {
-            Err(Ended::Compacted) => load(collection).await?,
+            Err(Ended::Compacted) => Box::pin(load(collection)).await?,
             Err(ended) => {
                 let (resource, revision) = (collection.row.kind.resource, collection.revision());
                 tracing::debug!(resource, revision, error = %ended, "Watch on the store ended; going on");
@@ -462,12 +462,13 @@ fn packed(entry: Entry, among: &Snapshot) -> Arc<Entry> {
 }
 
 async fn watch_from(collection: &Collection, revision: i64) -> Result<std::convert::Infallible, Ended> {
-    let mut watch: Watch = collection.kv.watch(&collection.prefix, revision).await?;
+    // What only opening takes is not kept for as long as the watch lasts.
+    let mut watch: Watch = Box::pin(collection.kv.watch(&collection.prefix, revision)).await?;
     loop {
         let response = tokio::select! {
             response = watch.responses.message() => response.map_err(KvError::from)?.ok_or(Ended::Closed)?,
             () = collection.progress_wanted.notified() => {
-                watch.ask_progress().await;
+                watch.ask_progress();
                 continue;
             }
         };

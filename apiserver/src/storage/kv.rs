@@ -19,9 +19,10 @@ use etcd_protocol::etcdserverpb::{
     watch_client::WatchClient, watch_request,
 };
 use etcd_protocol::mvccpb::KeyValue;
+use futures::channel::mpsc;
+use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::oneshot;
 use tonic::Streaming;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
@@ -171,10 +172,10 @@ pub struct Watch {
 
 impl Watch {
     /// Asks the store to say how far this watch has come.
-    pub async fn ask_progress(&self) {
+    pub fn ask_progress(&mut self) {
         let request = watch_request::RequestUnion::ProgressRequest(WatchProgressRequest {});
-        // A closed channel means that the stream has ended, which its reader sees.
-        let _ = self.requests.send(WatchRequest { request_union: Some(request) }).await;
+        // A full channel has such a request in it. A closed one means that the stream has ended, which its reader sees.
+        let _ = self.requests.try_send(WatchRequest { request_union: Some(request) });
     }
 }
 
@@ -395,11 +396,11 @@ impl Kv {
             .read(|channel| {
                 let first = first.clone();
                 async move {
-                    let (requests, receiver) = mpsc::channel(8);
-                    let closed = |_| tonic::Status::unavailable("watch request channel closed");
-                    requests.send(first).await.map_err(closed)?;
+                    // Of the kind that takes memory for what is in it, not beforehand: it lasts as long as the watch.
+                    let (requests, receiver) = mpsc::channel(0);
                     let mut client = WatchClient::new(channel).max_decoding_message_size(LIMIT);
-                    let responses = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
+                    let asked = stream::iter([first]).chain(receiver);
+                    let responses = client.watch(asked).await?.into_inner();
                     Ok(Watch { responses, requests })
                 }
             })

@@ -227,7 +227,8 @@ impl Cursor {
         std::future::poll_fn(|cx| self.poll_appended(cx)).await;
     }
 
-    fn poll_appended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// As `appended`, for who polls.
+    pub fn poll_appended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.log.waiting.lock();
         let turn = self.log.turns.load(Ordering::Acquire);
         if turn != self.seen {

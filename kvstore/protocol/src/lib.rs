@@ -4,6 +4,8 @@
 //! kvstore and our apiserver speaks to any etcd. `bytes` fields are `bytes::Bytes`: cloning a key or a
 //! value counts a reference. Field names are snake_case; JSON names are etcd's.
 
+pub mod codec;
+
 /// Keys and events.
 pub mod mvccpb {
     tonic::include_proto!("mvccpb");
