@@ -46,14 +46,16 @@ mod webhook;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What jemalloc reads at its start: pages that nothing uses any more go back after half a second, not after ten, by
-/// a thread of its own (an idle server frees nothing that would remind it), and threads share two arenas, so
-/// that what one of them has freed another can use.
+/// a thread of its own (an idle server frees nothing that would remind it); threads share two arenas, so
+/// that what one of them has freed another can use; and each keeps little for itself, of small pieces only: with
+/// jemalloc's own measure that was 1.4 MB which nobody used, and keeping less made nothing slower.
 ///
 /// SAFETY: jemalloc declares this name as a pointer to a constant text that ends in a zero byte, and so it is.
 #[allow(unsafe_code, reason = "the name is the allocator's own")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static ALLOCATOR_OPTIONS: &[u8; 69] =
-    b"background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0,narenas:2\0";
+pub static ALLOCATOR_OPTIONS: &[u8; 161] =
+    b"background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0,narenas:2,\
+      lg_tcache_max:12,tcache_nslots_small_min:2,tcache_nslots_small_max:16,tcache_nslots_large:1\0";
 
 fn main() -> anyhow::Result<()> {
     let flags: flags::Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
