@@ -190,6 +190,8 @@ fn assemble(
         allocatable::allocatable(&capacity, &reservations, &thresholds).map_err(anyhow::Error::msg)?;
     let reserved =
         allocatable::reserved(&capacity, &reservations, &thresholds).map_err(anyhow::Error::msg)?;
+    allocatable::check(&capacity, &reserved)
+        .map_err(|error| anyhow::anyhow!("Failed to start ContainerManager: {error}"))?;
     let placement = Placement::load(&flags.root_dir, &settings, topology, &reserved)
         .map_err(|error| anyhow::anyhow!("failed to start the container manager: {error}"))?;
     let user_namespaces = UserNamespaces::load(&flags.root_dir, config.ids_per_pod()?, config.max_pods)

@@ -70,9 +70,9 @@ impl Tree {
         Ok(())
     }
 
-    /// The processes directly in a cgroup.
+    /// The processes directly in a cgroup. COMPAT: on version 1 in that of devices.
     pub fn members(&self, cgroup: &str) -> Vec<u32> {
-        let text = std::fs::read_to_string(self.dir("memory", cgroup).join("cgroup.procs"));
+        let text = std::fs::read_to_string(self.dir("devices", cgroup).join("cgroup.procs"));
         text.unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
     }
 }
@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn a_process_enters_all_hierarchies_of_version_1() {
         let mount = Mount::new(&[
-            ("memory/cgroup.procs", "1\n7\n"),
+            ("devices/cgroup.procs", "1\n7\n"),
+            ("memory/cgroup.procs", "1\n"),
             ("cpuset/cgroup.procs", "1\n"),
             ("cpuset/cpuset.cpus", "0-1\n"),
             ("cpuset/a/cpuset.cpus", "\n"),

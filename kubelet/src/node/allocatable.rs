@@ -88,6 +88,26 @@ pub fn reserved(
     Ok(list)
 }
 
+/// Refuses reservations of more than there is; worded as upstream's.
+pub fn check(capacity: &ResourceList, reserved: &ResourceList) -> Result<(), String> {
+    let problems: Vec<String> = reserved
+        .iter()
+        .filter_map(|(name, amount)| {
+            let have = capacity.get(name)?;
+            (amount.milli_value() > have.milli_value()).then(|| {
+                format!(
+                    "Resource {name:?} has a reservation of {amount} but capacity of {have}. Expected capacity >= \
+                     reservation."
+                )
+            })
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(format!("invalid Node Allocatable configuration. {}", problems.join(" ")))
+}
+
 fn subtract(list: &mut ResourceList, name: &str, milli: i64) {
     let Some(have) = list.get(name).copied() else { return };
     let left = (have.milli_value() - milli).max(0);
@@ -120,5 +140,13 @@ mod tests {
         let kept = super::reserved(&capacity, &[&reserved], &thresholds).unwrap();
         let shown: Vec<String> = kept.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
         assert_eq!(shown, ["cpu=500m", "memory=124Mi"]);
+        assert_eq!(check(&capacity, &kept), Ok(()));
+        let refused = check(&kept, &capacity).unwrap_err();
+        assert_eq!(
+            refused,
+            "invalid Node Allocatable configuration. Resource \"cpu\" has a reservation of 2 but capacity of 500m. \
+             Expected capacity >= reservation. Resource \"memory\" has a reservation of 1Gi but capacity of 124Mi. \
+             Expected capacity >= reservation."
+        );
     }
 }
