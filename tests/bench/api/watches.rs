@@ -34,6 +34,9 @@ pub struct Fan {
     pub cpu: f64,
 }
 
+/// What ending thousands of watches costs a server is over by then, and not the next workload's.
+const AFTER_WATCHES: Duration = Duration::from_secs(3);
+
 /// Watches that are open; ended when dropped.
 struct Open {
     readers: JoinSet<Result<()>>,
@@ -53,6 +56,12 @@ impl Open {
             open.readers.spawn(count(body, open.events.clone()));
         }
         Ok(open)
+    }
+
+    /// Ends them.
+    async fn end(mut self) {
+        self.readers.shutdown().await;
+        tokio::time::sleep(AFTER_WATCHES).await;
     }
 
     /// Returns once so many events have arrived since the beginning.
@@ -140,6 +149,7 @@ pub async fn of_one_namespace(
         open.arrived(updates * watchers as u64).await?;
     }
     let cpu = span.end(server)?.cpu;
+    open.end().await;
     Ok(Fan { bytes_each, updates, events: updates * watchers as u64, cpu })
 }
 
@@ -171,5 +181,6 @@ pub async fn of_nodes(
         open.arrived(updates).await?;
     }
     let cpu = span.end(server)?.cpu;
+    open.end().await;
     Ok(Fan { bytes_each, updates, events: updates, cpu })
 }
