@@ -34,8 +34,9 @@ pub async fn route(
     body: Incoming,
 ) -> Result<Response<Body>, ApiError> {
     // In boxes, here and below, what takes several times the room of reads: each request would set it aside.
-    let own = call.info.path.strip_prefix("/openapi/v3").unwrap_or_default();
-    if let Some(remote) = server.aggregator.find(&call.info.path).or_else(|| server.aggregator.find(own)) {
+    let path = call.info.path.as_str();
+    let document = || path.strip_prefix("/openapi/v3").and_then(|rest| server.aggregator.find(rest));
+    if let Some(remote) = server.aggregator.find(path).or_else(document) {
         return Ok(Box::pin(aggregator::answer(server, call, &remote, extensions, body)).await);
     }
     if !call.info.is_resource {

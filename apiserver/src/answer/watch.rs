@@ -70,8 +70,8 @@ impl Change {
 pub enum Begin {
     /// With events after the cursor's place.
     Events,
-    /// With these objects as ADDED; `bookmark` marks their end (`sendInitialEvents`).
-    Objects { snapshot: Snapshot, prefix: String, bookmark: bool },
+    /// With these objects as ADDED, those after `last`; `bookmark` marks their end (`sendInitialEvents`).
+    Objects { snapshot: Snapshot, prefix: String, bookmark: bool, last: Option<Arc<str>> },
     /// It cannot begin: one ERROR event.
     Failed(Box<Status>),
 }
@@ -107,7 +107,7 @@ impl Watch {
             alarm: Box::pin(tokio::time::sleep_until(alarm)),
             served: self.served,
             collection: self.collection,
-            beginning: Beginning::of(self.begin),
+            begin: Some(Box::new(self.begin)),
             cursor: self.cursor,
             revision: self.revision,
             prefix: self.prefix.into(),
@@ -133,28 +133,11 @@ fn next_bookmark(ends: Instant) -> Instant {
     last.map_or(regular, |last| last.min(regular))
 }
 
-/// What comes before the events.
-enum Beginning {
-    Objects { snapshot: Snapshot, prefix: String, bookmark: bool, last: Option<Arc<str>> },
-    Failed(Box<Status>),
-}
-
-impl Beginning {
-    fn of(begin: Begin) -> Option<Box<Self>> {
-        match begin {
-            Begin::Events => None,
-            Begin::Objects { snapshot, prefix, bookmark } => {
-                Some(Box::new(Self::Objects { snapshot, prefix, bookmark, last: None }))
-            }
-            Begin::Failed(status) => Some(Box::new(Self::Failed(status))),
-        }
-    }
-}
-
 struct Writer {
     served: Served,
     collection: Arc<Collection>,
-    beginning: Option<Box<Beginning>>,
+    /// None once it has begun.
+    begin: Option<Box<Begin>>,
     cursor: Option<Cursor>,
     /// The revision that the cursor follows.
     revision: i64,
@@ -199,8 +182,8 @@ impl Stream for Writer {
 impl Writer {
     /// Puts frames into `pending`, waiting for some if there are none; or ends the watch.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
-        if let Some(beginning) = self.beginning.take() {
-            return Poll::Ready(self.begin(beginning));
+        if let Some(begin) = self.begin.take() {
+            return Poll::Ready(self.begin(begin));
         }
         if let Some(progress) = &mut self.progress {
             ready!(progress.poll_unpin(cx));
@@ -261,10 +244,11 @@ impl Writer {
     }
 
     /// Some of the initial objects, or their end; or why there is nothing to watch.
-    fn begin(&mut self, mut beginning: Box<Beginning>) -> Result<(), ApiError> {
-        let (snapshot, prefix, bookmark, last) = match &mut *beginning {
-            Beginning::Objects { snapshot, prefix, bookmark, last } => (snapshot, prefix, *bookmark, last),
-            Beginning::Failed(status) => {
+    fn begin(&mut self, mut begin: Box<Begin>) -> Result<(), ApiError> {
+        let (snapshot, prefix, bookmark, last) = match &mut *begin {
+            Begin::Events => return Ok(()),
+            Begin::Objects { snapshot, prefix, bookmark, last } => (snapshot, prefix, *bookmark, last),
+            Begin::Failed(status) => {
                 self.fail(status);
                 return Ok(());
             }
@@ -280,7 +264,7 @@ impl Writer {
             }
         }
         if last.is_some() {
-            self.beginning = Some(beginning);
+            self.begin = Some(begin);
         } else if bookmark {
             self.bookmark(self.revision, true)?;
         }

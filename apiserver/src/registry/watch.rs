@@ -52,6 +52,7 @@ pub async fn watch(server: &Server, call: &Call, target: &Target) -> Result<Answ
                 snapshot: start.snapshot,
                 prefix: prefix.clone(),
                 bookmark: initial_events == Some(true) && bookmarks,
+                last: None,
             };
         }
         Some(start.cursor)

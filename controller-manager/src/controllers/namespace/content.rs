@@ -60,7 +60,7 @@ pub(super) async fn delete_all(namespace: &Namespace, hands: &Hands) -> Found {
         for discovered in each {
             delete_one(namespace, &discovered, hands, &mut found).await;
         }
-        // Nothing else goes before the pods have.
+        // Nothing else goes while there are pods. COMPAT: where deleting them failed, the rest goes.
         if !found.remaining.is_empty() {
             break;
         }
