@@ -8,14 +8,16 @@
 //! warnings up until 8 (debug) and 10 (trace), but for those that warn of the everyday (`CHATTY`).
 
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -50,14 +52,55 @@ const OURS: &[&str] = &[
 /// each heartbeat that a member which is down does not answer.
 const CHATTY: &[&str] = &["openraft"];
 
+/// The verbosity in effect.
+static VERBOSITY: AtomicU8 = AtomicU8::new(0);
+
+/// Lets lines through by the verbosity in effect.
+struct ByVerbosity;
+
+impl<S> Filter<S> for ByVerbosity {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        enabled(metadata, VERBOSITY.load(Ordering::Relaxed))
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // Asked anew whenever the verbosity changes.
+        match enabled(metadata, VERBOSITY.load(Ordering::Relaxed)) {
+            true => Interest::always(),
+            false => Interest::never(),
+        }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // The hint lets go of finer lines before anything looks at them: sled and others trace every step.
+        Some(finest_level(true, VERBOSITY.load(Ordering::Relaxed)).into())
+    }
+}
+
+/// COMPAT: what `PUT /debug/flags/v` does; answers upstream's text.
+///
+/// # Errors
+/// For a text that is no number, in Go's words.
+pub fn set_verbosity(text: &str) -> Result<String, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let wrong = |why: &str| format!("strconv.ParseUint: parsing {text:?}: {why}");
+    let number: u32 = match text.parse() {
+        Ok(number) if digits => number,
+        _ if digits => return Err(wrong("value out of range")),
+        _ => return Err(wrong("invalid syntax")),
+    };
+    VERBOSITY.store(number.try_into().unwrap_or(u8::MAX), Ordering::Relaxed);
+    tracing::callsite::rebuild_interest_cache();
+    Ok(format!("successfully set klog.logging.verbosity to {text}"))
+}
+
 /// Installs the process's logger. A second call does nothing, so that tests may call it freely.
 pub fn init(format: Format, verbosity: u8) {
-    // The hint lets go of finer lines before anything looks at them: sled and others trace every step.
-    let finest = finest_level(true, verbosity);
+    VERBOSITY.store(verbosity, Ordering::Relaxed);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .event_format(Line { format })
-        .with_filter(filter_fn(move |metadata| enabled(metadata, verbosity)).with_max_level_hint(finest));
+        .with_filter(ByVerbosity);
     // Err means that a logger is installed already.
     let _ = tracing_subscriber::registry().with(layer).try_init();
 }
@@ -194,6 +237,21 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_verbosity_can_change() {
+        assert_eq!(set_verbosity("5").as_deref(), Ok("successfully set klog.logging.verbosity to 5"));
+        assert_eq!(VERBOSITY.load(Ordering::Relaxed), 5);
+        let check = |text: &str, why: &str| {
+            let expected = format!("strconv.ParseUint: parsing {text:?}: {why}");
+            assert_eq!(set_verbosity(text), Err(expected));
+        };
+        check("", "invalid syntax");
+        check("-1", "invalid syntax");
+        check("+1", "invalid syntax");
+        check("4294967296", "value out of range");
+        assert_eq!(VERBOSITY.load(Ordering::Relaxed), 5);
+    }
+
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
 
@@ -213,7 +271,7 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(move || writer.clone())
             .event_format(Line { format })
-            .with_filter(filter_fn(move |m| enabled(m, verbosity)));
+            .with_filter(tracing_subscriber::filter::filter_fn(move |m| enabled(m, verbosity)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), speak);
         let bytes = buffer.0.lock().clone();
         String::from_utf8(bytes).unwrap()

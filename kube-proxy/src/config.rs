@@ -1,13 +1,12 @@
-//! KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1): the file behind `--config`, read
-//! strictly. What this proxy does not support is refused by name, never ignored. Sections of the
+//! KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1): the file behind `--config`. What this proxy does not support is refused by name, never ignored. Sections of the
 //! modes iptables, ipvs and winkernel may stand in the file as long as the mode is another, as with
-//! upstream.
+//! upstream. Fields that nobody knows are told and left out.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use daemon::config_file::{self, ConfigFileError, Expected};
+use daemon::config_file::{self, ConfigFileError, Expected, Lenient};
 use daemon::flags::GoDuration;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -57,6 +56,12 @@ pub struct ProxyConfig {
     #[allow(dead_code, reason = "decoded for its syntax; see above")]
     config_sync_period: GoDuration,
     port_range: String,
+    /// COMPAT: only means something on Windows.
+    #[allow(dead_code, reason = "decoded for its syntax; see above")]
+    windows_run_as_service: bool,
+    /// What a strict reader says of the file.
+    #[serde(skip)]
+    pub strict_error: Option<String>,
 }
 
 /// Upstream's own files write `null` for empty lists.
@@ -90,6 +95,8 @@ impl Default for ProxyConfig {
             conntrack: Conntrack::default(),
             config_sync_period: GoDuration::from_secs(15 * 60),
             port_range: String::new(),
+            windows_run_as_service: false,
+            strict_error: None,
         }
     }
 }
@@ -200,7 +207,15 @@ impl ProxyConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let expected =
             Expected { kind: "KubeProxyConfiguration", api_versions: &["kubeproxy.config.k8s.io/v1alpha1"] };
-        let config: Self = config_file::load(path, expected)?;
+        Self::of(config_file::load_leniently(path, expected)?, path)
+    }
+
+    /// COMPAT: what is there twice or not known is told, and the proxy goes on without it.
+    fn of(file: Lenient, path: &Path) -> Result<Self, ConfigError> {
+        let (config, unknown) = config_file::read_known::<Self>(Value::Object(file.fields))
+            .map_err(|error| ConfigFileError::Field { path: path.into(), message: error.to_string() })?;
+        let strict_error = Lenient::strict_error(&[file.findings, unknown].concat());
+        let config = Self { strict_error, ..config };
         config.check()?;
         Ok(config)
     }
@@ -383,10 +398,9 @@ mod tests {
             format!("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n{body}");
         let expected =
             Expected { kind: "KubeProxyConfiguration", api_versions: &["kubeproxy.config.k8s.io/v1alpha1"] };
-        let config: ProxyConfig =
-            config_file::parse(&text, Path::new("c.yaml"), expected).map_err(|e| e.to_string())?;
-        config.check().map_err(|e| e.to_string())?;
-        Ok(config)
+        let path = Path::new("c.yaml");
+        let file = config_file::parse_leniently(&text, path, expected).map_err(|e| e.to_string())?;
+        ProxyConfig::of(file, path).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -402,13 +416,26 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_nobody_knows_are_told() {
+        let config =
+            config("clusterCidr: 10.0.0.0/8\nmode: iptables\nmode: nftables\nconntrack: {most: 1}\n")
+                .unwrap();
+        assert_eq!(
+            config.strict_error.as_deref(),
+            Some(
+                "strict decoding error: yaml: unmarshal errors:\n  line 5: key \"mode\" already set in map, unknown \
+                 field \"clusterCidr\", unknown field \"conntrack.most\""
+            )
+        );
+    }
+
+    #[test]
     fn what_is_not_supported_is_refused_by_name() {
         for (body, part) in [
             ("mode: iptables", "proxy mode \"iptables\""),
             ("mode: ipvs", "proxy mode \"ipvs\""),
             ("mode: userspace", "must be iptables, ipvs, nftables or blank"),
             ("enableProfiling: true", "enableProfiling: true is not supported"),
-            ("clusterCidr: 10.0.0.0/8", "unknown field \"clusterCidr\""),
             ("featureGates: {Some: true}", "unrecognized feature gate: Some"),
             ("detectLocalMode: Guess", "Unsupported value: \"Guess\""),
             ("detectLocalMode: BridgeInterface", "BridgeInterface: cannot be empty"),

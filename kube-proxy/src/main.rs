@@ -59,6 +59,9 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         return Ok(());
     }
     let config = flags.config()?;
+    if let Some(err) = &config.strict_error {
+        tracing::info!(err, "Using lenient decoding as strict decoding failed");
+    }
     tracing::info!(version = daemon::version::line(), "Starting kube-proxy");
     let (shutdown, clock) = (Shutdown::on_signals()?, System::shared());
     let families = families().await?;

@@ -3,7 +3,7 @@
 //! On shutdown no connection is accepted any more, open ones finish their requests, and after
 //! [`DRAIN`] the rest is dropped.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,12 +52,24 @@ pub enum ServeError {
     Flag { flag: &'static str, message: String },
 }
 
-/// Listens on `address`.
+/// Listens on `address`. COMPAT: as Go does, on both versions' wildcards where that of version 4 is given and the
+/// machine has both: the nodes of a cluster with addresses of version 6 are reached although `0.0.0.0` is the default.
 ///
 /// # Errors
 /// [`ServeError::Bind`], naming the address.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && serves_both() {
+        match TcpListener::bind((Ipv6Addr::UNSPECIFIED, address.port())).await {
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {}
+            bound => return bound.map_err(|source| ServeError::Bind { address, source }),
+        }
+    }
     TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
+}
+
+/// A socket of version 6 takes connections of version 4 as well.
+fn serves_both() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|text| text.trim() == "0")
 }
 
 /// How HTTP is spoken with clients.
@@ -198,7 +210,7 @@ pub async fn connections_each<S, B>(
             accepted = listener.accept() => accepted,
         };
         let (stream, remote) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, remote)) => (stream, SocketAddr::new(remote.ip().to_canonical(), remote.port())),
             Err(error) => {
                 tracing::warn!(%error, "Cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
