@@ -19,6 +19,9 @@ pub enum FieldError {
     /// No such container.
     #[error("container {0} not found")]
     Container(String),
+    /// The node has no address yet: its cloud is to choose one.
+    #[error("host IP unknown; known addresses: [{{Hostname {0}}}]")]
+    HostIp(String),
 }
 
 /// What is known of the pod only on its node.
@@ -40,6 +43,9 @@ pub fn field(pod: &Pod, path: &str, facts: &NodeFacts<'_>) -> Result<String, Fie
             "metadata.labels" => Ok(pod.metadata.labels.get(key).cloned().unwrap_or_default()),
             _ => Err(FieldError::Subscript(path.to_owned())),
         };
+    }
+    if facts.host_ips.is_empty() && matches!(path, "status.hostIP" | "status.hostIPs") {
+        return Err(FieldError::HostIp(pod.spec.node_name.clone()));
     }
     Ok(match path {
         "metadata.name" => pod.metadata.name.clone(),

@@ -40,9 +40,12 @@ pub struct Flags {
     /// If non-empty, will use this string as identification instead of the actual hostname
     #[arg(long, value_name = "string", default_value = "")]
     pub hostname_override: String,
-    /// IP address (or comma-separated dual-stack IP addresses) of the node. If unset, the kubelet will use the address of the node's default route
-    #[arg(long, value_name = "string", value_delimiter = ',')]
-    pub node_ip: Vec<IpAddr>,
+    /// IP address (or comma-separated dual-stack IP addresses) of the node. If unset, the kubelet will use the node's default IPv4 address, if any, or its default IPv6 address if it has no IPv4 addresses. You can pass '::' to make it prefer the default IPv6 address rather than the default IPv4 address. If cloud-provider is set to external, this flag will help to bootstrap the node with the corresponding IP
+    #[arg(long, value_name = "string", default_value = "")]
+    pub node_ip: String,
+    /// The provider for cloud services. Set to empty string for running with no cloud provider. Set to 'external' for running with an external cloud provider
+    #[arg(long, value_name = "string", default_value = "")]
+    pub cloud_provider: String,
     /// Labels to add when registering the node in the cluster, as key=value pairs separated by ','
     #[arg(long, value_name = "mapStringString", default_value = "")]
     pub node_labels: KeyValues,
@@ -103,6 +106,9 @@ pub struct Flags {
     /// Duration between checking config files for new data
     #[arg(long, value_name = "duration")]
     pub file_check_frequency: Option<GoDuration>,
+    /// Prevent the kubelet from starting on the host using cgroup v1
+    #[arg(long = "fail-cgroupv1", value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
+    pub fail_cgroup_v1: Option<bool>,
     /// Makes the kubelet fail to start if swap is enabled on the node
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = daemon::flags::parse_bool)]
     pub fail_swap_on: Option<bool>,
@@ -179,6 +185,7 @@ impl Flags {
         config.healthz_port = self.healthz_port.or(config.healthz_port);
         config.resolv_conf = self.resolv_conf.clone().or(config.resolv_conf);
         config.max_pods = self.max_pods.unwrap_or(config.max_pods);
+        config.fail_cgroup_v1 = self.fail_cgroup_v1.or(config.fail_cgroup_v1);
         config.fail_swap_on = self.fail_swap_on.or(config.fail_swap_on);
         config.rotate_certificates = self.rotate_certificates.or(config.rotate_certificates);
         config.server_tls_bootstrap = self.rotate_server_certificates.or(config.server_tls_bootstrap);
@@ -201,6 +208,17 @@ impl Flags {
         config.check()?;
         Ok(config)
     }
+}
+
+/// The configuration that follows from a command line, for tests.
+///
+/// # Errors
+/// What is wrong with it, in words.
+#[cfg(test)]
+pub fn configured(line: &str) -> Result<KubeletConfiguration, String> {
+    let arguments = std::iter::once("kubelet").chain(line.split_whitespace());
+    let flags = Flags::try_parse_from(arguments).map_err(|error| error.to_string())?;
+    flags.configuration().map_err(|error| error.to_string())
 }
 
 /// `key=value:effect` or `key:effect`.

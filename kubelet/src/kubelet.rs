@@ -22,6 +22,7 @@ use crate::eviction::Pressures;
 use crate::image_gc::Records;
 use crate::images::Images;
 use crate::machine::Machine;
+use crate::node::addresses::Addresses;
 use crate::placement::Placement;
 use crate::pod_worker::Workers;
 use crate::probe::schedule::Probes;
@@ -63,8 +64,8 @@ pub struct RuntimeFacts {
 pub struct Kubelet {
     /// Name of the node.
     pub node_name: String,
-    /// The node's addresses, the primary one first.
-    pub node_ips: Vec<String>,
+    /// The node's addresses.
+    pub addresses: Arc<Addresses>,
     /// Settings.
     pub config: KubeletConfiguration,
     /// `/var/lib/kubelet`

@@ -45,7 +45,9 @@ pub async fn run(
         let observed = kubelet.observe(&meta.uid).await.map_err(|error| failed(error.to_string()))?;
         let ip = match observed.ips().first() {
             Some(ip) => ip.clone(),
-            None if pod.spec.host_network => kubelet.node_ips.first().cloned().unwrap_or_default(),
+            None if pod.spec.host_network => {
+                kubelet.addresses.host_ips().into_iter().next().unwrap_or_default()
+            }
             None if !action.host.is_empty() => String::new(),
             None => return Err(failed("failed to find networking container".into())),
         };

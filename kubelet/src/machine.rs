@@ -100,8 +100,8 @@ pub fn hostname() -> String {
 }
 
 /// The address of the interface that has the default route (no packet is sent to find it), or else the
-/// first that is not a loopback.
-pub fn default_address() -> Option<IpAddr> {
+/// first that is not a loopback; of version 4, where there is one, or of version 6.
+pub fn default_address(v6_first: bool) -> Option<IpAddr> {
     let towards = |bind: &str, target: &str| {
         let socket = UdpSocket::bind(bind).ok()?;
         socket.connect(target).ok()?;
@@ -111,17 +111,33 @@ pub fn default_address() -> Option<IpAddr> {
             .map(|address| address.ip())
             .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
     };
-    towards("0.0.0.0:0", "192.0.2.1:9")
-        .or_else(|| towards("[::]:0", "[2001:db8::1]:9"))
-        .or_else(first_interface)
+    let v4 = || towards("0.0.0.0:0", "192.0.2.1:9");
+    let v6 = || towards("[::]:0", "[2001:db8::1]:9");
+    let routed = if v6_first { v6().or_else(v4) } else { v4().or_else(v6) };
+    routed.or_else(|| {
+        let all: Vec<IpAddr> = addresses().into_iter().filter(is_global).collect();
+        all.iter().find(|ip| ip.is_ipv6() == v6_first).or(all.first()).copied()
+    })
 }
 
-fn first_interface() -> Option<IpAddr> {
-    let addresses = nix::ifaddrs::getifaddrs().ok()?;
-    addresses
-        .filter_map(|interface| interface.address)
-        .filter_map(|address| address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip())))
-        .find(|ip| !ip.is_loopback())
+fn is_global(ip: &IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(ip.is_loopback() || ip.is_multicast() || link_local)
+}
+
+/// The addresses of all interfaces.
+pub fn addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+        })
+        .collect()
 }
 
 #[cfg(test)]

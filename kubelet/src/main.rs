@@ -73,6 +73,9 @@ fn main() -> anyhow::Result<()> {
     let flags: flags::Flags = daemon::flags::parse_beside(fixed_flags::TABLE);
     let config = flags.configuration();
     flags.logging(config.as_ref().ok()).init();
+    if let Some(err) = config.as_ref().ok().and_then(|config| config.strict_error.as_ref()) {
+        tracing::info!(err, "Using lenient decoding as strict decoding failed");
+    }
     daemon::tls::install_default_provider();
     // Two threads do: the work is waiting for the runtime and the API.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -161,15 +161,7 @@ impl NodeFlags {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::flags::Flags;
-    use clap::Parser;
-
-    fn parse(line: &str) -> Result<KubeletConfiguration, String> {
-        let arguments = std::iter::once("kubelet").chain(line.split_whitespace());
-        let flags = Flags::try_parse_from(arguments).map_err(|error| error.to_string())?;
-        flags.configuration().map_err(|error| error.to_string())
-    }
+    use crate::flags::configured as parse;
 
     /// As hardening guides and kubespray's environment file have them.
     #[test]

@@ -1,6 +1,5 @@
 //! Puts the kubelet together and runs it until a signal. Pods go on running when it ends.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ use crate::images::Images;
 use crate::images::plugins::Plugins;
 use crate::kubelet::{Kubelet, REMOVALS, RuntimeFacts};
 use crate::machine::{self, Machine};
+use crate::node::addresses::{Addresses, plan::Asked};
 use crate::node::{self, allocatable};
 use crate::placement::Placement;
 use crate::placement::topology::Topology;
@@ -60,6 +60,10 @@ pub async fn run(flags: Flags, mut config: KubeletConfiguration) -> anyhow::Resu
         [("--kube-reserved", &config.kube_reserved), ("--system-reserved", &config.system_reserved)]
     {
         cgroup::reserved::check(flag, amounts).map_err(anyhow::Error::msg)?;
+    }
+    config.check_machine(Tree::detect(-1).is_v2())?;
+    if config.enable_profiling_handler == Some(true) {
+        tracing::warn!("enableProfilingHandler: there are no profiles to be had: /debug/pprof is disabled");
     }
     let shutdown = Shutdown::on_signals()?;
     let Some(kubeconfig) = &flags.kubeconfig else {
@@ -97,7 +101,9 @@ pub async fn run(flags: Flags, mut config: KubeletConfiguration) -> anyhow::Resu
     }
     let client = Client::new(client_config)?;
     client.watch_files(shutdown.clone());
+    server::certify(&mut config, &flags, &node_name(&flags))?;
     let kubelet = assemble(&flags, config, machine, runtime, facts, client, shutdown.clone())?;
+    kubelet.addresses.remember(&kubelet.addresses.published(&[]).await);
     node::prepare::prepare(&kubelet)?;
     if let Err(error) = kubelet.images.settle().await {
         tracing::warn!(%error, "cannot find out what became of image pulls");
@@ -112,8 +118,7 @@ pub async fn run(flags: Flags, mut config: KubeletConfiguration) -> anyhow::Resu
     }
     if kubelet.config.server_tls_bootstrap == Some(true) {
         let (client, node) = (kubelet.client.clone(), kubelet.node_name.clone());
-        let addresses = kubelet.node_ips.iter().filter_map(|address| address.parse().ok()).collect();
-        let purpose = certificate::Use::Server(addresses);
+        let purpose = certificate::Use::Server(Arc::clone(&kubelet.addresses));
         tokio::spawn(certificate::rotate(client, flags.cert_dir.clone(), node, purpose));
     }
     let health = listeners.serve(Arc::clone(&kubelet), shutdown.clone());
@@ -168,12 +173,10 @@ fn assemble(
     shutdown: Shutdown,
 ) -> anyhow::Result<Arc<Kubelet>> {
     let node_name = node_name(flags);
-    let node_ips: Vec<IpAddr> = match flags.node_ip.as_slice() {
-        [] => machine::default_address().into_iter().collect(),
-        given => given.to_vec(),
-    };
-    if node_ips.is_empty() {
-        bail!("cannot find an address of this node: give one with --node-ip");
+    let (asked, invalid) =
+        Asked::parse(&flags.node_ip, &flags.cloud_provider, &node_name).map_err(anyhow::Error::msg)?;
+    if !invalid.is_empty() {
+        tracing::info!(IPs = ?invalid, "Could not parse some node IP(s), ignoring them");
     }
     let topology = Topology::look(u64::try_from(machine.memory).unwrap_or_default());
     let settings = config.placement();
@@ -249,7 +252,7 @@ fn assemble(
     let plugins = Plugins::load(of_plugins, programs, client.clone(), Arc::clone(&tokens))
         .map_err(|error| anyhow::anyhow!("Failed to register CRI auth plugins: {error}"))?;
     Ok(Arc::new(Kubelet {
-        node_ips: node_ips.iter().map(IpAddr::to_string).collect(),
+        addresses: Arc::new(Addresses::new(asked, &node_name)),
         root: flags.root_dir.clone(),
         node_labels: flags.node_labels.0.clone(),
         runtime_cgroup: flags.node.runtime_cgroups.clone(),

@@ -257,15 +257,7 @@ impl SettingFlags {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::flags::Flags;
-    use clap::Parser;
-
-    fn parse(line: &str) -> Result<KubeletConfiguration, String> {
-        let arguments = std::iter::once("kubelet").chain(line.split_whitespace());
-        let flags = Flags::try_parse_from(arguments).map_err(|error| error.to_string())?;
-        flags.configuration().map_err(|error| error.to_string())
-    }
+    use crate::flags::configured as parse;
 
     /// As kubeadm, kind and people's `/etc/default/kubelet` start a kubelet.
     #[test]
@@ -316,7 +308,6 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_by_name() {
-        assert!(parse("--cloud-provider=external").unwrap_err().contains("--cloud-provider"));
         assert!(parse("--eviction-hard=memory.available").unwrap_err().contains("malformed pair"));
         assert!(parse("--cgroup-driver=other").unwrap_err().contains("cgroupDriver"));
         assert!(parse("--authorization-mode=Open").unwrap_err().contains("authorization.mode"));

@@ -38,6 +38,7 @@ evictionHard:
   nodefs.inodesFree: 0%
   imagefs.available: 0%
   imagefs.inodesFree: 0%
+failCgroupV1: false
 failSwapOn: false
 imageGCHighThresholdPercent: 100
 makeIPTablesUtilChains: false

@@ -85,12 +85,16 @@ pub fn show(now: Timestamp) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::node::addresses::{Addresses, plan::Asked};
 
     #[test]
     fn what_alerts_read() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let server = Use::Server(Vec::new());
+        let asked = Asked::parse("", "", "n").unwrap().0;
+        let server = Use::Server(Arc::new(Addresses::new(asked, "n")));
         let life = Life { not_before: at(0), not_after: at(1000) };
         current(&Use::Client, Some(life));
         current(&server, None);

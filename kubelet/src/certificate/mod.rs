@@ -9,8 +9,8 @@
 pub mod metrics;
 pub mod store;
 
-use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -26,6 +26,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use tokio::sync::oneshot;
 
 use crate::flags::Flags;
+use crate::node::addresses::Addresses;
 use crate::sources::follow::{Event, follow};
 use store::{Life, Store};
 
@@ -38,8 +39,8 @@ const RETRY: Duration = Duration::from_secs(30);
 pub enum Use {
     /// Speaking to the API server.
     Client,
-    /// Being spoken to, under these addresses and the node's name.
-    Server(Vec<IpAddr>),
+    /// Being spoken to, under the addresses and names that the Node says.
+    Server(Arc<Addresses>),
 }
 
 impl Use {
@@ -147,13 +148,35 @@ pub async fn rotate(client: Client, cert_dir: std::path::PathBuf, node: String, 
     let signer = purpose.signer();
     // Spread, so that the nodes of a cluster do not ask at once.
     let spread = fastrand::f64();
+    let mut asked = None;
     loop {
-        let life = std::fs::read(store.current()).ok().and_then(|pem| store::life(&pem));
+        let pem = std::fs::read(store.current()).unwrap_or_default();
+        let life = store::life(&pem);
         metrics::current(&purpose, life);
         let due = life.map_or(Timestamp::now(), |life| deadline(life, spread));
-        let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+        let mut left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+        if let Use::Server(addresses) = &purpose {
+            let wanted = addresses.server_names();
+            if wanted.1.is_empty() {
+                // COMPAT: nothing is asked for until the node has an address.
+                addresses.changed().await;
+                continue;
+            }
+            if asked.as_ref() != Some(&wanted) && !store::covers(&pem, &wanted) {
+                left = Duration::ZERO;
+            }
+            if left.is_zero() {
+                asked = Some(wanted);
+            }
+        }
         if !left.is_zero() {
-            tokio::time::sleep(left.min(Duration::from_secs(3600))).await;
+            let changed = async {
+                match &purpose {
+                    Use::Server(addresses) => addresses.changed().await,
+                    Use::Client => std::future::pending().await,
+                }
+            };
+            let _ = tokio::time::timeout(left.min(Duration::from_secs(3600)), changed).await;
             continue;
         }
         tracing::info!(signer, "a certificate is to be had");
@@ -208,8 +231,11 @@ fn signing_request(key: &KeyPair, node: &str, purpose: &Use) -> anyhow::Result<S
     params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
     params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
     if let Use::Server(addresses) = purpose {
-        params.subject_alt_names.push(SanType::DnsName(node.try_into().context("the node's name")?));
-        params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+        let (names, ips) = addresses.server_names();
+        for name in names {
+            params.subject_alt_names.push(SanType::DnsName(name.try_into().context("a name of the node")?));
+        }
+        params.subject_alt_names.extend(ips.into_iter().map(SanType::IpAddress));
     }
     Ok(params.serialize_request(key).context("making a request")?.pem()?)
 }
@@ -315,8 +341,15 @@ mod tests {
 
     #[test]
     fn servers_are_asked_for_by_name_and_address() {
+        use api_types::core::v1::NodeAddress;
         use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension};
-        let purpose = Use::Server(vec!["10.0.0.1".parse().unwrap()]);
+        let asked = crate::node::addresses::plan::Asked::parse("", "", "n1").unwrap().0;
+        let addresses = Arc::new(Addresses::new(asked, "n1"));
+        addresses.remember(
+            &[("Hostname", "n1"), ("InternalIP", "10.0.0.1")]
+                .map(|(type_, address)| NodeAddress { type_: type_.into(), address: address.into() }),
+        );
+        let purpose = Use::Server(addresses);
         let text = signing_request(&KeyPair::generate().unwrap(), "n1", &purpose).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).unwrap();
         let (_, request) =

@@ -1,10 +1,12 @@
 //! The files of a certificate: `kubelet-client-…` or `kubelet-server-…`.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use x509_parser::prelude::GeneralName;
 
 /// From when until when a certificate holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,26 @@ pub fn life(pem: &[u8]) -> Option<Life> {
     let validity = certificate.validity();
     let at = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
     Some(Life { not_before: at(validity.not_before)?, not_after: at(validity.not_after)? })
+}
+
+/// Whether the first certificate of a PEM text holds for all of these names and addresses.
+pub fn covers(pem: &[u8], (names, ips): &(Vec<String>, Vec<IpAddr>)) -> bool {
+    let block = x509_parser::pem::Pem::iter_from_buffer(pem)
+        .filter_map(Result::ok)
+        .find(|block| block.label == "CERTIFICATE");
+    let Some(certificate) = block.as_ref().and_then(|block| block.parse_x509().ok()) else { return false };
+    let Ok(Some(held)) = certificate.subject_alternative_name() else { return false };
+    let held = &held.value.general_names;
+    let has_ip = |ip: &IpAddr| {
+        let octets = match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        held.iter().any(|one| matches!(one, GeneralName::IPAddress(bytes) if **bytes == *octets))
+    };
+    let has_name =
+        |name: &String| held.iter().any(|one| matches!(one, GeneralName::DNSName(text) if text == name));
+    names.iter().all(has_name) && ips.iter().all(has_ip)
 }
 
 /// Certificates of one use in a directory.
@@ -101,5 +123,22 @@ mod tests {
         let life = life(&both).unwrap();
         assert_eq!(life.not_after.duration_since(life.not_before).as_secs(), 365 * 86_400 + 3600);
         assert_eq!(super::life(b"nothing"), None);
+    }
+
+    #[test]
+    fn names_and_addresses_of_a_certificate() {
+        let (cert, _) = daemon::tls::self_signed("n", &["10.0.0.1".to_owned()]).unwrap();
+        let pem = cert.bytes().unwrap();
+        let check = |names: &[&str], ips: &[&str], expected: bool| {
+            let wanted = (
+                names.iter().map(|name| (*name).to_owned()).collect(),
+                ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            );
+            assert_eq!(covers(&pem, &wanted), expected, "{wanted:?}");
+        };
+        check(&["n"], &["10.0.0.1"], true);
+        check(&["n", "other"], &["10.0.0.1"], false);
+        check(&["n"], &["10.0.0.1", "fd00::1"], false);
+        assert!(!covers(b"nothing", &(Vec::new(), Vec::new())));
     }
 }

@@ -46,6 +46,16 @@ impl KubeletConfiguration {
         }
     }
 
+    /// Refuses what cannot be on this machine.
+    pub fn check_machine(&self, cgroups_v2: bool) -> Result<(), ConfigError> {
+        if self.fail_cgroup_v1 != Some(false) && !cgroups_v2 {
+            let text = "kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and \
+                        will be removed in a future release";
+            return Err(ConfigError::Invalid(text.into()));
+        }
+        Ok(())
+    }
+
     /// What upstream has and this kubelet has not.
     fn check_supported(&self) -> Result<(), ConfigError> {
         daemon::flags::all_held_to_defaults(&self.feature_gates)

@@ -49,13 +49,17 @@ pub fn merge(fields: &mut Map<String, Value>, folder: &Path) -> Result<(), DropI
     let mut all = Value::Object(std::mem::take(fields));
     settle(&mut all);
     for path in files {
-        let loaded: Result<Map<String, Value>, _> = config_file::load(&path, EXPECTED);
-        let patch = loaded.map_err(|source| DropInError::File {
+        let failed = |source| DropInError::File {
             folder: folder.to_owned(),
             path: path.display().to_string(),
             source: Box::new(source),
-        })?;
-        patched(&mut all, Value::Object(patch));
+        };
+        let patch = config_file::load_leniently(&path, EXPECTED).map_err(failed)?;
+        // COMPAT: a field that is there twice is refused here.
+        if let Some(message) = patch.findings.into_iter().next() {
+            return Err(failed(ConfigFileError::Field { path: path.clone(), message }));
+        }
+        patched(&mut all, Value::Object(patch.fields));
     }
     if let Value::Object(merged) = all {
         *fields = merged;
@@ -224,6 +228,10 @@ mod tests {
                      to load kubelet dropin file, path: T/d/a.conf, error: ";
         check("apiVersion: v1\nkind: Pod\n", place);
         check("maxPods: 1\n", place);
+        check(
+            &with("maxPods: 1\nmaxPods: 2\n"),
+            "strict decoding error: yaml: unmarshal errors:\n  line 4: key \"maxPods\" already set in map",
+        );
         let folder = Folder::new(&[("config.yaml", HEAD)]);
         assert_eq!(
             folder.load().unwrap_err(),

@@ -17,7 +17,6 @@ pub enum Takes {
     Number(i64, i64, &'static str),
     /// Any of the field's type.
     Duration,
-    Switch,
     Text,
 }
 
@@ -33,9 +32,6 @@ const INERT: &[(&str, Takes)] = &[
     // There is nothing of Go to profile.
     ("enableContentionProfiling", Only(&[])),
     ("enableControllerAttachDetach", Only(&["true"])),
-    ("enableDebugFlagsHandler", Switch),
-    ("enableProfilingHandler", Switch),
-    ("failCgroupV1", Only(&["true"])),
     // COMPAT: of the days before CNI; upstream checks the word and does nothing by it.
     ("hairpinMode", OneOf(&["none", "hairpin-veth", "promiscuous-bridge"], hairpin)),
     // COMPAT: likewise; upstream checks the range.
@@ -64,7 +60,7 @@ fn hairpin(given: &str) -> String {
     )
 }
 
-/// Defaults that upstream shows, as JSON. Nodes with control groups v1 are not refused here.
+/// Defaults that upstream shows, as JSON.
 const SHOWN: &[(&str, &str)] = &[
     ("streamingConnectionIdleTimeout", "\"4h0m0s\""),
     ("hairpinMode", "\"promiscuous-bridge\""),
@@ -77,21 +73,16 @@ const SHOWN: &[(&str, &str)] = &[
     ("containerLogMonitorInterval", "\"10s\""),
     ("configMapAndSecretChangeDetectionStrategy", "\"Watch\""),
     ("volumePluginDir", "\"/usr/libexec/kubernetes/kubelet-plugins/volume/exec/\""),
-    ("enableProfilingHandler", "true"),
-    ("enableDebugFlagsHandler", "true"),
     ("memoryThrottlingFactor", "0.9"),
     ("memoryReservationPolicy", "\"None\""),
     ("localStorageCapacityIsolation", "true"),
-    ("failCgroupV1", "false"),
 ];
 
 /// Zero values of these are a choice; of all others they stand for the default.
-const MAY_BE_ZERO: [&str; 6] = [
+const MAY_BE_ZERO: [&str; 4] = [
     "iptablesMasqueradeBit",
     "iptablesDropBit",
     "enableControllerAttachDetach",
-    "enableProfilingHandler",
-    "enableDebugFlagsHandler",
     "localStorageCapacityIsolation",
 ];
 
@@ -147,8 +138,6 @@ pub fn take_out(fields: &mut Map<String, Value>) -> Result<Map<String, Value>, C
                 text.parse::<GoDuration>()
                     .map_err(|error| ConfigError::Invalid(format!("{name}: {error}")))?;
             }
-            Switch if value.is_boolean() => {}
-            Switch => return Err(wrong_type("boolean")),
             Text if value.is_string() => {}
             Text => return Err(wrong_type("text")),
         }

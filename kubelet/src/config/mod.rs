@@ -3,7 +3,7 @@
 //!
 //! A field of upstream's that has no effect here is accepted only with a value that asks for nothing
 //! (its default, or a zero value, as kubeadm writes them); anything else is refused by name, so that
-//! no setting is silently ignored ([`inert`]). Fields that upstream does not know are refused as well. Values are checked
+//! no setting is silently ignored ([`inert`]). Fields that upstream does not know are told and left out. Values are checked
 //! ([`check`]) once files and flags have been put together; what follows from them is in [`derived`].
 
 mod check;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use daemon::config_file::{self, ConfigFileError, Expected};
+use daemon::config_file::{self, ConfigFileError, Expected, Lenient};
 use daemon::flags::GoDuration;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -278,6 +278,11 @@ pub struct KubeletConfiguration {
     pub sync_frequency: Option<Duration>,
     pub enable_server: Option<bool>,
     pub enable_debugging_handlers: Option<bool>,
+    pub enable_debug_flags_handler: Option<bool>,
+    /// There are no profiles in Go's format: what is asked for is told, and not there.
+    pub enable_profiling_handler: Option<bool>,
+    #[serde(rename = "failCgroupV1")]
+    pub fail_cgroup_v1: Option<bool>,
     pub oom_score_adj: Option<i32>,
     pub enforce_node_allocatable: Option<Vec<String>>,
     pub kube_reserved_cgroup: String,
@@ -291,6 +296,9 @@ pub struct KubeletConfiguration {
     /// Fields that there is nothing to set by, as they were given.
     #[serde(skip)]
     pub inert: Map<String, Value>,
+    /// What a strict reader says of the file.
+    #[serde(skip)]
+    pub strict_error: Option<String>,
 }
 
 impl Default for KubeletConfiguration {
@@ -387,6 +395,9 @@ impl Default for KubeletConfiguration {
             sync_frequency: None,
             enable_server: None,
             enable_debugging_handlers: None,
+            enable_debug_flags_handler: None,
+            enable_profiling_handler: None,
+            fail_cgroup_v1: None,
             oom_score_adj: None,
             enforce_node_allocatable: None,
             kube_reserved_cgroup: String::new(),
@@ -397,6 +408,7 @@ impl Default for KubeletConfiguration {
             logging: Logging::default(),
             memory_swap: MemorySwap::default(),
             inert: Map::new(),
+            strict_error: None,
         }
     }
 }
@@ -419,27 +431,51 @@ impl KubeletConfiguration {
 
     /// Reads a file, and the folder of files that change it. The values are not checked yet.
     pub fn load(file: Option<&Path>, folder: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut fields = match file {
+        let given = match file {
             Some(path) => {
-                let mut fields = config_file::load(path, EXPECTED)?;
-                make_absolute(&mut fields, path)?;
-                fields
+                let mut given = config_file::load_leniently(path, EXPECTED)?;
+                make_absolute(&mut given.fields, path)?;
+                given
             }
-            None => Map::new(),
+            None => Lenient { fields: legacy(), findings: Vec::new() },
         };
-        if let Some(folder) = folder {
-            drop_ins::merge(&mut fields, folder)?;
-        }
-        Self::from_fields(fields)
+        let Some(folder) = folder else { return Self::from_file(given) };
+        let mut fields = given.fields.clone();
+        let strict_error = Self::from_file(given)?.strict_error;
+        drop_ins::merge(&mut fields, folder)?;
+        // COMPAT: nothing is said of fields of the folder's files that nobody knows.
+        Ok(Self { strict_error, ..Self::from_fields(fields)?.0 })
     }
 
-    fn from_fields(mut fields: Map<String, Value>) -> Result<Self, ConfigError> {
+    /// What a file says. COMPAT: what is there twice or not known is told, and the kubelet goes on without it.
+    fn from_file(file: Lenient) -> Result<Self, ConfigError> {
+        let (config, unknown) = Self::from_fields(file.fields)?;
+        let strict_error = Lenient::strict_error(&[file.findings, unknown].concat());
+        Ok(Self { strict_error, ..config })
+    }
+
+    fn from_fields(mut fields: Map<String, Value>) -> Result<(Self, Vec<String>), ConfigError> {
         let inert = inert::take_out(&mut fields)?;
         // COMPAT: null and empty text stand for the default, as in Go.
         fields.retain(|_, value| !value.is_null() && value != "");
-        let config: Self = serde_json::from_value(Value::Object(fields))
+        let (config, unknown) = config_file::read_known::<Self>(Value::Object(fields))
             .map_err(|error| ConfigError::Invalid(error.to_string()))?;
-        Ok(Self { inert, ..config })
+        Ok((Self { inert, ..config }, unknown))
+    }
+}
+
+/// COMPAT: what upstream's flags have been since before there was a file: without one, anybody may do anything.
+fn legacy() -> Map<String, Value> {
+    let fields = serde_json::json!({
+        "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "readOnlyPort": 10255,
+        // The default thresholds are those of files.
+        "evictionHard": {},
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
     }
 }
 

@@ -4,8 +4,9 @@ use super::*;
 
 fn parse(body: &str) -> Result<KubeletConfiguration, String> {
     let text = format!("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{body}");
-    let fields = config_file::parse(&text, Path::new("kubelet.yaml"), EXPECTED).map_err(|e| e.to_string())?;
-    let config = KubeletConfiguration::from_fields(fields).map_err(|e| e.to_string())?;
+    let file = config_file::parse_leniently(&text, Path::new("kubelet.yaml"), EXPECTED);
+    let config =
+        KubeletConfiguration::from_file(file.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     config.check().map_err(|e| e.to_string())?;
     Ok(config)
 }
@@ -88,8 +89,23 @@ fn what_would_be_ignored_is_refused_by_name() {
         "invalid KubeletConfiguration: maxParallelImagePulls cannot be larger than 1 unless SerializeImagePulls \
          (--serialize-image-pulls) is set to false",
     );
-    assert!(parse("nonsense: 1\n").unwrap_err().contains("unknown field `nonsense`"));
     assert!(parse("evictionHard: {memory.available: \"0%\"}\n").is_ok());
+}
+
+#[test]
+fn fields_that_nobody_knows_are_told() {
+    let body =
+        "maxPods: 1\nfoo: 1\nmaxPods: 20\nregisterWithTaints: [{key: a, effect: NoSchedule, colour: red}]\n";
+    let config = parse(body).unwrap();
+    assert_eq!(config.max_pods, 20);
+    assert_eq!(
+        config.strict_error.as_deref(),
+        Some(
+            "strict decoding error: yaml: unmarshal errors:\n  line 5: key \"maxPods\" already set in map, unknown field \
+             \"foo\", unknown field \"registerWithTaints[0].colour\""
+        )
+    );
+    assert_eq!(parse("maxPods: 1\n").unwrap().strict_error, None);
 }
 
 /// Hardening guides, kubespray and RKE2 write these.

@@ -1,5 +1,6 @@
 //! The Node object: registering it, and keeping its status ([`status`]) and lease ([`lease`]) current.
 
+pub mod addresses;
 pub mod allocatable;
 pub mod iptables;
 pub mod lease;

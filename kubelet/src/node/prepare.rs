@@ -37,6 +37,13 @@ const NOT_ENFORCED: &str = "FailedNodeAllocatableEnforcement";
 pub fn prepare(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
     let config = &kubelet.config;
     let start = |error: String| anyhow::anyhow!("Failed to start ContainerManager: {error}");
+    if !kubelet.tree.is_v2() {
+        let warning = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
+                       Please migrate to cgroup v2. More information at \
+                       https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
+        tracing::warn!(warning, "Warning about the control groups' version");
+        kubelet.recorder.node(&kubelet.node_name, "Warning", "CgroupV1", warning);
+    }
     open_files(config.open_files());
     if let Err(error) = std::fs::write(SCORE, config.oom_score().to_string()) {
         tracing::warn!(%error, score = config.oom_score(), "Failed to ApplyOOMScoreAdj");

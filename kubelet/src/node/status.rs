@@ -2,12 +2,13 @@
 //! `nodeStatusUpdateFrequency`, written when it changed or `nodeStatusReportFrequency` passed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api_types::core::v1::{
-    ConditionStatus, ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeAddressType, NodeCondition,
-    NodeConditionType, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures,
-    NodeStatus, NodeSwapStatus, NodeSystemInfo, ResourceList,
+    ConditionStatus, ContainerImage, DaemonEndpoint, Node, NodeCondition, NodeConditionType,
+    NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus,
+    NodeSwapStatus, NodeSystemInfo, ResourceList,
 };
 use api_types::meta::Time;
 use daemon::flags::GoDuration;
@@ -166,12 +167,7 @@ pub async fn status(kubelet: &Kubelet, old: &NodeStatus) -> NodeStatus {
             })
         }),
     });
-    let mut addresses: Vec<NodeAddress> = kubelet
-        .node_ips
-        .iter()
-        .map(|ip| NodeAddress { type_: NodeAddressType::InternalIP, address: ip.clone() })
-        .collect();
-    addresses.push(NodeAddress { type_: NodeAddressType::Hostname, address: kubelet.node_name.clone() });
+    let addresses = kubelet.addresses.published(&old.addresses).await;
     let (plugins, free) = kubelet.devices.amounts();
     let mut capacity = allocatable::capacity(machine, &kubelet.root, kubelet.most_pods());
     capacity.extend(plugins);
@@ -273,16 +269,20 @@ async fn update(kubelet: &Arc<Kubelet>, due: bool) -> Result<bool, client::Error
         None => api.get(&kubelet.node_name).await?,
     };
     for _ in 0..5 {
-        let next = status(kubelet, &node.status).await;
-        if same(&next, &node.status) && !due {
+        kubelet.addresses.saw(&node);
+        tell_of_pods_welcome(kubelet, &node);
+        let mut changed = node.clone();
+        changed.status = status(kubelet, &node.status).await;
+        let labelled = super::register::label_anew(&mut changed);
+        if same(&changed.status, &node.status) && !labelled && !due {
             kubelet.csi.in_use.told(&node.status.volumes_in_use);
             return Ok(false);
         }
-        tell_of_readiness(kubelet, &node.status, &next);
-        let mut changed = node.clone();
-        changed.status = next;
+        tell_of_readiness(kubelet, &node.status, &changed.status);
+        kubelet.addresses.annotate(&mut changed);
         match api.update_status(&changed).await {
             Ok(stored) => {
+                kubelet.addresses.saw(&stored);
                 kubelet.csi.in_use.told(&stored.status.volumes_in_use);
                 follow_pod_cidr(kubelet, &stored).await;
                 return Ok(true);
@@ -295,6 +295,17 @@ async fn update(kubelet: &Arc<Kubelet>, due: bool) -> Result<bool, client::Error
         }
     }
     Ok(false)
+}
+
+/// Says when the node begins to be closed to new pods, and when it is open again.
+fn tell_of_pods_welcome(kubelet: &Kubelet, node: &Node) {
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+    let closed = node.spec.unschedulable;
+    if CLOSED.swap(closed, Ordering::Relaxed) != closed {
+        let event = if closed { "NodeNotSchedulable" } else { "NodeSchedulable" };
+        let message = format!("Node {} status is now: {event}", kubelet.node_name);
+        kubelet.recorder.node(&kubelet.node_name, "Normal", event, &message);
+    }
 }
 
 fn tell_of_readiness(kubelet: &Kubelet, old: &NodeStatus, new: &NodeStatus) {

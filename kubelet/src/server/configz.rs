@@ -95,6 +95,10 @@ fn serving(config: &KubeletConfiguration) -> Value {
             },
         },
         "enableDebuggingHandlers": config.enable_debugging_handlers != Some(false),
+        "enableDebugFlagsHandler": config.enable_debug_flags_handler != Some(false),
+        // In effect: see the field.
+        "enableProfilingHandler": false,
+        "failCgroupV1": config.fail_cgroup_v1 != Some(false),
         "healthzPort": config.healthz_port.unwrap_or(10248),
         "healthzBindAddress": config.healthz_bind_address,
         "enableSystemLogHandler": config.enable_system_log_handler != Some(false),

@@ -7,6 +7,7 @@
 pub mod access;
 mod cadvisor;
 pub mod configz;
+mod debug;
 pub mod log_query;
 pub mod logs;
 pub mod metrics;
@@ -35,6 +36,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
 use crate::certificate::store::Store;
+use crate::config::KubeletConfiguration;
 use crate::flags::Flags;
 use crate::kubelet::Kubelet;
 use access::Access;
@@ -106,7 +108,7 @@ impl Server {
         let ca_file = &config.authentication.x509.client_ca_file;
         let ca = (!ca_file.is_empty()).then(|| Pem::File(PathBuf::from(ca_file)));
         let client_ca = ca.clone().map(ClientCa::load).transpose()?;
-        let (cert, key) = certificate(kubelet, flags)?;
+        let (cert, key) = certificate(config, flags)?;
         let options = ServerTlsOptions {
             client_auth: ca.map_or(ClientAuth::Off, ClientAuth::Request),
             min_version: config.tls_min_version.parse()?,
@@ -211,28 +213,37 @@ async fn issued(listener: &TcpListener, options: ServerTlsOptions) -> Arc<Server
     }
 }
 
-/// The configured certificate, or one that the kubelet made itself and keeps in its certificate directory.
-fn certificate(kubelet: &Kubelet, flags: &Flags) -> anyhow::Result<(Pem, Pem)> {
-    let config = &kubelet.config;
+/// The configured certificate, or the one that the cluster issues.
+fn certificate(config: &KubeletConfiguration, flags: &Flags) -> anyhow::Result<(Pem, Pem)> {
     if config.server_tls_bootstrap == Some(true) {
         let current = Store::server(&flags.cert_dir).current();
         return Ok((Pem::File(current.clone()), Pem::File(current)));
     }
     match (config.tls_cert_file.as_str(), config.tls_private_key_file.as_str()) {
-        ("", "") => {}
         ("", _) | (_, "") => anyhow::bail!("tlsCertFile and tlsPrivateKeyFile must both be given"),
-        (cert, key) => return Ok((Pem::File(cert.into()), Pem::File(key.into()))),
+        (cert, key) => Ok((Pem::File(cert.into()), Pem::File(key.into()))),
+    }
+}
+
+/// Where there is no certificate, and none is to be issued, the kubelet makes one and keeps it in its certificate
+/// directory.
+pub fn certify(config: &mut KubeletConfiguration, flags: &Flags, node: &str) -> anyhow::Result<()> {
+    let configured = [&config.tls_cert_file, &config.tls_private_key_file];
+    if config.server_tls_bootstrap == Some(true) || configured.iter().any(|file| !file.is_empty()) {
+        return Ok(());
     }
     let (cert_file, key_file) = (flags.cert_dir.join("kubelet.crt"), flags.cert_dir.join("kubelet.key"));
     if !cert_file.exists() || !key_file.exists() {
-        let (cert, key) = tls::self_signed(&kubelet.node_name, &kubelet.node_ips)?;
+        let (cert, key) = tls::self_signed(node, &[])?;
         std::fs::create_dir_all(&flags.cert_dir)
             .with_context(|| format!("making {}", flags.cert_dir.display()))?;
         write_private(&key_file, &key.bytes()?)?;
         std::fs::write(&cert_file, cert.bytes()?)
             .with_context(|| format!("writing {}", cert_file.display()))?;
     }
-    Ok((Pem::File(cert_file), Pem::File(key_file)))
+    config.tls_cert_file = cert_file.to_string_lossy().into_owned();
+    config.tls_private_key_file = key_file.to_string_lossy().into_owned();
+    Ok(())
 }
 
 fn write_private(path: &std::path::Path, content: &[u8]) -> anyhow::Result<()> {
@@ -318,6 +329,10 @@ impl Router {
             ["runningpods"] if get => pods::running(kubelet).await,
             ["configz"] if get => configz::configz(kubelet),
             ["statusz"] | ["flagz"] if get => zpage(&path, request.headers()),
+            ["debug", "flags", "v"] => debug::flags(kubelet, request).await,
+            ["debug", "pprof", ..] => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "profiling endpoint is disabled.\n")
+            }
             ["logs", ..] if get => self.logs(&path, request.uri().query(), request.headers()).await,
             ["containerLogs", namespace, pod, container] if get => {
                 logs::container_logs(kubelet, namespace, pod, container, request.uri().query()).await

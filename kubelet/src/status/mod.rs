@@ -57,6 +57,8 @@ pub struct View<'a> {
     pub eviction: Option<&'a Eviction>,
     /// The node's addresses, the first of the cluster's first family.
     pub host_ips: &'a [String],
+    /// Addresses of version 6 come first.
+    pub prefers_v6: bool,
     /// What container ids start with: `containerd`.
     pub runtime_name: &'a str,
     /// What its containers were last told.
@@ -121,7 +123,7 @@ fn settle_phase(view: &View<'_>, status: &mut PodStatus) {
 }
 
 fn addresses(view: &View<'_>, status: &mut PodStatus) {
-    let primary_v6 = view.host_ips.first().is_some_and(|ip| ip.contains(':'));
+    let primary_v6 = view.prefers_v6;
     let ips = view.observed.ips();
     let first = ips.iter().find(|ip| ip.contains(':') == primary_v6);
     let second = ips.iter().find(|ip| ip.contains(':') != primary_v6);

@@ -102,6 +102,7 @@ impl Given {
             terminal: self.terminal,
             eviction: self.eviction.as_ref(),
             host_ips: &["192.0.2.1".to_owned()],
+            prefers_v6: false,
             runtime_name: "containerd",
             actuated: None,
             limits: None,

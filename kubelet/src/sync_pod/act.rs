@@ -113,6 +113,7 @@ pub(super) fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, lif
         Vec::new()
     };
     let limits = observed.may_run().then(|| kubelet.tree.limits(&kubelet.cgroups.pod(&given)));
+    let host_ips = kubelet.addresses.host_ips();
     let mut status = status::compute(&status::View {
         pod: &given,
         observed,
@@ -121,7 +122,8 @@ pub(super) fn report(kubelet: &Kubelet, turn: &Turn, observed: &ObservedPod, lif
         probes: &*kubelet.probes,
         terminal: life != Life::Lives,
         eviction: turn.eviction.as_ref(),
-        host_ips: &kubelet.node_ips,
+        host_ips: &host_ips,
+        prefers_v6: kubelet.addresses.prefers_v6(),
         runtime_name: &kubelet.runtime_name(),
         actuated: kubelet.resizes.actuated(uid).as_ref(),
         limits: limits.as_ref(),
@@ -412,8 +414,8 @@ async fn prepare_volumes(
     let (node, of, dir) = (Arc::clone(kubelet), Arc::clone(pod), kubelet.pod_dir(&pod.metadata.uid));
     let (given, ips) = (objects.clone(), observed.ips().to_vec());
     let worked = tokio::task::spawn_blocking(move || {
-        let facts =
-            NodeFacts { host_ips: &node.node_ips, pod_ips: &ips, allocatable: Some(&node.allocatable) };
+        let host_ips = node.addresses.host_ips();
+        let facts = NodeFacts { host_ips: &host_ips, pod_ips: &ips, allocatable: Some(&node.allocatable) };
         apply::ensure(&of, &dir, &Materials { objects: given, tokens, facts }, &claims, &node.csi)
     });
     let (ready, problems) = worked.await.map_err(|error| error.to_string())?;
@@ -554,8 +556,8 @@ async fn perform(
                     Some(config) => config,
                     None => config.insert(sandbox(kubelet, pod, found.attempt, &settings, &node).await?.0),
                 };
-                let host_ips = &kubelet.node_ips;
-                let pod_ips: &[String] = if pod.spec.host_network { host_ips } else { &found.ips };
+                let host_ips = kubelet.addresses.host_ips();
+                let pod_ips: &[String] = if pod.spec.host_network { &host_ips } else { &found.ips };
                 let common = PodInputs {
                     pod,
                     sandbox: &found.id,

@@ -217,11 +217,9 @@ async fn configure(
     }
     let links = pod.spec.enable_service_links.unwrap_or(true);
     let services = kubelet.services.variables(&pod.metadata.namespace, links);
-    let facts = NodeFacts {
-        host_ips: &kubelet.node_ips,
-        pod_ips: common.pod_ips,
-        allocatable: Some(&kubelet.allocatable),
-    };
+    let host_ips = kubelet.addresses.host_ips();
+    let facts =
+        NodeFacts { host_ips: &host_ips, pod_ips: common.pod_ips, allocatable: Some(&kubelet.allocatable) };
     let mut environment = environment::variables(pod, container, common.objects, &services, &facts)
         .map_err(|error| error.to_string())?;
     let handler = kubelet.runtime_classes.handler(pod).await?;
