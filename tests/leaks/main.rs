@@ -5,13 +5,20 @@
 //! daemons are killed; at the end directories, mounts, control groups, sandboxes, containers,
 //! addresses and logs are counted ([`held`]) and compared with the pods that the API has.
 //! One pod lives through all of it and must still have its first container.
+//! [`steps`] does the same at each step of one pod's life.
 
+mod between;
 mod held;
+mod steps;
 
 use anyhow::{Context as _, Result, ensure};
 use ferrokube_tests::{BUSYBOX, Cluster, Namespace, eventually};
 use held::Held;
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
+
+/// One test at a time kills daemons (.config/nextest.toml says the same for tests in processes of their own).
+static ALONE: Mutex<()> = Mutex::new(());
 
 const ROUNDS: u32 = 6;
 const VICTIMS: [&[&str]; 3] = [&["kubelet"], &["containerd"], &["kubelet", "containerd"]];
@@ -145,6 +152,7 @@ fn rounds(cluster: &Cluster, ns: &Namespace) -> Result<()> {
 
 #[test]
 fn a_node_holds_what_its_pods_need_and_no_more() -> Result<()> {
+    let _alone = ALONE.lock();
     let Some(cluster) = Cluster::of_this_run() else { return Ok(()) };
     let ns = cluster.namespace("leaks")?;
     ns.apply(&format!(
