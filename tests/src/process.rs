@@ -11,6 +11,8 @@ const TICKS: f64 = 100.0;
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     pub resident: u64,
+    /// Of it what is no page of a file: the heap, stacks, what a program has changed of itself.
+    pub anonymous: u64,
     /// The most that was resident, since the start or since [`forget_peak`].
     pub peak: u64,
 }
@@ -31,7 +33,7 @@ pub fn memory(pid: u32) -> Result<Memory> {
         let kib = found.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         anyhow::Ok(kib.with_context(|| format!("no {name}"))? * 1024)
     };
-    Ok(Memory { resident: line("VmRSS")?, peak: line("VmHWM")? })
+    Ok(Memory { resident: line("VmRSS")?, anonymous: line("RssAnon")?, peak: line("VmHWM")? })
 }
 
 /// The peak counts anew from what is resident now (`/proc/PID/clear_refs`, 5).

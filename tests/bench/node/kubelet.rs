@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ferrokube_tests::process::{Memory, cpu, memory};
 use ferrokube_tests::{Cluster, eventually};
-
-/// Clock ticks in a second, as /proc counts: Linux has shown a hundredth for ever.
-const TICKS: f64 = 100.0;
 
 /// The process of a daemon that kubeforge keeps.
 fn pid(cluster: &Cluster, daemon: &str) -> Result<u32> {
@@ -18,29 +16,12 @@ fn pid(cluster: &Cluster, daemon: &str) -> Result<u32> {
     Ok(u32::try_from(pid)?)
 }
 
-/// Seconds of CPU that a process and its ended children have used.
-fn cpu(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after = stat.rsplit_once(')').context("no name in stat")?.1;
-    // utime, stime, cutime, cstime are the fields 14 to 17; the state after the name is the third.
-    let ticks = after.split_whitespace().skip(11).take(4).filter_map(|ticks| ticks.parse::<f64>().ok());
-    Ok(ticks.sum::<f64>() / TICKS)
-}
-
-/// Bytes, of a line of /proc/PID/status.
-fn memory(pid: u32, line: &str) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let found = status.lines().find_map(|one| one.strip_prefix(line)?.strip_prefix(':'));
-    let kib = found.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kib.with_context(|| format!("no {line}"))? * 1024)
-}
-
 /// What everything has cost so far.
 pub struct Cost {
     pub cpu: f64,
     pub runtime_cpu: f64,
     pub requests: u64,
-    pub resident: u64,
+    pub memory: Memory,
 }
 
 /// A kubelet that runs.
@@ -59,13 +40,13 @@ impl Kubelet {
             cpu: cpu(self.pid).context("the kubelet ended")?,
             runtime_cpu: cpu(self.runtime)?,
             requests: requests as u64,
-            resident: memory(self.pid, "VmRSS")?,
+            memory: memory(self.pid)?,
         })
     }
 
     /// Bytes.
     pub fn peak(&self) -> Result<u64> {
-        memory(self.pid, "VmHWM")
+        Ok(memory(self.pid)?.peak)
     }
 }
 

@@ -72,14 +72,19 @@ fn latencies(mut all: Vec<Duration>) -> String {
     format!("p50 {:.2} s, p99 {:.2} s", of(0.5).as_secs_f64(), of(0.99).as_secs_f64())
 }
 
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 fn costs(before: &Cost, after: &Cost, took: Duration) -> String {
     format!(
-        "{:.1} s; CPU {:.2} s; runtime's CPU {:.2} s; {} requests; resident {:.1} MB",
+        "{:.1} s; CPU {:.2} s; runtime's CPU {:.2} s; {} requests; resident {:.1} MB, {:.1} of it anonymous",
         took.as_secs_f64(),
         after.cpu - before.cpu,
         after.runtime_cpu - before.runtime_cpu,
         after.requests - before.requests,
-        after.resident as f64 / f64::from(1 << 20),
+        megabytes(after.memory.resident),
+        megabytes(after.memory.anonymous),
     )
 }
 
@@ -113,7 +118,7 @@ fn measure(cluster: &Cluster, kubelet: &Kubelet, options: &Options) -> Result<()
     row(name, &format!("{single} pods one by one"), &latencies(all));
     row(name, "cost", &costs(&before, &kubelet.cost(cluster)?, began.elapsed()));
     pods::delete(&ns)?;
-    row(name, "most ever resident", &format!("{:.1} MB", kubelet.peak()? as f64 / f64::from(1 << 20)));
+    row(name, "most ever resident", &format!("{:.1} MB", megabytes(kubelet.peak()?)));
     Ok(())
 }
 
