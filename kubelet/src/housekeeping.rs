@@ -87,6 +87,8 @@ async fn remove_orphaned_files(kubelet: &Arc<Kubelet>) {
         if let Err(error) = local_device::unmount_unused(&kubelet.root) {
             tracing::warn!(%error, "cannot unmount devices that no pod uses");
         }
+        // What fails is logged.
+        let _ = kubelet.csi.let_go_of_disks("");
         kubelet.user_namespaces.retain(|uid| kubelet.workers.knows(uid) || kubelet.pod_dir(uid).exists());
         kubelet.resizes.retain(|uid| kubelet.workers.knows(uid));
         for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {

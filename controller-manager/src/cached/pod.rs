@@ -44,6 +44,8 @@ pub struct PodFacts {
     pub tolerations: Vec<Toleration>,
     /// Its claims to volumes.
     pub claims: Box<[Claim]>,
+    /// Disks that stand in the pod itself and are to be attached.
+    pub disks: Box<[Disk]>,
     /// Its claims to devices, of a pod that has any.
     pub devices: Option<Box<DeviceClaims>>,
     /// Why it is being disrupted, as its condition `DisruptionTarget` says.
@@ -67,6 +69,15 @@ pub struct Claim {
     pub name: Box<str>,
     /// Made for the pod and of its own lifetime.
     pub ephemeral: bool,
+}
+
+/// A volume of a pod that is a disk to be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The pod's volume.
+    pub volume: Box<str>,
+    /// Its name in the status of nodes.
+    pub name: Box<str>,
 }
 
 /// A pod's claims to devices (KEP-4381).
@@ -208,6 +219,14 @@ fn claims(pod: &str, volumes: &[Volume]) -> Box<[Claim]> {
     volumes.iter().filter_map(claim).collect()
 }
 
+fn disks(volumes: &[Volume]) -> Box<[Disk]> {
+    let disk = |volume: &Volume| {
+        let name = crate::controllers::volume::attach::disk_of(&volume.source)?;
+        Some(Disk { volume: volume.name.as_str().into(), name: name.into() })
+    };
+    volumes.iter().filter_map(disk).collect()
+}
+
 fn disruption(conditions: &[PodCondition]) -> Option<Box<Disruption>> {
     let condition = conditions.iter().find(|c| c.type_ == PodConditionType::DisruptionTarget)?;
     Some(Box::new(Disruption {
@@ -282,6 +301,7 @@ impl Projection for PodFacts {
             job: JobFacts::of(&pod),
             disruption: disruption(&pod.status.conditions),
             claims: claims(&pod.metadata.name, &pod.spec.volumes),
+            disks: disks(&pod.spec.volumes),
             devices: DeviceClaims::of(&pod),
             intended: intended(&pod.spec),
             counted: counted(&pod),

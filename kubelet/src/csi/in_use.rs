@@ -19,6 +19,18 @@ pub fn unique_name(driver: &str, handle: &str) -> String {
     format!("kubernetes.io/csi/{driver}^{handle}")
 }
 
+/// The names with those of disks that are on the node. A disk may have several, by which pods or the API know it.
+pub fn with_disks(mut names: Vec<String>, disks: &[Vec<String>], known: &[String]) -> Vec<String> {
+    for disk in disks {
+        if disk.iter().any(|name| names.contains(name)) {
+            continue;
+        }
+        names.extend(disk.iter().find(|name| known.contains(name)).or(disk.first()).cloned());
+    }
+    names.sort();
+    names
+}
+
 /// What one pod has asked for.
 struct Claim {
     names: BTreeSet<String>,
@@ -63,6 +75,11 @@ impl InUse {
         asked.chain(mounted).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Some pod but this one has asked for the volume.
+    pub fn is_asked(&self, name: &str, but: &str) -> bool {
+        self.0.lock().pods.iter().any(|(uid, claim)| uid != but && claim.names.contains(name))
+    }
+
     /// The API has this list.
     pub fn told(&self, names: &[String]) {
         self.0.lock().reported = names.iter().cloned().collect();
@@ -104,6 +121,18 @@ mod tests {
         used.release("b");
         assert_eq!(used.with([name.clone()]), [name], "it is still mounted");
         assert_eq!(used.with([]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_disk_goes_by_the_name_that_is_known() {
+        let disks = [["i/1.1.1.1:3260:iqn.a:0".to_owned(), "i/1.1.1.1:iqn.a:0".to_owned()].to_vec()];
+        let check = |names: &[&str], known: &[&str], expected: &[&str]| {
+            let text = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+            assert_eq!(with_disks(text(names), &disks, &text(known)), text(expected));
+        };
+        check(&[], &[], &["i/1.1.1.1:3260:iqn.a:0"]);
+        check(&[], &["i/1.1.1.1:iqn.a:0"], &["i/1.1.1.1:iqn.a:0"]);
+        check(&["k", "i/1.1.1.1:iqn.a:0"], &[], &["i/1.1.1.1:iqn.a:0", "k"]);
     }
 
     #[test]

@@ -34,6 +34,9 @@ use tokio::time::Instant;
 use crate::cri::CallError;
 use crate::sources::follow::{Event, follow};
 use crate::sources::tokens::Tokens;
+use crate::volume::VolumeError;
+use crate::volume::host::Host;
+use crate::volume::kinds::disk::{BEFORE, Disk, Disks};
 use crate::volume::kinds::payload::TokenKey;
 use in_use::{InUse, unique_name};
 use request::{Facts, Request};
@@ -104,6 +107,11 @@ fn attachment_name(handle: &str, driver: &str, node: &str) -> String {
     format!("csi-{}", sha256(&format!("{handle}{driver}{node}")))
 }
 
+fn texts(secret: &Secret) -> BTreeMap<String, String> {
+    let text = |value: &api_types::ByteString| String::from_utf8_lossy(value).into_owned();
+    secret.data.iter().map(|(key, value)| (key.clone(), text(value))).collect()
+}
+
 /// Storage drivers and their volumes on this node.
 pub struct Csi {
     client: Client,
@@ -113,6 +121,8 @@ pub struct Csi {
     objects: RwLock<Option<HashMap<String, CSIDriverSpec>>>,
     /// What is mounted, and by whom.
     pub volumes: Volumes,
+    /// Disks of targets and fabrics, which the controllers attach by name alone.
+    pub disks: Disks,
     /// What pods have asked for of the volumes that are to be attached.
     pub in_use: InUse,
 }
@@ -122,7 +132,8 @@ impl Csi {
     pub fn new(client: Client, node: &str, root: &std::path::Path, tokens: Arc<Tokens>) -> Self {
         let volumes = Volumes::new(root);
         let (node, objects) = (node.into(), RwLock::default());
-        Self { client, node, tokens, objects, volumes, in_use: InUse::default() }
+        let disks = Disks::new(root, Host::this());
+        Self { client, node, tokens, objects, volumes, disks, in_use: InUse::default() }
     }
 
     /// Follows the definitions of drivers; never ends.
@@ -164,7 +175,34 @@ impl Csi {
         let attaches =
             |driver: &str| objects.get(driver).is_none_or(|object| object.attach_required != Some(false));
         let mounted = self.volumes.mounted().into_iter().filter(|(driver, _)| attaches(driver));
-        self.in_use.with(mounted.map(|(driver, handle)| unique_name(&driver, &handle)))
+        let names = self.in_use.with(mounted.map(|(driver, handle)| unique_name(&driver, &handle)));
+        in_use::with_disks(names, &self.disks.uniques(), known)
+    }
+
+    /// A pod uses the disk, or is about to: it stays, and stays attached.
+    pub fn claim_disk(&self, uid: &str, disk: &Disk) {
+        self.in_use.claim(uid, &disk.unique(), Instant::now());
+    }
+
+    /// Lets go of the disks that no pod but this one asks for.
+    pub fn let_go_of_disks(&self, but: &str) -> Result<(), VolumeError> {
+        self.disks.let_go(|name| self.in_use.is_asked(name, but))
+    }
+
+    /// The controllers have attached the disk; with what it takes to log in to it.
+    pub async fn prepare_disk(&self, pod: &Pod, disk: &mut Disk) -> Result<(), VolumeError> {
+        self.check_attached(&pod.metadata.uid, &disk.unique()).await?;
+        if let Disk::Iscsi(disk) = disk
+            && let Some(at) = &disk.secret_at
+        {
+            let found = self.client.api::<Secret>().namespace(&at.namespace).get(&at.name).await;
+            let secret = found.map_err(|error| VolumeError::Step {
+                step: BEFORE,
+                error: format!("couldn't get secret {}/{} error: {error}", at.namespace, at.name),
+            })?;
+            disk.secret = texts(&secret);
+        }
+        Ok(())
     }
 
     /// Waits for `work` on a thread that may block.
@@ -181,7 +219,8 @@ impl Csi {
         facts.node.clone_from(&self.node);
         let attaches = object.as_ref().is_none_or(|object| object.attach_required != Some(false));
         if !request.ephemeral && attaches {
-            self.check_attached(pod, request).await?;
+            let name = unique_name(&request.driver, &request.handle);
+            self.check_attached(&pod.metadata.uid, &name).await?;
             facts.publish_context = self.attachment(request, &facts.attachment).await?;
         }
         if let Some(secret) = &request.publish_secret {
@@ -209,9 +248,8 @@ impl Csi {
 
     /// The node says that it uses the volume, and the controllers that they know and have attached it. In
     /// this order no one detaches it while it is mounted.
-    async fn check_attached(&self, pod: &Pod, request: &Request) -> Result<(), CsiError> {
-        let name = unique_name(&request.driver, &request.handle);
-        if !self.in_use.claim(&pod.metadata.uid, &name, Instant::now()) {
+    async fn check_attached(&self, uid: &str, name: &str) -> Result<(), CsiError> {
+        if !self.in_use.claim(uid, name, Instant::now()) {
             return Err(CsiError::Attachment(
                 "Volume has not been added to the list of VolumesInUse in the node's volume status".into(),
             ));
@@ -250,8 +288,7 @@ impl Csi {
                     source,
                 }
             })?;
-        let text = |value: &api_types::ByteString| String::from_utf8_lossy(value).into_owned();
-        Ok(secret.data.iter().map(|(key, value)| (key.clone(), text(value))).collect())
+        Ok(texts(&secret))
     }
 
     /// COMPAT: `{AUDIENCE: {"token": …, "expirationTimestamp": …}}`, as drivers read it.

@@ -127,7 +127,7 @@ fn usage(kubelet: &Kubelet, pod: &Pod, mut containers: Vec<ContainerUsage>, disk
         for container in &mut containers {
             container.logs = count(&logs.join(&container.name));
         }
-        let elsewhere = [Kind::Local.plugin(), Kind::Nfs.plugin(), Kind::Csi.plugin()];
+        let elsewhere = [Kind::Local, Kind::Nfs, Kind::Csi, Kind::Iscsi, Kind::Fc].map(Kind::plugin);
         let found = actual::found(&kubelet.pod_dir(&pod.metadata.uid)).unwrap_or_default();
         for volume in found.into_iter().filter(|found| !elsewhere.contains(&found.plugin.as_str())) {
             volumes.insert(volume.volume, count(&volume.path));

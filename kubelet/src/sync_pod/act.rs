@@ -24,7 +24,9 @@ use crate::pod_worker::{Outcome, Stage, Turn};
 use crate::probe::Type;
 use crate::sources::static_pods::is_static;
 use crate::status::{self, Eviction, restarting};
+use crate::volume::VolumeError;
 use crate::volume::apply::{self, Ready};
+use crate::volume::claims::Unusable;
 use crate::volume::desired;
 use crate::volume::kinds::payload::Materials;
 use crate::{admission, dns, resize, resources, steady, user_namespaces};
@@ -381,11 +383,12 @@ async fn prepare_volumes(
     pod: &Arc<Pod>,
     observed: &ObservedPod,
 ) -> Result<Prepared, NotReady> {
-    let failed = |volume: &str, error: &str| {
-        let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
+    let failed_at = |step: &str, volume: &str, error: &str| {
+        let message = format!("{step} for volume {volume:?} : {error}");
         kubelet.recorder.pod(pod, "Warning", "FailedMount", &message);
         message
     };
+    let failed = |volume: &str, error: &str| failed_at("MountVolume.SetUp failed", volume, error);
     let objects = kubelet.references.objects(pod).await?;
     let (tokens, renewal) = match kubelet.tokens.of(pod).await {
         Ok(tokens) => tokens,
@@ -404,7 +407,21 @@ async fn prepare_volumes(
             return Err(failed(&name, &error).into());
         }
     };
-    let claims = kubelet.claims.of(pod).await.map_err(|(volume, error)| failed(&volume, &error))?;
+    let unprocessed = |volumes: &[&str], errors: &[String]| {
+        let (names, errors) = (volumes.join(" "), errors.join("; "));
+        let message = format!(
+            "Unable to attach or mount volumes: unmounted volumes=[{names}], unattached volumes=[], failed to process volumes=[{names}]: {errors}"
+        );
+        kubelet.recorder.pod(pod, "Warning", "FailedMount", &message);
+        message
+    };
+    let claims = kubelet.claims.of(pod).await.map_err(|(volume, error)| match error {
+        Unusable::Unprocessed(error) => unprocessed(&[&volume], &[error]),
+        Unusable::Elsewhere(message) => {
+            kubelet.recorder.pod(pod, "Warning", "FailedMount", &message);
+            message
+        }
+    })?;
     let republished = desired::mounted(pod).iter().any(|volume| {
         let behind = claims.get(&volume.name).and_then(|claimed| claimed.volume.spec.source.csi.as_ref());
         let inline = volume.source.csi.as_ref().map(|source| &source.driver);
@@ -423,14 +440,21 @@ async fn prepare_volumes(
         problems.into_iter().partition(|problem| problem.error.is_waiting());
     let told = |problem: &apply::Failed| {
         if !problem.block {
-            return failed(&problem.volume, &problem.error.to_string());
+            return failed_at(&problem.error.step(false), &problem.name, &problem.error.to_string());
         }
-        let message =
-            format!("MapVolume.SetUpDevice failed for volume {:?} : {}", problem.volume, problem.error);
+        let step = problem.error.step(true);
+        let message = format!("{step} for volume {:?} : {}", problem.name, problem.error);
         kubelet.recorder.pod(pod, "Warning", "FailedMapVolume", &message);
         message
     };
-    let messages: Vec<String> = problems.iter().map(told).collect();
+    let (untried, problems): (Vec<_>, Vec<_>) =
+        problems.into_iter().partition(|problem| matches!(problem.error, VolumeError::Unprocessed(_)));
+    let mut messages: Vec<String> = problems.iter().map(told).collect();
+    if !untried.is_empty() {
+        let names: Vec<&str> = untried.iter().map(|one| one.volume.as_str()).collect();
+        let errors: Vec<String> = untried.iter().map(|one| one.error.to_string()).collect();
+        messages.push(unprocessed(&names, &errors));
+    }
     if !messages.is_empty() {
         return Err(NotReady::Failed(messages.join("; ")));
     }

@@ -36,7 +36,9 @@ pub fn found(pod_dir: &Path) -> io::Result<Vec<Found>> {
                 | "kubernetes.io~projected"
                 | "kubernetes.io~downward-api"
                 | "kubernetes.io~local-volume"
-                | "kubernetes.io~nfs" => super::mounts::is_mounted(&path)?,
+                | "kubernetes.io~nfs"
+                | "kubernetes.io~iscsi"
+                | "kubernetes.io~fc" => super::mounts::is_mounted(&path)?,
                 csi::volumes::PLUGIN => super::mounts::is_mounted(&path.join("mount"))?,
                 _ => true,
             };

@@ -9,6 +9,7 @@ use api_types::core::v1::Pod;
 use super::actual::{self, Found};
 use super::claims::Claims;
 use super::desired::{self, Kind, Wanted};
+use super::kinds::disk::Disk;
 use super::kinds::payload::{Materials, payload};
 use super::kinds::{empty_dir, host_path, local_device, mounted};
 use super::plan::{Action, plan};
@@ -35,6 +36,8 @@ pub struct Ready {
 pub struct Failed {
     /// Its name in the pod.
     pub volume: String,
+    /// COMPAT: the name that events have: the PersistentVolume's, where there is one.
+    pub name: String,
     /// Why.
     pub error: VolumeError,
     /// It is a device.
@@ -57,14 +60,20 @@ pub fn ensure(
     for volume in desired::mounted(pod) {
         match desired::wanted(volume, claims) {
             Ok(one) => {
+                // It stays, also where it is there already.
+                if let Some(Ok(disk)) = Disk::of(&one, &pod.metadata.namespace)
+                    && csi.disks.has(&disk, &one, pod_dir, &pod.metadata.uid)
+                {
+                    csi.claim_disk(&pod.metadata.uid, &disk);
+                }
                 let (path, kind, read_only, block) = (one.path(pod_dir), one.kind, one.read_only, one.block);
-                let used = desired::check_use(pod, &volume.name, block).map_err(VolumeError::Path);
+                let used = desired::check_use(pod, &volume.name, block).map_err(VolumeError::Unprocessed);
                 let result = used.and_then(|()| match block {
                     true => timed(&metrics::plugin(&one), "map_volume", || map(pod, pod_dir, &one, csi)),
                     false => Ok(()),
                 });
                 if let Err(error) = result {
-                    failed.push(Failed { volume: volume.name.clone(), error, block });
+                    failed.push(Failed { volume: volume.name.clone(), name: one.dir, error, block });
                     continue;
                 }
                 ready.insert(volume.name.clone(), Ready { path, kind, read_only, block });
@@ -74,9 +83,9 @@ pub fn ensure(
                     by_dir.insert(one.dir.clone(), one);
                 }
             }
-            Err(kind) => {
-                let error = VolumeError::Unsupported(kind);
-                failed.push(Failed { volume: volume.name.clone(), error, block: false });
+            Err(error) => {
+                let volume = volume.name.clone();
+                failed.push(Failed { name: volume.clone(), volume, error, block: false });
             }
         }
     }
@@ -84,7 +93,7 @@ pub fn ensure(
         Ok(found) => found,
         Err(source) => {
             let error = VolumeError::Io { what: format!("read {}", pod_dir.display()), source };
-            failed.push(Failed { volume: String::new(), error, block: false });
+            failed.push(Failed { volume: String::new(), name: String::new(), error, block: false });
             return (ready, failed);
         }
     };
@@ -110,7 +119,8 @@ pub fn ensure(
             }
         };
         if let Err(error) = result {
-            failed.push(Failed { volume: name, error, block: false });
+            let dir = by_dir.values().find(|one| one.volume.name == name).map(|one| one.dir.clone());
+            failed.push(Failed { name: dir.unwrap_or(name.clone()), volume: name, error, block: false });
         }
     }
     let there = plugins.into_iter().filter(|(name, _)| ready.contains_key(name)).map(|(_, plugin)| plugin);
@@ -139,6 +149,13 @@ fn map(pod: &Pod, pod_dir: &Path, wanted: &Wanted, csi: &Csi) -> Result<(), Volu
     if wanted.kind == Kind::Local {
         return block::local(csi.volumes.root(), pod_dir, uid, wanted);
     }
+    if let Some(disk) = Disk::of(wanted, &pod.metadata.namespace) {
+        let mut disk = disk?;
+        if !csi.disks.has(&disk, wanted, pod_dir, uid) {
+            Csi::wait(csi.prepare_disk(pod, &mut disk))?;
+        }
+        return csi.disks.map(&disk, wanted, pod_dir, uid);
+    }
     let Some(request) = Request::of(pod, wanted) else { return Ok(()) };
     // Before anything is asked of the driver.
     block::point(&wanted.path(pod_dir), &csi.volumes.device(&request.name, uid))?;
@@ -152,6 +169,7 @@ fn map(pod: &Pod, pod_dir: &Path, wanted: &Wanted, csi: &Csi) -> Result<(), Volu
 fn unmap_all(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
     let uid = pod_dir.file_name().unwrap_or_default().to_string_lossy();
     block::take_local(csi.volumes.root(), pod_dir, &uid)?;
+    csi.disks.take(pod_dir, &uid)?;
     for (name, link) in block::links(pod_dir, Kind::Csi)? {
         Csi::wait(csi.volumes.take_device(&name, &uid))?;
         block::unlink(&link)?;
@@ -193,6 +211,18 @@ fn set_up(
             local_device::set_up(csi.volumes.root(), &path, wanted)?;
             if !wanted.read_only {
                 own(&path, false)?;
+            }
+        }
+        Kind::Iscsi | Kind::Fc => {
+            let Some(disk) = Disk::of(wanted, &pod.metadata.namespace) else { return Ok(()) };
+            let mut disk = disk?;
+            Csi::wait(csi.prepare_disk(pod, &mut disk))?;
+            csi.disks.set_up(&disk, wanted, &path)?;
+            // COMPAT: the pod starts nonetheless.
+            if !wanted.read_only
+                && let Err(error) = own(&path, false)
+            {
+                tracing::warn!(volume = volume.name, %error, "cannot give files to the pod's group");
             }
         }
         // The server says who may do what there.
@@ -304,8 +334,10 @@ fn unmount_each(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
         mounts::unmount(&point).map_err(io(format!("unmount {}", point.display())))?;
     }
     // Removing a tree into which something is still mounted would remove what is mounted.
-    match mounts::below(pod_dir).map_err(io("read the mount table"))?.first() {
-        None => Ok(()),
-        Some(point) => Err(VolumeError::Path(format!("{} is still mounted", point.display()))),
+    if let Some(point) = mounts::below(pod_dir).map_err(io("read the mount table"))?.first() {
+        return Err(VolumeError::Path(format!("{} is still mounted", point.display())));
     }
+    // What fails is logged, and tried again: the pod need not wait for it.
+    let _ = csi.let_go_of_disks(&pod_dir.file_name().unwrap_or_default().to_string_lossy());
+    Ok(())
 }

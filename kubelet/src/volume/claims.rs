@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use api_types::core::v1::{
     Node, NodeSelectorOperator, NodeSelectorRequirement, PersistentVolume, PersistentVolumeClaim,
-    PersistentVolumeClaimPhase, Pod, Volume,
+    PersistentVolumeClaimPhase, PersistentVolumeMode, Pod, Volume,
 };
 use client::Client;
 use parking_lot::Mutex;
@@ -22,6 +22,23 @@ pub struct Claimed {
     pub volume: Arc<PersistentVolume>,
     /// The pod may only read.
     pub read_only: bool,
+}
+
+/// Why a claim is of no use to a pod here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Nothing can be tried with it.
+    #[error("{0}")]
+    Unprocessed(String),
+    /// Its volume is not for this node; the whole of an event.
+    #[error("{0}")]
+    Elsewhere(String),
+}
+
+impl From<String> for Unusable {
+    fn from(error: String) -> Self {
+        Self::Unprocessed(error)
+    }
 }
 
 /// By the volume's name in the pod.
@@ -49,7 +66,7 @@ impl ClaimCache {
     }
 
     /// What the pod's claims are bound to; an error names the volume.
-    pub async fn of(&self, pod: &Pod) -> Result<Claims, (String, String)> {
+    pub async fn of(&self, pod: &Pod) -> Result<Claims, (String, Unusable)> {
         let uid = &pod.metadata.uid;
         let mut claims = self.pods.lock().get(uid).cloned().unwrap_or_default();
         for volume in desired::mounted(pod) {
@@ -76,7 +93,7 @@ impl ClaimCache {
         self.pods.lock().remove(uid);
     }
 
-    async fn resolve(&self, pod: &Pod, name: &str, own: bool) -> Result<PersistentVolume, String> {
+    async fn resolve(&self, pod: &Pod, name: &str, own: bool) -> Result<PersistentVolume, Unusable> {
         let namespace = &pod.metadata.namespace;
         let place = format!("{namespace}/{name}");
         let claims = self.client.api::<PersistentVolumeClaim>().namespace(namespace);
@@ -124,14 +141,18 @@ fn check_claim(pod: &Pod, claim: &PersistentVolumeClaim, own: bool) -> Result<()
 }
 
 /// Whether a volume is the claim's, and can be used on the node.
-fn check_volume(claim: &PersistentVolumeClaim, volume: &PersistentVolume, node: &Node) -> Result<(), String> {
+fn check_volume(
+    claim: &PersistentVolumeClaim,
+    volume: &PersistentVolume,
+    node: &Node,
+) -> Result<(), Unusable> {
     let name = &volume.metadata.name;
     let uid = &claim.metadata.uid;
     let bound = volume.spec.claim_ref.as_ref().map(|reference| reference.uid.clone()).unwrap_or_default();
     if bound != *uid {
-        return Err(format!(
+        return Err(Unusable::Unprocessed(format!(
             "found PV object {name:?} bound to unexpected PVC: its claim's UID is {bound:?}, the pod's claim has {uid:?}"
-        ));
+        )));
     }
     let required = volume.spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
     if let Some(selector) = required {
@@ -146,9 +167,11 @@ fn check_volume(claim: &PersistentVolumeClaim, volume: &PersistentVolume, node: 
             !empty && term.match_expressions.iter().all(label) && term.match_fields.iter().all(field)
         });
         if !fits {
-            return Err(format!(
-                "MountVolume.NodeAffinity check failed for volume {name:?} : no matching NodeSelectorTerms"
-            ));
+            let block = volume.spec.volume_mode == Some(PersistentVolumeMode::Block);
+            let what = if block { "MapVolume" } else { "MountVolume" };
+            return Err(Unusable::Elsewhere(format!(
+                "{what}.NodeAffinity check failed for volume {name:?} : no matching NodeSelectorTerms"
+            )));
         }
     }
     Ok(())
@@ -226,10 +249,15 @@ mod tests {
         let term = NodeSelectorTerm { match_expressions: vec![requirement], ..Default::default() };
         let required = Some(Box::new(NodeSelector { node_selector_terms: vec![term] }));
         volume.spec.node_affinity = Some(Box::new(VolumeNodeAffinity { required }));
-        assert!(check_volume(&claim, &volume, &node).unwrap_err().contains("no matching NodeSelectorTerms"));
+        assert!(
+            check_volume(&claim, &volume, &node)
+                .unwrap_err()
+                .to_string()
+                .contains("no matching NodeSelectorTerms")
+        );
         node.metadata.labels.insert("kubernetes.io/hostname".into(), "b".into());
         assert_eq!(check_volume(&claim, &volume, &node), Ok(()));
         volume.spec.claim_ref = None;
-        assert!(check_volume(&claim, &volume, &node).unwrap_err().contains("unexpected PVC"));
+        assert!(check_volume(&claim, &volume, &node).unwrap_err().to_string().contains("unexpected PVC"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use api_types::core::v1::{Container, PersistentVolume, PersistentVolumeMode, Pod, Volume, VolumeSource};
 
+use super::VolumeError;
 use super::claims::Claims;
 
 /// The kinds of volumes that this kubelet knows.
@@ -27,6 +28,10 @@ pub enum Kind {
     Local,
     /// An export of an NFS server.
     Nfs,
+    /// A disk of an iSCSI target.
+    Iscsi,
+    /// A disk of a Fibre Channel fabric.
+    Fc,
     /// What a storage driver mounts.
     Csi,
     /// The content of an image, which the runtime mounts.
@@ -46,6 +51,8 @@ impl Kind {
             Self::Local => "kubernetes.io~local-volume",
             Self::Nfs => "kubernetes.io~nfs",
             Self::Image => "kubernetes.io~image",
+            Self::Iscsi => "kubernetes.io~iscsi",
+            Self::Fc => "kubernetes.io~fc",
             Self::Csi => crate::csi::volumes::PLUGIN,
         }
     }
@@ -66,8 +73,15 @@ impl Kind {
     }
 }
 
-/// The kind of a volume; an error names one that is not supported.
-pub fn kind(source: &VolumeSource) -> Result<Kind, &'static str> {
+/// COMPAT: of a kind that is not there.
+fn unknown(name: &str) -> VolumeError {
+    VolumeError::Unprocessed(format!(
+        "failed to get Plugin from volumeSpec for volume {name:?} err=no volume plugin matched"
+    ))
+}
+
+/// The kind of a volume of this name.
+fn kind(name: &str, source: &VolumeSource) -> Result<Kind, VolumeError> {
     let known = [
         (source.empty_dir.is_some(), Kind::EmptyDir),
         (source.host_path.is_some(), Kind::HostPath),
@@ -77,24 +91,21 @@ pub fn kind(source: &VolumeSource) -> Result<Kind, &'static str> {
         (source.projected.is_some(), Kind::Projected),
         (source.nfs.is_some(), Kind::Nfs),
         (source.csi.is_some(), Kind::Csi),
+        (source.iscsi.is_some(), Kind::Iscsi),
+        (source.fc.is_some(), Kind::Fc),
         (source.image.is_some(), Kind::Image),
     ];
     if let Some((_, kind)) = known.iter().find(|(present, _)| *present) {
         return Ok(*kind);
     }
-    let unknown = [
-        (source.persistent_volume_claim.is_some(), "persistentVolumeClaim"),
-        (source.ephemeral.is_some(), "ephemeral"),
-        (source.iscsi.is_some(), "iscsi"),
-        (source.fc.is_some(), "fc"),
-        (source.git_repo.is_some(), "gitRepo"),
-        (source.flex_volume.is_some(), "flexVolume"),
-    ];
-    match unknown.iter().find(|(present, _)| *present) {
-        Some((_, name)) => Err(name),
+    match source {
+        // COMPAT: as with upstream's gate at its default.
+        VolumeSource { git_repo: Some(_), .. } => Err(VolumeError::Path(
+            "git-repo volume plugin has been disabled; if necessary, it may be re-enabled by enabling the feature-gate `GitRepoVolumeDriver`".into(),
+        )),
         // COMPAT: a volume without a source is an emptyDir; the API fills that in.
-        None if *source == VolumeSource::default() => Ok(Kind::EmptyDir),
-        None => Err("unknown"),
+        _ if *source == VolumeSource::default() => Ok(Kind::EmptyDir),
+        _ => Err(unknown(name)),
     }
 }
 
@@ -139,13 +150,15 @@ impl Wanted {
     }
 }
 
-/// What a volume comes to; an error names a kind that is not supported.
-pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> {
+/// What a volume comes to; an error tells of a kind that is not supported.
+pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, VolumeError> {
     let mut made = Wanted {
         volume: volume.clone(),
         kind: Kind::EmptyDir,
         dir: volume.name.clone(),
         read_only: volume.source.nfs.as_ref().is_some_and(|nfs| nfs.read_only)
+            || volume.source.iscsi.as_ref().is_some_and(|iscsi| iscsi.read_only)
+            || volume.source.fc.as_ref().is_some_and(|fc| fc.read_only)
             || volume.source.csi.as_ref().is_some_and(|csi| csi.read_only == Some(true)),
         options: Vec::new(),
         local: String::new(),
@@ -153,7 +166,7 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
         block: false,
     };
     let Some(claimed) = claims.get(&volume.name) else {
-        made.kind = kind(&volume.source)?;
+        made.kind = kind(&volume.name, &volume.source)?;
         return Ok(made);
     };
     let (meta, spec) = (&claimed.volume.metadata, &claimed.volume.spec);
@@ -176,16 +189,17 @@ pub fn wanted(volume: &Volume, claims: &Claims) -> Result<Wanted, &'static str> 
         made.volume.source.nfs = Some(nfs.clone());
     } else if source.csi.is_some() {
         made.kind = Kind::Csi;
+    } else if source.iscsi.is_some() {
+        made.kind = Kind::Iscsi;
+    } else if source.fc.is_some() {
+        made.kind = Kind::Fc;
     } else {
-        return Err(match () {
-            () if source.iscsi.is_some() => "iscsi",
-            () if source.fc.is_some() => "fc",
-            () if source.flex_volume.is_some() => "flexVolume",
-            () => "unknown",
-        });
+        return Err(unknown(&made.dir));
     }
-    if made.block && !matches!(made.kind, Kind::Local | Kind::Csi) {
-        return Err("without devices, with volumeMode Block");
+    if made.block && !matches!(made.kind, Kind::Local | Kind::Csi | Kind::Iscsi | Kind::Fc) {
+        let why =
+            "MapVolume.FindMapperPluginBySpec failed to find BlockVolumeMapper plugin. Volume plugin is nil.";
+        return Err(VolumeError::Unprocessed(why.into()));
     }
     Ok(made)
 }
@@ -243,7 +257,8 @@ mod tests {
             let claimed = Claimed { volume: Arc::new(behind.clone()), read_only: true };
             [("data".to_owned(), claimed)].into()
         };
-        assert_eq!(wanted(&volume, &claims(&behind)).unwrap_err(), "unknown");
+        let error = "failed to get Plugin from volumeSpec for volume \"pv\" err=no volume plugin matched";
+        assert_eq!(wanted(&volume, &claims(&behind)).unwrap_err().to_string(), error);
         behind.spec.source.local =
             Some(Box::new(LocalVolumeSource { path: "/mnt/disk".into(), ..Default::default() }));
         let made = wanted(&volume, &claims(&behind)).unwrap();

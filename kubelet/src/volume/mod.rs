@@ -15,6 +15,8 @@ pub mod atomic_writer;
 pub mod block;
 pub mod claims;
 pub mod desired;
+pub mod filesystem;
+pub mod host;
 pub mod kinds;
 pub mod metrics;
 pub mod mounts;
@@ -60,6 +62,17 @@ pub enum VolumeError {
     /// This kubelet has no such kind of volume (yet).
     #[error("volume type {0} is not supported by this kubelet")]
     Unsupported(&'static str),
+    /// Nothing is tried with the volume: its claim cannot be used, or there is no such kind of volumes.
+    #[error("{0}")]
+    Unprocessed(String),
+    /// A step that has a name of its own in events failed.
+    #[error("{error}")]
+    Step {
+        /// `WaitForAttach failed`
+        step: &'static str,
+        /// Why.
+        error: String,
+    },
     /// The system refused.
     #[error("{what}: {source}")]
     Io {
@@ -74,6 +87,19 @@ impl VolumeError {
     /// Nothing failed: others are not done yet.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Self::Csi(error) if error.is_waiting())
+    }
+
+    /// COMPAT: what failed, as events say it.
+    pub fn step(&self, block: bool) -> String {
+        match (self, block) {
+            (Self::Step { step, .. }, false) => format!("MountVolume.{step}"),
+            (Self::Step { step: kinds::disk::BEFORE, .. }, true) => {
+                "MapVolume.NewBlockVolumeMapper initialization failed".into()
+            }
+            (Self::Step { step, .. }, true) => format!("MapVolume.{step}"),
+            (_, false) => "MountVolume.SetUp failed".into(),
+            (_, true) => "MapVolume.SetUpDevice failed".into(),
+        }
     }
 }
 

@@ -45,6 +45,42 @@ pub fn is_mounted(path: &Path) -> io::Result<bool> {
     Ok(parse(&std::fs::read_to_string("/proc/self/mountinfo")?).iter().any(|point| point == path))
 }
 
+/// A line of the mount table (`man 5 proc`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// MAJOR:MINOR of the filesystem.
+    pub device: String,
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// What is mounted: of a disk the device's path.
+    pub source: String,
+}
+
+fn parse_whole(table: &str) -> Vec<Mount> {
+    let one = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let dash = words.iter().position(|word| *word == "-")?;
+        Some(Mount {
+            device: (*words.get(2)?).to_owned(),
+            point: PathBuf::from(unescape(words.get(4)?)),
+            source: unescape(words.get(dash + 2)?),
+        })
+    };
+    table.lines().filter_map(one).collect()
+}
+
+/// What is mounted exactly there; the last, where there are several.
+pub fn at(path: &Path) -> io::Result<Option<Mount>> {
+    let table = parse_whole(&std::fs::read_to_string("/proc/self/mountinfo")?);
+    Ok(table.into_iter().rev().find(|mount| mount.point == path))
+}
+
+/// The same filesystem is mounted elsewhere too.
+pub fn others(mount: &Mount, path: &Path) -> io::Result<bool> {
+    let table = parse_whole(&std::fs::read_to_string("/proc/self/mountinfo")?);
+    Ok(table.iter().any(|other| other.device == mount.device && other.point != path))
+}
+
 /// Mounts a tmpfs of at most `size` bytes (0: the kernel's default, half of memory). What is in it stays out of the swap,
 /// where the kernel can do that (from 6.4 on, and not in a user namespace).
 pub fn tmpfs(target: &Path, size: u64) -> io::Result<()> {
@@ -96,9 +132,22 @@ pub fn unmount(target: &Path) -> io::Result<()> {
     }
 }
 
+/// Unmounts; what is busy is an error.
+pub fn unmount_now(target: &Path) -> io::Result<()> {
+    nix::mount::umount2(target, MntFlags::UMOUNT_NOFOLLOW).map_err(io::Error::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_mounted_where() {
+        let table = "40 35 8:0 / /mnt/a rw,noatime shared:1 - ext4 /dev/sda rw\n41 35 0:5 / /proc rw - proc proc rw\n";
+        let disk = Mount { device: "8:0".into(), point: "/mnt/a".into(), source: "/dev/sda".into() };
+        assert_eq!(parse_whole(table)[0], disk);
+        assert_eq!(parse_whole(table)[1].source, "proc");
+    }
 
     #[test]
     fn mount_points_are_unescaped() {

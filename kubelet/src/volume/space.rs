@@ -99,7 +99,8 @@ async fn look(kubelet: &Arc<Kubelet>) -> Vec<ClaimSpace> {
                 let path = wanted.path(&kubelet.pod_dir(&pod.metadata.uid));
                 let looking = async {
                     match wanted.kind {
-                        Kind::Local | Kind::Nfs => {
+                        // COMPAT: none of `fc`.
+                        Kind::Local | Kind::Nfs | Kind::Iscsi => {
                             tokio::task::spawn_blocking(move || of_filesystem(&path)).await.ok().flatten()
                         }
                         Kind::Csi => {

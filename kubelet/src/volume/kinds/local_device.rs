@@ -9,17 +9,14 @@
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use parking_lot::Mutex;
 
 use super::mounted::{self, make};
 use crate::volume::actual::entries;
 use crate::volume::desired::{Kind, Wanted};
-use crate::volume::{VolumeError, io, mounts};
-
-/// COMPAT: without `fsType`.
-const DEFAULT: &str = "ext4";
+use crate::volume::host::Host;
+use crate::volume::{VolumeError, filesystem, io, mounts};
 
 /// A device must not be unmounted between being mounted and being bound.
 static STAGING: Mutex<()> = Mutex::new(());
@@ -41,9 +38,10 @@ pub fn set_up(root: &Path, path: &Path, wanted: &Wanted) -> Result<(), VolumeErr
     if !mounts::is_mounted(&place).map_err(io("read the mount table"))? {
         let local = wanted.behind.as_ref().and_then(|behind| behind.spec.source.local.clone());
         let kind = local.and_then(|local| local.fs_type).filter(|kind| !kind.is_empty());
-        let kind = kind.as_deref().unwrap_or(DEFAULT);
+        let kind = kind.as_deref().unwrap_or(filesystem::DEFAULT);
         make(&place)?;
-        mount(source, &place, kind, &wanted.options, wanted.read_only).map_err(|error| {
+        let (options, read_only) = (&wanted.options, wanted.read_only);
+        filesystem::mount(&Host::this(), source, &place, kind, options, read_only).map_err(|error| {
             let _ = std::fs::remove_dir(&place);
             VolumeError::Path(format!(
                 "local: failed to mount device {source} at {} (fstype: {kind}), error {error}",
@@ -75,106 +73,6 @@ pub fn unmount_unused(root: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
-fn run(program: &str, arguments: &[&str]) -> std::io::Result<Output> {
-    Command::new(program).args(arguments).output()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).trim().to_owned()
-}
-
-/// Mounts a device, with a new filesystem if it holds nothing.
-fn mount(device: &str, place: &Path, kind: &str, options: &[String], read_only: bool) -> Result<(), String> {
-    let mut all = options.to_vec();
-    if read_only && !all.iter().any(|option| option == "ro") {
-        all.push("ro".into());
-    }
-    let read_only = all.iter().any(|option| option == "ro");
-    all.push("defaults".into());
-    let format = format_of(device)?;
-    if format.is_empty() {
-        if read_only {
-            return Err(format!(
-                "cannot mount unformatted disk {device} as we are manipulating it in read-only mode"
-            ));
-        }
-        let mut arguments = match kind {
-            "ext3" | "ext4" => vec!["-F", "-m0"],
-            "xfs" => vec!["-f"],
-            _ => Vec::new(),
-        };
-        arguments.push(device);
-        tracing::info!(device, kind, "making a filesystem on a device without content");
-        let output = run(&format!("mkfs.{kind}"), &arguments);
-        let failed = |cause: String, output: String| {
-            format!(
-                "format of disk {device:?} failed: type:({kind:?}) target:({:?}) options:({all:?}) errcode:({cause}) output:({output}) ",
-                place.display().to_string()
-            )
-        };
-        let output = output.map_err(|error| failed(error.to_string(), String::new()))?;
-        if !output.status.success() {
-            return Err(failed(output.status.to_string(), said(&output)));
-        }
-    } else if !read_only {
-        check(device)?;
-    }
-    let (place, options) = (place.to_string_lossy(), all.join(","));
-    let arguments = ["-t", kind, "-o", &options, device, &place];
-    let output = run("mount", &arguments).map_err(|error| format!("mount: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "mount failed: {}\nMounting command: mount\nMounting arguments: {}\nOutput: {}\n",
-        output.status,
-        arguments.join(" "),
-        said(&output)
-    ))
-}
-
-/// What a device holds; empty: nothing that is known.
-fn format_of(device: &str) -> Result<String, String> {
-    let failed = |cause: String| format!("failed to get disk format of disk {device}: {cause}");
-    let output = run("blkid", &["-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "export", device])
-        .map_err(|error| failed(error.to_string()))?;
-    match output.status.code() {
-        Some(0) => Ok(format_in(&String::from_utf8_lossy(&output.stdout))),
-        // It knows of nothing there.
-        Some(2) => Ok(String::new()),
-        _ => Err(failed(output.status.to_string())),
-    }
-}
-
-/// `TYPE` of what blkid prints; partitions are something as well.
-fn format_in(text: &str) -> String {
-    let value = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).filter(|it| !it.is_empty())
-    };
-    match (value("PTTYPE"), value("TYPE")) {
-        (Some(_), _) => "unknown data, probably partitions".to_owned(),
-        (None, kind) => kind.unwrap_or_default().to_owned(),
-    }
-}
-
-/// Mends what can be mended.
-fn check(device: &str) -> Result<(), String> {
-    match run("fsck", &["-a", device]) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("fsck: {error}")),
-        Ok(output) if output.status.code() == Some(4) => Err(format!(
-            "'fsck' found errors on device {device} but could not correct them: {}",
-            said(&output)
-        )),
-        Ok(output) => {
-            if !matches!(output.status.code(), Some(0 | 1)) {
-                tracing::info!(device, output = said(&output), "fsck found what it did not mend");
-            }
-            Ok(())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use api_types::core::v1::Volume;
@@ -194,27 +92,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_blkid_prints() {
-        assert_eq!(format_in("DEVNAME=/dev/x\nTYPE=ext4\n"), "ext4");
-        assert_eq!(format_in("DEVNAME=/dev/x\nPTTYPE=dos\n"), "unknown data, probably partitions");
-        assert_eq!(format_in(""), "");
-    }
-
     /// A loop device, let go of at the end.
     struct Loop(String);
 
     impl Loop {
         fn new(file: &Path) -> Option<Self> {
             std::fs::File::create(file).ok()?.set_len(16 << 20).ok()?;
-            let output = run("losetup", &["-f", "--show", &file.to_string_lossy()]).ok()?;
-            output.status.success().then(|| Self(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+            let said = Host::this().run("losetup", &["-f", "--show", &file.to_string_lossy()]).ok()?;
+            said.is_fine().then(|| Self(said.text.trim().to_owned()))
         }
     }
 
     impl Drop for Loop {
         fn drop(&mut self) {
-            let _ = run("losetup", &["-d", &self.0]);
+            let _ = Host::this().run("losetup", &["-d", &self.0]);
         }
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::plan::Hold;
 use super::plan::Note;
-use super::{Leaving, Wanted, attachment_name, unique_name};
+use super::{Leaving, Wanted, attachment_name, disks, unique_name};
 use crate::cached::{AttachmentObject, NodeFacts};
 
 /// See the module.
@@ -19,6 +20,17 @@ pub struct Memory {
     promised: HashMap<String, Promise>,
     /// What each node said last that it uses.
     in_use: HashMap<Box<str>, Vec<Box<str>>>,
+    /// The disks of each node by their names: those that it has, and those that it is to have.
+    disks: HashMap<Box<str>, HashMap<String, Held>>,
+}
+
+/// A disk of a node.
+#[derive(Default)]
+struct Held {
+    leaving: Option<Timestamp>,
+    told: String,
+    /// It is the node's, or was promised to it.
+    has: bool,
 }
 
 #[derive(Default)]
@@ -86,8 +98,59 @@ impl Memory {
         let since = *remembered.leaving.get_or_insert(now);
         let unique = unique_name(driver, &handle);
         // Of a node that was never seen the worst is assumed.
-        let in_use = self.in_use.get(node).is_none_or(|names| names.iter().any(|name| **name == *unique));
-        Some(Leaving { attachment, handle, since, in_use })
+        let in_use = self.is_in_use(node, &unique);
+        Some(Leaving { attachment, handle, hold: Hold { since, in_use } })
+    }
+
+    /// Of a node that was never seen the worst is assumed.
+    fn is_in_use(&self, node: &str, unique: &str) -> bool {
+        self.in_use.get(node).is_none_or(|names| names.iter().any(|name| **name == *unique))
+    }
+
+    /// Notes what disks the node has and wants; `attached` is none of a node that is gone.
+    pub fn disks(&mut self, node: &str, attached: Option<&[&str]>, wanted: &[disks::Wanted]) {
+        let wished = |name: &str| wanted.iter().any(|disk| disk.name == name);
+        let held = self.disks.entry(node.into()).or_default();
+        if let Some(attached) = attached {
+            held.retain(|name, _| wished(name) || attached.contains(&name.as_str()));
+            for name in attached {
+                held.entry((*name).to_owned()).or_default().has = true;
+            }
+        }
+        for disk in wanted {
+            held.entry(disk.name.clone()).or_default().leaving = None;
+        }
+        if held.is_empty() {
+            self.disks.remove(node);
+        }
+    }
+
+    pub fn disk_told(&self, node: &str, disk: &str) -> String {
+        let held = self.disks.get(node).and_then(|held| held.get(disk));
+        held.map(|held| held.told.clone()).unwrap_or_default()
+    }
+
+    pub fn has_disk_elsewhere(&self, disk: &str, node: &str) -> bool {
+        let mut others = self.disks.iter().filter(|(other, _)| ***other != *node);
+        others.any(|(_, held)| held.get(disk).is_some_and(|held| held.has))
+    }
+
+    /// The disks that the node has and that no pod of it needs.
+    pub fn leaving_disks(
+        &mut self,
+        node: &str,
+        wanted: &[disks::Wanted],
+        now: Timestamp,
+    ) -> Vec<disks::Leaving> {
+        let mut leaving = Vec::new();
+        for (name, held) in self.disks.get_mut(node).into_iter().flatten() {
+            if !wanted.iter().any(|disk| disk.name == *name) {
+                leaving.push((name.clone(), *held.leaving.get_or_insert(now)));
+            }
+        }
+        leaving.sort();
+        let hold = |name: &str, since| Hold { since, in_use: self.is_in_use(node, name) };
+        leaving.into_iter().map(|(name, since)| disks::Leaving { hold: hold(&name, since), name }).collect()
     }
 
     pub fn note(&mut self, note: Note) {
@@ -99,6 +162,19 @@ impl Memory {
             }
             Note::Promised { volume, node, attachment } => {
                 self.promised.insert(volume, Promise { node, attachment });
+            }
+            Note::DiskTold { node, disk, text } => {
+                if let Some(held) = self.disks.get_mut(&node).and_then(|held| held.get_mut(&disk)) {
+                    held.told = text;
+                }
+            }
+            Note::DiskPromised { node, disk } => {
+                self.disks.entry(node).or_default().entry(disk).or_default().has = true;
+            }
+            Note::DiskGone { node, disk } => {
+                if let Some(held) = self.disks.get_mut(&node) {
+                    held.remove(&disk);
+                }
             }
         }
     }

@@ -4,9 +4,10 @@
 //! A VolumeAttachment is the request; the driver's external attacher answers in its status, and the
 //! kubelet waits for that. What is attached is reported in the node's `status.volumesAttached`; a volume
 //! that the node still has in `volumesInUse` stays attached, unless the node is out of service or has
-//! been silent for too long. Keys are nodes. Volumes of no CSI driver, and of drivers that need no
-//! attaching, are passed over. Since one worker does it all, no two nodes are given the same volume.
+//! been silent for too long. Keys are nodes. Disks of `iscsi` and `fc` ([`disks`]) are given to nodes by name
+//! alone; other volumes of no CSI driver, and of drivers that need no attaching, are passed over. Since one worker does it all, no two nodes are given the same volume.
 
+mod disks;
 mod memory;
 mod plan;
 #[cfg(test)]
@@ -25,7 +26,9 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::cached::{AttachmentObject, ClaimObject, DriverObject, NodeFacts, PodFacts, VolumeObject};
+pub use disks::of_pod as disk_of;
 use memory::Memory;
+use plan::Hold;
 pub use plan::Note;
 
 /// See the module.
@@ -50,6 +53,8 @@ pub struct View {
     pub facts: Option<Arc<NodeFacts>>,
     pub wanted: Vec<Wanted>,
     pub leaving: Vec<Leaving>,
+    pub disks: Vec<disks::Wanted>,
+    pub leaving_disks: Vec<disks::Leaving>,
     pub force_on_timeout: bool,
 }
 
@@ -77,9 +82,7 @@ pub struct Wanted {
 pub struct Leaving {
     pub attachment: Arc<AttachmentObject>,
     pub handle: String,
-    pub since: Timestamp,
-    /// Whether the node says that it uses the volume, or did when it was last heard of.
-    pub in_use: bool,
+    pub hold: Hold,
 }
 
 /// The name of the object that asks for a volume to be attached to a node, as kubelets look for it.
@@ -108,7 +111,8 @@ impl Controller for AttachDetach {
             Wake::itself::<NodeFacts>(),
             Wake::on::<PodFacts>(|change: &Change<'_, PodFacts>, _, keys| {
                 let pods = [change.old, change.new].into_iter().flatten();
-                let placed = pods.filter(|pod| !pod.claims.is_empty() && !pod.node.is_empty());
+                let placed = pods
+                    .filter(|pod| !pod.node.is_empty() && (!pod.claims.is_empty() || !pod.disks.is_empty()));
                 keys.extend(placed.map(|pod| Key::cluster(pod.node.clone())));
             }),
             Wake::on::<AttachmentObject>(|change: &Change<'_, AttachmentObject>, caches, keys| {
@@ -127,7 +131,10 @@ impl Controller for AttachDetach {
                 keys.extend(nodes_of_claim(&change.key.to_string(), caches));
             }),
             Wake::on::<VolumeObject>(|change: &Change<'_, VolumeObject>, caches, keys| {
-                for volume in change.new.into_iter().filter(|volume| volume.spec.source.csi.is_some()) {
+                let attaches = |volume: &&Arc<VolumeObject>| {
+                    volume.spec.source.csi.is_some() || disks::of_volume(&volume.spec.source).is_some()
+                };
+                for volume in change.new.into_iter().filter(attaches) {
                     keys.extend(nodes_of(volume, caches));
                 }
             }),
@@ -147,10 +154,15 @@ impl Controller for AttachDetach {
         let keeps = facts.as_ref().is_some_and(|facts| facts.keeps_terminated);
         let pods = caches.store::<PodFacts>().by_index("node", &key.name);
         let mut wanted: Vec<Wanted> = Vec::new();
-        for (pod_key, pod) in pods.into_iter().filter(|(_, pod)| keeps || !pod.is_finished()) {
-            for claim in &pod.claims {
-                let Some(volume) = volume_of(&pod_key, &claim.name, caches) else { continue };
-                let here = (pod_key.clone(), pod.clone());
+        let mut gathered = disks::Gathered::default();
+        for here in pods.into_iter().filter(|(_, pod)| keeps || !pod.is_finished()) {
+            gathered.inline(&here);
+            for claim in &here.1.claims {
+                let Some(volume) = volume_of(&here.0, &claim.name, caches) else { continue };
+                if gathered.claimed(&volume, &here) {
+                    continue;
+                }
+                let here = here.clone();
                 match wanted.iter_mut().find(|w| w.volume.metadata.name == volume.metadata.name) {
                     Some(wanted) => wanted.pods.push(here),
                     None => wanted.extend(want(volume, here, &key.name, caches)),
@@ -177,8 +189,9 @@ impl Controller for AttachDetach {
                 memory.leaving(&key.name, attachment, csi.map(|csi| csi.volume_handle.as_str()), now)
             })
             .collect();
+        let (disks, leaving_disks) = gathered.finish(&key.name, facts.as_deref(), caches, &mut memory, now);
         let force_on_timeout = self.force_on_timeout;
-        Some(View { node: key.name.clone(), facts, wanted, leaving, force_on_timeout })
+        Some(View { node: key.name.clone(), facts, wanted, leaving, disks, leaving_disks, force_on_timeout })
     }
 
     fn plan(view: &View, now: Timestamp) -> Plan<Note> {
@@ -214,15 +227,32 @@ fn want(volume: Arc<VolumeObject>, pod: (Key, Arc<PodFacts>), node: &str, caches
     let elsewhere = attachments(caches, "volume", &volume.metadata.name)
         .iter()
         .any(|attachment| *attachment.spec.node_name != *node);
-    let claim = volume.spec.claim_ref.as_ref()?;
+    let others = users(&volume.metadata.name, node, caches);
+    let name = attachment_name(&handle, &driver, node);
+    Some(Wanted { volume, driver, handle, name, pods: vec![pod], elsewhere, others, ..Wanted::default() })
+}
+
+/// Pods of other nodes that use a volume.
+fn users(volume: &str, node: &str, caches: &Caches) -> Vec<Key> {
+    let volume = caches.store::<VolumeObject>().find("", volume);
+    let Some(claim) = volume.as_ref().and_then(|volume| volume.spec.claim_ref.as_ref()) else {
+        return Vec::new();
+    };
     let users = caches.store::<PodFacts>().by_index("claim", &format!("{}/{}", claim.namespace, claim.name));
-    let others = users
+    users
         .into_iter()
         .filter(|(_, pod)| !pod.is_finished() && !pod.node.is_empty() && *pod.node != *node)
         .map(|(key, _)| key)
-        .collect();
-    let name = attachment_name(&handle, &driver, node);
-    Some(Wanted { volume, driver, handle, name, pods: vec![pod], elsewhere, others, ..Wanted::default() })
+        .collect()
+}
+
+/// The nodes whose status has a volume as attached.
+fn nodes_with(name: &str, caches: &Caches) -> Vec<Key> {
+    let nodes = caches.store::<NodeFacts>().all().into_iter();
+    nodes
+        .filter(|(_, facts)| facts.volumes_attached.iter().any(|one| **one == *name))
+        .map(|(key, _)| key)
+        .collect()
 }
 
 fn nodes_of(volume: &VolumeObject, caches: &Caches) -> Vec<Key> {

@@ -11,8 +11,8 @@ use client::{Key, Patch};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Leaving, View, Wanted, unique_name};
-use crate::cached::{AttachmentObject, NodeFacts};
+use super::{Leaving, View, Wanted, disks, unique_name};
+use crate::cached::{AttachmentObject, NodeFacts, VolumeObject};
 use crate::service_pods::reference;
 
 /// How long a node that is not ready is waited for to let go of a volume.
@@ -20,7 +20,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(360);
 /// How long an attacher may take before pods are told.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Until a promise to another node is looked at again, of which nothing may be heard any more.
-const PROMISE_CHECK: Duration = Duration::from_secs(1);
+pub(super) const PROMISE_CHECK: Duration = Duration::from_secs(1);
+
+/// What a node has and its pods do not need.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hold {
+    pub since: Timestamp,
+    /// Whether the node says that it uses the volume, or did when it was last heard of.
+    pub in_use: bool,
+}
 
 /// For the controller's memory.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,13 +37,19 @@ pub enum Note {
     Told { attachment: String, text: String },
     /// The node is the one that has this volume from now on.
     Promised { volume: String, node: Box<str>, attachment: String },
+    /// The node has this disk from now on.
+    DiskPromised { node: Box<str>, disk: String },
+    /// The pods of a disk were told this.
+    DiskTold { node: Box<str>, disk: String, text: String },
+    /// A node that is gone has let go of a disk.
+    DiskGone { node: Box<str>, disk: String },
 }
 
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Note> {
     let mut plan = Plan::nothing();
     let mut reported = foreign(view);
     let leaving: Vec<(&Leaving, bool)> =
-        view.leaving.iter().map(|leaving| (leaving, may_go(view, leaving, now, &mut plan))).collect();
+        view.leaving.iter().map(|leaving| (leaving, may_go(view, leaving.hold, now, &mut plan))).collect();
     for (leaving, may_go) in &leaving {
         if !may_go && leaving.attachment.status.attached && !is_deleting(&leaving.attachment) {
             reported.push(unique_name(&leaving.attachment.spec.attacher, &leaving.handle));
@@ -45,6 +59,7 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan<Note> {
         |wanted: &&Wanted| wanted.attachment.as_ref().is_some_and(|a| a.status.attached && !is_deleting(a));
     let attached = view.wanted.iter().filter(attached);
     reported.extend(attached.map(|wanted| unique_name(&wanted.driver, &wanted.handle)));
+    disks::plan(view, now, &mut reported, &mut plan);
     reported.sort();
     for wanted in &view.wanted {
         // What is being deleted is made anew once it is gone.
@@ -72,7 +87,9 @@ fn is_deleting(attachment: &AttachmentObject) -> bool {
 /// Entries of the node's status that are none of ours.
 fn foreign(view: &View) -> Vec<String> {
     let all = view.facts.iter().flat_map(|facts| &facts.volumes_attached);
-    all.filter(|name| !name.starts_with("kubernetes.io/csi/")).map(|name| name.to_string()).collect()
+    all.filter(|name| !name.starts_with("kubernetes.io/csi/") && !disks::is_disk(name))
+        .map(|name| name.to_string())
+        .collect()
 }
 
 /// Tells all pods, once for each `text`.
@@ -135,14 +152,14 @@ fn attach(view: &View, wanted: &Wanted, plan: &mut Plan<Note>) {
         return;
     }
     let volume = &wanted.volume.metadata.name;
-    let exclusive = exclusive(wanted);
+    let exclusive = exclusive(&wanted.volume);
     if wanted.elsewhere && exclusive {
         if wanted.promised {
             plan.look_again(PROMISE_CHECK);
         }
         let text = format!("Multi-Attach error for volume {volume:?}");
         return tell(wanted, text.clone(), plan, |pod, key| {
-            Told::warning(pod, "FailedAttachVolume", format!("{text} {}", used_by(wanted, key)))
+            Told::warning(pod, "FailedAttachVolume", format!("{text} {}", used_by(&wanted.others, key)))
         });
     }
     if exclusive {
@@ -167,15 +184,15 @@ fn attach(view: &View, wanted: &Wanted, plan: &mut Plan<Note>) {
 }
 
 /// Whether only one node at a time can have it.
-fn exclusive(wanted: &Wanted) -> bool {
-    let modes = &wanted.volume.spec.access_modes;
+pub(super) fn exclusive(volume: &VolumeObject) -> bool {
+    let modes = &volume.spec.access_modes;
     !modes.is_empty() && !modes.iter().any(|m| matches!(m.as_str(), "ReadWriteMany" | "ReadOnlyMany"))
 }
 
 /// Names of pods in other namespaces are not told.
-fn used_by(wanted: &Wanted, pod: &Key) -> String {
+pub(super) fn used_by(others: &[Key], pod: &Key) -> String {
     let (local, foreign): (Vec<&Key>, Vec<&Key>) =
-        wanted.others.iter().partition(|other| other.namespace == pod.namespace);
+        others.iter().partition(|other| other.namespace == pod.namespace);
     let names: Vec<&str> = local.iter().map(|key| &*key.name).collect();
     match (names.is_empty(), foreign.len()) {
         (true, 0) => {
@@ -214,16 +231,16 @@ fn detach(view: &View, leaving: &Leaving, plan: &mut Plan<Note>) {
 }
 
 /// Whether the node has let go of the volume, or will not do so any more.
-fn may_go(view: &View, leaving: &Leaving, now: Timestamp, plan: &mut Plan<Note>) -> bool {
+pub(super) fn may_go(view: &View, hold: Hold, now: Timestamp, plan: &mut Plan<Note>) -> bool {
     let facts = view.facts.as_deref();
     let out_of_service = facts.is_some_and(|f| f.taints.iter().any(|t| t.key == taint::OUT_OF_SERVICE));
-    if !leaving.in_use || out_of_service {
+    if !hold.in_use || out_of_service {
         return true;
     }
     if facts.is_some_and(is_ready) || !view.force_on_timeout {
         return false;
     }
-    let waited = Duration::try_from(now.duration_since(leaving.since)).unwrap_or_default();
+    let waited = Duration::try_from(now.duration_since(hold.since)).unwrap_or_default();
     if waited < LONGEST_WAIT {
         plan.look_again(LONGEST_WAIT - waited);
     }

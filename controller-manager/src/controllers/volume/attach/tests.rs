@@ -273,3 +273,114 @@ fn requests_of_others_and_nodes_that_attach_themselves_are_left_alone() {
     cluster.node("a", |node| node.metadata.annotations.clear());
     assert!(cluster.controller.observe(&Key::cluster("a"), &cluster.caches).is_none());
 }
+
+const DISK: &str = "kubernetes.io/iscsi/10.0.0.1:iqn.a:0";
+
+impl Cluster {
+    /// The volume behind the claim is a disk.
+    fn disk(&self, modes: &[&str]) {
+        self.volume(modes);
+        let mut volume = (*self.caches.store::<VolumeObject>().find("", "pv").unwrap()).clone().0;
+        volume.spec.source.csi = None;
+        volume.spec.source.iscsi = Some(Box::new(api_types::core::v1::ISCSIPersistentVolumeSource {
+            target_portal: "10.0.0.1".into(),
+            iqn: "iqn.a".into(),
+            ..Default::default()
+        }));
+        self.caches.store::<VolumeObject>().put(volume);
+    }
+
+    fn has_disk(&self, node: &str, used: bool) {
+        self.node(node, |node| {
+            node.status.volumes_attached = vec![AttachedVolume { name: DISK.into(), ..Default::default() }];
+            node.status.volumes_in_use = if used { vec![DISK.into()] } else { Vec::new() };
+        });
+    }
+}
+
+const ATTACHED: &str = "Normal SuccessfulAttachVolume: AttachVolume.Attach succeeded for volume \"pv\" ";
+
+#[test]
+fn a_disk_is_reported_while_pods_need_it_or_the_node_uses_it() {
+    let cluster = Cluster::new();
+    cluster.disk(&["ReadWriteOnce"]);
+    cluster.pod("p", "a");
+    let report = format!("report {DISK}");
+    assert_eq!(cluster.look("a"), [ATTACHED.to_owned(), report.clone()]);
+    assert_eq!(cluster.look("a"), [report], "told once");
+    cluster.has_disk("a", true);
+    assert!(cluster.look("a").is_empty());
+    cluster.pod_gone("p");
+    assert!(cluster.look("a").is_empty(), "it is in use");
+    cluster.clock.advance(Duration::from_secs(3600));
+    assert!(cluster.look("a").is_empty(), "however long");
+    cluster.has_disk("a", false);
+    assert_eq!(cluster.look("a"), ["report "]);
+}
+
+#[test]
+fn a_disk_that_one_can_write_is_with_one_node_at_a_time() {
+    let cluster = Cluster::new();
+    cluster.disk(&["ReadWriteOnce"]);
+    cluster.pod("p", "a");
+    cluster.pod("q", "b");
+    cluster.look("a");
+    let refused = "Warning FailedAttachVolume: Multi-Attach error for volume \"pv\" Volume is already used by \
+                   pod(s) p";
+    assert_eq!(cluster.look("b"), [refused], "the caches do not show it yet");
+    cluster.has_disk("a", true);
+    cluster.look("a");
+    assert!(cluster.look("b").is_empty(), "told once");
+    cluster.pod_gone("p");
+    cluster.node("a", |_| {});
+    cluster.look("a");
+    assert_eq!(cluster.look("b"), [ATTACHED.to_owned(), format!("report {DISK}")]);
+
+    let cluster = Cluster::new();
+    cluster.disk(&["ReadOnlyMany"]);
+    cluster.has_disk("a", true);
+    cluster.pod("q", "b");
+    assert_eq!(cluster.look("b"), [ATTACHED.to_owned(), format!("report {DISK}")]);
+}
+
+#[test]
+fn a_node_that_is_gone_keeps_a_disk_for_a_while() {
+    let cluster = Cluster::new();
+    cluster.disk(&["ReadWriteOnce"]);
+    cluster.has_disk("a", true);
+    cluster.look("a");
+    cluster.caches.store::<NodeFacts>().remove(&Key::cluster("a"), 9);
+    cluster.look("a");
+    cluster.pod("q", "b");
+    let refused = "Warning FailedAttachVolume: Multi-Attach error for volume \"pv\" Volume is already \
+                   exclusively attached to one node and can't be attached to another";
+    assert_eq!(cluster.look("b"), [refused]);
+    cluster.clock.advance(Duration::from_secs(360));
+    assert!(cluster.look("a").is_empty());
+    assert_eq!(cluster.look("b"), [ATTACHED.to_owned(), format!("report {DISK}")]);
+}
+
+#[test]
+fn disks_that_stand_in_pods_are_given_to_all() {
+    let cluster = Cluster::new();
+    let pod = |name: &str, node: &str| {
+        let mut pod = Pod::default();
+        pod.metadata.namespace = "ns".into();
+        pod.metadata.name = name.into();
+        pod.spec.node_name = node.into();
+        let mut volume = Volume { name: "v".into(), ..Default::default() };
+        volume.source.iscsi = Some(Box::new(api_types::core::v1::ISCSIVolumeSource {
+            target_portal: "10.0.0.1".into(),
+            iqn: "iqn.a".into(),
+            ..Default::default()
+        }));
+        pod.spec.volumes = vec![volume];
+        cluster.caches.store::<PodFacts>().put(pod);
+    };
+    pod("p", "a");
+    pod("q", "b");
+    let told = ATTACHED.replace("pv", "v");
+    for node in ["a", "b"] {
+        assert_eq!(cluster.look(node), [told.clone(), format!("report {DISK}")]);
+    }
+}
