@@ -455,6 +455,14 @@ async fn prepare_volumes(
         let errors: Vec<String> = untried.iter().map(|one| one.error.to_string()).collect();
         messages.push(unprocessed(&names, &errors));
     }
+    for mapped in ready.values().filter_map(|one| one.mapped.as_ref()) {
+        for (what, path) in [("globalMapPath", &mapped.place), ("volumeMapPath", &mapped.links)] {
+            let path = path.display().to_string();
+            let message =
+                format!("MapVolume.MapPodDevice succeeded for volume {:?} {what} {path:?}", mapped.name);
+            kubelet.recorder.pod(pod, "Normal", "SuccessfulMountVolume", &message);
+        }
+    }
     if !messages.is_empty() {
         return Err(NotReady::Failed(messages.join("; ")));
     }

@@ -29,6 +29,19 @@ pub struct Ready {
     pub read_only: bool,
     /// It is a device.
     pub block: bool,
+    /// Where the device was bound just now, of a disk: upstream tells of it.
+    pub mapped: Option<Mapped>,
+}
+
+/// A device that a pod was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The PersistentVolume.
+    pub name: String,
+    /// The folder with a file for each pod.
+    pub place: PathBuf,
+    /// The folder of the pod's link.
+    pub links: PathBuf,
 }
 
 /// A volume that could not be made.
@@ -68,15 +81,19 @@ pub fn ensure(
                 }
                 let (path, kind, read_only, block) = (one.path(pod_dir), one.kind, one.read_only, one.block);
                 let used = desired::check_use(pod, &volume.name, block).map_err(VolumeError::Unprocessed);
+                let mut mapped = None;
                 let result = used.and_then(|()| match block {
-                    true => timed(&metrics::plugin(&one), "map_volume", || map(pod, pod_dir, &one, csi)),
+                    true => timed(&metrics::plugin(&one), "map_volume", || {
+                        mapped = map(pod, pod_dir, &one, csi)?;
+                        Ok(())
+                    }),
                     false => Ok(()),
                 });
                 if let Err(error) = result {
                     failed.push(Failed { volume: volume.name.clone(), name: one.dir, error, block });
                     continue;
                 }
-                ready.insert(volume.name.clone(), Ready { path, kind, read_only, block });
+                ready.insert(volume.name.clone(), Ready { path, kind, read_only, block, mapped });
                 plugins.insert(volume.name.clone(), metrics::plugin(&one));
                 if !block {
                     wanted.push((one.dir.clone(), kind));
@@ -144,25 +161,28 @@ fn timed(
 }
 
 /// Gives the pod a device.
-fn map(pod: &Pod, pod_dir: &Path, wanted: &Wanted, csi: &Csi) -> Result<(), VolumeError> {
+fn map(pod: &Pod, pod_dir: &Path, wanted: &Wanted, csi: &Csi) -> Result<Option<Mapped>, VolumeError> {
     let uid = &pod.metadata.uid;
     if wanted.kind == Kind::Local {
-        return block::local(csi.volumes.root(), pod_dir, uid, wanted);
+        return block::local(csi.volumes.root(), pod_dir, uid, wanted).map(|()| None);
     }
     if let Some(disk) = Disk::of(wanted, &pod.metadata.namespace) {
         let mut disk = disk?;
         if !csi.disks.has(&disk, wanted, pod_dir, uid) {
             Csi::wait(csi.prepare_disk(pod, &mut disk))?;
         }
-        return csi.disks.map(&disk, wanted, pod_dir, uid);
+        let place = csi.disks.map(&disk, wanted, pod_dir, uid)?;
+        let links = wanted.path(pod_dir).parent().unwrap_or(pod_dir).to_path_buf();
+        return Ok(place.map(|place| Mapped { name: wanted.dir.clone(), place, links }));
     }
-    let Some(request) = Request::of(pod, wanted) else { return Ok(()) };
+    let Some(request) = Request::of(pod, wanted) else { return Ok(None) };
     // Before anything is asked of the driver.
     block::point(&wanted.path(pod_dir), &csi.volumes.device(&request.name, uid))?;
-    Ok(Csi::wait(async {
+    Csi::wait(async {
         let facts = csi.facts(pod, &request).await?;
         csi.volumes.set_up_device(&request, &facts, uid).await
-    })?)
+    })?;
+    Ok(None)
 }
 
 /// Takes all devices back from a pod.

@@ -108,3 +108,20 @@ pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> VolumeError
     let what = what.into();
     move |source| VolumeError::Io { what, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_name_the_step_that_failed() {
+        let attach = VolumeError::Step { step: "WaitForAttach failed", error: "no".into() };
+        assert_eq!(attach.step(false), "MountVolume.WaitForAttach failed");
+        assert_eq!(attach.step(true), "MapVolume.WaitForAttach failed");
+        let before = VolumeError::Step { step: kinds::disk::BEFORE, error: "no".into() };
+        assert_eq!(before.step(false), "MountVolume.NewMounter initialization failed");
+        assert_eq!(before.step(true), "MapVolume.NewBlockVolumeMapper initialization failed");
+        assert_eq!(VolumeError::Path("no".into()).step(false), "MountVolume.SetUp failed");
+        assert_eq!(VolumeError::Path("no".into()).step(true), "MapVolume.SetUpDevice failed");
+    }
+}

@@ -139,12 +139,18 @@ impl Disks {
         mounted::local(path, &place.to_string_lossy(), wanted.read_only)
     }
 
-    /// Gives the device to a pod.
-    pub fn map(&self, disk: &Disk, wanted: &Wanted, pod_dir: &Path, uid: &str) -> Result<(), VolumeError> {
+    /// Gives the device to a pod. Answers with the disk's directory, unless the pod has it already.
+    pub fn map(
+        &self,
+        disk: &Disk,
+        wanted: &Wanted,
+        pod_dir: &Path,
+        uid: &str,
+    ) -> Result<Option<PathBuf>, VolumeError> {
         let place = disk.place(&self.root, true);
         let (link, bound) = (block::link(pod_dir, wanted.kind, &wanted.dir), place.join(uid));
         if link.is_symlink() && is_mounted(&bound)? {
-            return Ok(());
+            return Ok(None);
         }
         let turn = self.turn(&place);
         let _turn = turn.lock();
@@ -152,7 +158,8 @@ impl Disks {
         let device = self.host.resolve(&device).map_err(|error| step("EvalHostSymlinks failed", error))?;
         let failed = |error: VolumeError| step("MapBlockVolume failed", error);
         block::point(&link, Path::new(&device)).map_err(failed)?;
-        block::bind(&self.host.real(&device), &bound).map_err(failed)
+        block::bind(&self.host.real(&device), &bound).map_err(failed)?;
+        Ok(Some(place))
     }
 
     /// A pod has the disk.

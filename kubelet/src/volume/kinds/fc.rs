@@ -393,7 +393,9 @@ mod tests {
         assert!(!disks.has(&disk, &block, &pod_dir, "c"));
         std::fs::remove_file(machine.root.join("dev/disk/by-id/scsi-VENDOR_12")).unwrap();
         machine.link("by-id/scsi-VENDOR_12", &format!("../../{name}"));
-        disks.map(&disk, &block, &pod_dir, "c").unwrap();
+        let place = kubelet.join("plugins/kubernetes.io/fc/volumeDevices/VENDOR_12");
+        assert_eq!(disks.map(&disk, &block, &pod_dir, "c").unwrap(), Some(place));
+        assert_eq!(disks.map(&disk, &block, &pod_dir, "c").unwrap(), None, "it has it");
         assert!(disks.has(&disk, &block, &pod_dir, "c"));
         let link = pod_dir.join("volumeDevices/kubernetes.io~fc/v");
         assert_eq!(std::fs::read_link(&link).unwrap(), Path::new(&device.0));

@@ -1,10 +1,10 @@
 //! Volumes that are mounted from elsewhere: folders of the node ([`super::local_device`]) and `nfs`.
 
 use std::path::Path;
-use std::process::Command;
 
 use api_types::core::v1::NFSVolumeSource;
 
+use crate::volume::host::Host;
 use crate::volume::{VolumeError, io, mounts};
 
 /// Makes a folder of the node visible at `path`.
@@ -39,16 +39,16 @@ pub fn nfs(
         return Ok(());
     }
     let arguments = nfs_arguments(path, source, options, read_only);
-    let output = Command::new("mount").args(&arguments).output().map_err(io("run mount"))?;
-    if output.status.success() {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let said = Host::this().run("mount", &words).map_err(VolumeError::Path)?;
+    if said.is_fine() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
     Err(VolumeError::Path(format!(
-        "mount failed: {}\nMounting command: mount\nMounting arguments: {}\nOutput: {}",
-        output.status,
+        "mount failed: {}\nMounting command: mount\nMounting arguments: {}\nOutput: {}\n",
+        said.end(),
         arguments.join(" "),
-        String::from_utf8_lossy(&said)
+        said.text
     )))
 }
 
