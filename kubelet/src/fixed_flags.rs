@@ -14,8 +14,9 @@ pub const TABLE: &[Fixed] = &[
     Fixed::text("boot-id-file", Only(&["/proc/sys/kernel/random/boot_id"])),
     Fixed::switch("cgroups-per-qos", Only(&["true"])),
     Fixed::text("container-hints", Only(&["/etc/cadvisor/container_hints.json"])),
-    Fixed::text("containerd", Only(&["/run/containerd/containerd.sock"])),
-    Fixed::text("containerd-namespace", Only(&["k8s.io"])),
+    // Where cAdvisor looks for containers: what is measured here comes from the runtime itself.
+    Fixed::text("containerd", Any),
+    Fixed::text("containerd-namespace", Any),
     Fixed::switch("contention-profiling", Only(&["false"])),
     Fixed::text("cpu-cfs-quota-period", Only(&["100ms"])),
     Fixed::switch("enable-controller-attach-detach", Only(&["true"])),

@@ -48,7 +48,7 @@ use crate::{resources, termination};
 pub struct RuntimeFacts {
     /// `containerd`
     pub name: String,
-    /// `1.6.20~ds1`
+    /// `1.6.20`
     pub version: String,
     /// Why pods cannot get a network yet; empty when they can.
     pub network_error: String,

@@ -61,6 +61,8 @@ pub async fn run(flags: Flags, mut config: KubeletConfiguration) -> anyhow::Resu
     {
         cgroup::reserved::check(flag, amounts).map_err(anyhow::Error::msg)?;
     }
+    node::labels::check(&flags.node_labels.0)
+        .map_err(|error| anyhow::anyhow!("failed to validate kubelet flags: {error}"))?;
     config.check_machine(Tree::detect(-1).is_v2())?;
     if config.enable_profiling_handler == Some(true) {
         tracing::warn!("enableProfilingHandler: there are no profiles to be had: /debug/pprof is disabled");
@@ -85,6 +87,7 @@ pub async fn run(flags: Flags, mut config: KubeletConfiguration) -> anyhow::Resu
         );
     }
     std::fs::create_dir_all(flags.root_dir.join("pods")).context("making the root directory")?;
+    server::make_folder(&flags.root_dir).context("error creating checkpoint directory")?;
     let runtime = Runtime::new(
         &config.container_runtime_endpoint,
         config.runtime_request_timeout.unwrap_or(Duration::from_secs(120)),

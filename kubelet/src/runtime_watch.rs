@@ -6,8 +6,8 @@ use std::time::Duration;
 use daemon::shutdown::Shutdown;
 use tokio::time::Instant;
 
-use crate::cri::Runtime;
 use crate::cri::v1;
+use crate::cri::{Runtime, version};
 use crate::kubelet::{Kubelet, RuntimeFacts};
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub async fn look(runtime: &Runtime) -> RuntimeFacts {
     match runtime.version().await {
         Ok(version) => {
             facts.name = version.runtime_name;
-            facts.version = version.runtime_version;
+            facts.version = version::told(&version.runtime_version);
         }
         Err(error) => facts.runtime_error = format!("container runtime is down: {error}"),
     }

@@ -9,6 +9,7 @@ pub mod changes;
 mod counted;
 pub mod labels;
 pub mod observed;
+pub mod version;
 
 #[cfg(test)]
 mod tests;
@@ -164,6 +165,18 @@ impl Runtime {
     /// The runtime's cgroup driver, when it can say.
     pub async fn runtime_config(&self) -> Answer<v1::RuntimeConfigResponse> {
         call!(self.runtime.runtime_config(v1::RuntimeConfigRequest {}))
+    }
+
+    /// Writes what a container is doing into an archive. COMPAT: a time limit counts where it is longer than that of
+    /// other calls.
+    pub async fn checkpoint(&self, id: &str, location: &str, limit: Duration) -> Answer<()> {
+        let limit = limit.max(self.timeout);
+        let request = v1::CheckpointContainerRequest {
+            container_id: id.into(),
+            location: location.into(),
+            timeout: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        };
+        call!(self.runtime.checkpoint_container(request), limit).map(drop)
     }
 
     /// Tells the runtime the node's pod network.

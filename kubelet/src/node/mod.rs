@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod allocatable;
 pub mod iptables;
+pub mod labels;
 pub mod lease;
 pub mod prepare;
 pub mod register;

@@ -37,6 +37,9 @@ const NOT_ENFORCED: &str = "FailedNodeAllocatableEnforcement";
 pub fn prepare(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
     let config = &kubelet.config;
     let start = |error: String| anyhow::anyhow!("Failed to start ContainerManager: {error}");
+    daemon::metrics::global()
+        .int_gauge("kubelet_cgroup_version", "cgroup version on the hosts.")
+        .set(if kubelet.tree.is_v2() { 2 } else { 1 });
     if !kubelet.tree.is_v2() {
         let warning = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
                        Please migrate to cgroup v2. More information at \

@@ -19,14 +19,14 @@ pub async fn flags(kubelet: &Arc<Kubelet>, request: Request<Incoming>) -> Respon
         return text(StatusCode::METHOD_NOT_ALLOWED, "flags endpoint is disabled.\n");
     }
     if request.method() != Method::PUT {
-        return typed(StatusCode::NOT_ACCEPTABLE, "text/plain", "unsupported http method".to_owned());
+        return typed(StatusCode::NOT_ACCEPTABLE, "text/plain", "unsupported http method\n");
     }
     let set = match Limited::new(request.into_body(), LONGEST).collect().await {
         Ok(body) => daemon::logging::set_verbosity(&String::from_utf8_lossy(&body.to_bytes())),
         Err(error) => Err(format!("error reading request body: {error}")),
     };
     match set {
-        Ok(done) => typed(StatusCode::OK, "text/plain", done),
-        Err(error) => typed(StatusCode::BAD_REQUEST, "text/plain", error),
+        Ok(done) => typed(StatusCode::OK, "text/plain", done + "\n"),
+        Err(error) => typed(StatusCode::BAD_REQUEST, "text/plain", error + "\n"),
     }
 }

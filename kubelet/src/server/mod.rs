@@ -6,6 +6,7 @@
 
 pub mod access;
 mod cadvisor;
+mod checkpoint;
 pub mod configz;
 mod debug;
 pub mod log_query;
@@ -19,7 +20,7 @@ pub mod system_logs;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,12 @@ const AWAITED: Duration = Duration::from_secs(1);
 
 /// A response's body: a buffer, or a stream.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Makes the folder that checkpoints are kept in, which only root may look into.
+pub fn make_folder(root: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(checkpoint::FOLDER))
+}
 
 /// A whole body.
 pub fn full(text: impl Into<Bytes>) -> Body {
@@ -246,7 +253,7 @@ pub fn certify(config: &mut KubeletConfiguration, flags: &Flags, node: &str) -> 
     Ok(())
 }
 
-fn write_private(path: &std::path::Path, content: &[u8]) -> anyhow::Result<()> {
+fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new()
@@ -329,6 +336,10 @@ impl Router {
             ["runningpods"] if get => pods::running(kubelet).await,
             ["configz"] if get => configz::configz(kubelet),
             ["statusz"] | ["flagz"] if get => zpage(&path, request.headers()),
+            ["checkpoint", namespace, pod, container] if request.method() == Method::POST => {
+                checkpoint::checkpoint(kubelet, namespace, pod, container, request.uri().query()).await
+            }
+            ["checkpoint", _, _, _] => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
             ["debug", "flags", "v"] => debug::flags(kubelet, request).await,
             ["debug", "pprof", ..] => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "profiling endpoint is disabled.\n")
