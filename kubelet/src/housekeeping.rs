@@ -28,6 +28,7 @@ const KEEP: usize = 1;
 /// Tidies up; never ends. Nothing is removed before all pods of the API were seen.
 pub async fn run(kubelet: Arc<Kubelet>) {
     kubelet.workers.wait_for_source().await;
+    tokio::spawn(Arc::clone(&kubelet.csi).let_go_of_disks());
     let mut round: u32 = 0;
     loop {
         if let Err(error) = adopt_orphans(&kubelet).await {
@@ -87,8 +88,6 @@ async fn remove_orphaned_files(kubelet: &Arc<Kubelet>) {
         if let Err(error) = local_device::unmount_unused(&kubelet.root) {
             tracing::warn!(%error, "cannot unmount devices that no pod uses");
         }
-        // What fails is logged.
-        let _ = kubelet.csi.let_go_of_disks("");
         kubelet.user_namespaces.retain(|uid| kubelet.workers.knows(uid) || kubelet.pod_dir(uid).exists());
         kubelet.resizes.retain(|uid| kubelet.workers.knows(uid));
         for class in [PodQOSClass::Guaranteed, PodQOSClass::Burstable, PodQOSClass::BestEffort] {

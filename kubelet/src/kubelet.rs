@@ -233,7 +233,7 @@ impl Kubelet {
         self.references.forget(uid);
         self.tokens.forget(uid);
         self.claims.forget(uid);
-        self.csi.in_use.release(uid);
+        self.csi.release(uid);
         self.resizes.forget(uid);
         self.devices.release(uid);
         self.placement.release(uid);

@@ -75,9 +75,9 @@ impl InUse {
         asked.chain(mounted).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Some pod but this one has asked for the volume.
-    pub fn is_asked(&self, name: &str, but: &str) -> bool {
-        self.0.lock().pods.iter().any(|(uid, claim)| uid != but && claim.names.contains(name))
+    /// Some pod has asked for the volume.
+    pub fn is_asked(&self, name: &str) -> bool {
+        self.0.lock().pods.values().any(|claim| claim.names.contains(name))
     }
 
     /// The API has this list.

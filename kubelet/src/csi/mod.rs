@@ -23,12 +23,14 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::core::v1::{Node, Pod, Secret, SecretReference};
 use api_types::storage::v1::{CSIDriver, CSIDriverSpec, VolumeAttachment};
 use client::Client;
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::cri::CallError;
@@ -47,6 +49,9 @@ use volumes::Volumes;
 pub mod proto {
     tonic::include_proto!("csi.v1");
 }
+
+/// Disks that could not be let go of are tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why something could not be done with a driver's volume; worded as upstream, for events.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +128,8 @@ pub struct Csi {
     pub volumes: Volumes,
     /// Disks of targets and fabrics, which the controllers attach by name alone.
     pub disks: Disks,
+    /// A disk may have become free.
+    freed: Notify,
     /// What pods have asked for of the volumes that are to be attached.
     pub in_use: InUse,
 }
@@ -133,7 +140,7 @@ impl Csi {
         let volumes = Volumes::new(root);
         let (node, objects) = (node.into(), RwLock::default());
         let disks = Disks::new(root, Host::this());
-        Self { client, node, tokens, objects, volumes, disks, in_use: InUse::default() }
+        Self { client, node, tokens, objects, volumes, disks, freed: Notify::new(), in_use: InUse::default() }
     }
 
     /// Follows the definitions of drivers; never ends.
@@ -184,9 +191,35 @@ impl Csi {
         self.in_use.claim(uid, &disk.unique(), Instant::now());
     }
 
-    /// Lets go of the disks that no pod but this one asks for.
-    pub fn let_go_of_disks(&self, but: &str) -> Result<(), VolumeError> {
-        self.disks.let_go(|name| self.in_use.is_asked(name, but))
+    /// Nothing of the pod is mounted any more.
+    pub fn release(&self, uid: &str) {
+        self.in_use.release(uid);
+        self.freed.notify_one();
+    }
+
+    /// Lets go of the disks that no pod has or asks for; never ends. One that hangs holds up no other.
+    pub async fn let_go_of_disks(self: Arc<Self>) {
+        loop {
+            let all = Arc::clone(&self);
+            let looked = move || all.disks.unasked(|name| all.in_use.is_asked(name));
+            let unasked = match tokio::task::spawn_blocking(looked).await {
+                Ok(Ok(places)) => places,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "cannot look for disks that no pod uses");
+                    Vec::new()
+                }
+                Err(_) => Vec::new(),
+            };
+            for place in unasked {
+                let all = Arc::clone(&self);
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = all.disks.let_go(&place) {
+                        tracing::warn!(%error, "cannot let go of a disk");
+                    }
+                });
+            }
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.freed.notified()).await;
+        }
     }
 
     /// The controllers have attached the disk; with what it takes to log in to it.

@@ -357,7 +357,5 @@ fn unmount_each(pod_dir: &Path, csi: &Csi) -> Result<(), VolumeError> {
     if let Some(point) = mounts::below(pod_dir).map_err(io("read the mount table"))?.first() {
         return Err(VolumeError::Path(format!("{} is still mounted", point.display())));
     }
-    // What fails is logged, and tried again: the pod need not wait for it.
-    let _ = csi.let_go_of_disks(&pod_dir.file_name().unwrap_or_default().to_string_lossy());
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A disk is attached by its kind ([`super::iscsi`], [`super::fc`]), mounted once below `plugins`, and bound to that for
 //! each pod; a pod that wants a device has a file bound to it instead. All steps for one disk are under one lock, and
 //! all logging in to and out of one target. What no pod has, or asks for, is let go of by [`Disks::let_go`]: after a pod
-//! has ended, and now and then, for what a kubelet that was killed did not come to.
+//! has ended, which does not wait for it, and now and then, for what a kubelet that was killed did not come to.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,8 @@ fn plugin_dir(root: &Path, plugin: &str, block: bool) -> PathBuf {
 const DEVICES: &str = "volumeDevices";
 
 /// A directory that stands for a disk.
-struct Place {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
     path: PathBuf,
     kind: Kind,
     block: bool,
@@ -230,30 +231,26 @@ impl Disks {
         places.iter().map(names).filter(|names| !names.is_empty()).collect()
     }
 
-    /// Lets go of the disks that no pod has, unless some pod asks for one: `asked` says so of its name.
-    pub fn let_go(&self, asked: impl Fn(&str) -> bool) -> Result<(), VolumeError> {
-        let mut result = Ok(());
-        for place in self.places()? {
-            if names(&place).iter().any(|name| asked(name)) {
-                continue;
-            }
-            let turn = self.turn(&place.path);
-            // What is just being attached is not unused.
-            let Some(_turn) = turn.try_lock() else { continue };
-            let done = match place.block {
-                true => self.let_go_of_device(&place),
-                false => self.let_go_of_filesystem(&place),
-            };
-            match &done {
-                Ok(true) => tracing::info!(path = %place.path.display(), "let go of a disk that no pod uses"),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(path = %place.path.display(), %error, "cannot let go of a disk");
-                }
-            }
-            result = result.and(done.map(drop));
+    /// The disks that no pod asks for; `asked` says so of a name.
+    pub fn unasked(&self, asked: impl Fn(&str) -> bool) -> Result<Vec<Place>, VolumeError> {
+        let mut places = self.places()?;
+        places.retain(|place| !names(place).iter().any(|name| asked(name)));
+        Ok(places)
+    }
+
+    /// Lets go of a disk, unless some pod has it. That may take minutes when nobody answers.
+    pub fn let_go(&self, place: &Place) -> Result<(), VolumeError> {
+        let turn = self.turn(&place.path);
+        // What is just being attached is not unused; one try at a time.
+        let Some(_turn) = turn.try_lock() else { return Ok(()) };
+        let done = match place.block {
+            true => self.let_go_of_device(place)?,
+            false => self.let_go_of_filesystem(place)?,
+        };
+        if done {
+            tracing::info!(path = %place.path.display(), "let go of a disk that no pod uses");
         }
-        result
+        Ok(())
     }
 
     fn log_out(&self, place: &Place) -> Result<(), VolumeError> {
@@ -267,6 +264,9 @@ impl Disks {
     }
 
     fn let_go_of_device(&self, place: &Place) -> Result<bool, VolumeError> {
+        if !place.path.exists() {
+            return Ok(false);
+        }
         let pods = entries(&place.path).map_err(io(format!("open {}", place.path.display())))?;
         if pods.iter().any(|path| !path.ends_with("iscsi.json")) {
             return Ok(false);
@@ -280,6 +280,9 @@ impl Disks {
     }
 
     fn let_go_of_filesystem(&self, place: &Place) -> Result<bool, VolumeError> {
+        if !place.path.exists() {
+            return Ok(false);
+        }
         let read = || mounts::at(&place.path).map_err(io("read the mount table"));
         let mut device = None;
         if let Some(mount) = read()? {
