@@ -62,9 +62,14 @@ kubectl: toolchain
 		fi; \
 	}
 
+# What runs on every node, in a profile of its own (decision 15), beside the others in the end.
+NODE_PROGRAMS := kubelet kube-proxy cluster-dns
+
 .PHONY: build
 build: toolchain ## Build all binaries, optimized
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --workspace --bins $(NODE_PROGRAMS:%=--exclude %)
+	$(CARGO) build --profile node --locked $(NODE_PROGRAMS:%=--package %) --bins
+	@ln -f $(NODE_PROGRAMS:%=$(TARGET_DIR)/node/%) $(TARGET_DIR)/release/
 
 .PHONY: cluster
 cluster: build kubectl ## Start a cluster on this machine; safe to repeat

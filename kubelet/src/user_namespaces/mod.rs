@@ -67,8 +67,19 @@ fn check(handler: &str, handlers: &[v1::RuntimeHandler]) -> Result<(), String> {
     }
 }
 
+/// A program of that name is in one of the folders of `PATH`.
+fn on_path(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
 /// The ids that the node has for pods: those of its user `kubelet`, or all but the lowest.
 fn pool(ids_per_pod: u32) -> Result<Pool, String> {
+    // Before the user is looked up, which takes libraries in that most nodes need for nothing else.
+    if !on_path("getsubids") {
+        tracing::info!("user namespaces: getsubids is not there, any id above the node's own may be used");
+        return Ok(Pool::of_node(ids_per_pod));
+    }
     let user = nix::unistd::User::from_name(USER).map_err(|error| error.to_string())?;
     if user.is_none() {
         return Ok(Pool::of_node(ids_per_pod));
@@ -78,12 +89,6 @@ fn pool(ids_per_pod: u32) -> Result<Pool, String> {
         Err(format!("error retrieving additional {what} for user {USER:?}: {}", why.trim()))
     };
     let users = match ask(&[]) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            tracing::info!(
-                "user namespaces: getsubids is not there, any id above the node's own may be used"
-            );
-            return Ok(Pool::of_node(ids_per_pod));
-        }
         Err(error) => return failed("uids", &error.to_string()),
         Ok(output) => output,
     };
