@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What a program said, and with which code it ended.
@@ -130,15 +130,39 @@ impl Host {
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<Said, String> {
-    let output = Command::new(program).args(arguments).output().map_err(|error| match error.kind() {
+    let text = |error: std::io::Error| daemon::go_words::of(&error);
+    // One pipe, so that what was said stays in its order.
+    let (mut said, ours) = std::io::pipe().map_err(text)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(ours.try_clone().map_err(text)?).stderr(ours);
+    let mut child = command.spawn().map_err(|error| match error.kind() {
         ErrorKind::NotFound => "executable file not found in $PATH".to_owned(),
-        _ => error.to_string(),
+        _ => text(error),
     })?;
-    let text = String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned();
-    Ok(Said { code: output.status.code(), text })
+    // Its ends of the pipe, or reading would not end.
+    drop(command);
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut said, &mut bytes).map_err(text)?;
+    let status = child.wait().map_err(text)?;
+    Ok(Said { code: status.code(), text: String::from_utf8_lossy(&bytes).into_owned() })
 }
 
 /// COMPAT: `open /x: no such file or directory`.
 fn told(what: &str, path: &str, error: &std::io::Error) -> String {
     format!("{what} {path}: {}", daemon::go_words::of(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_says_stays_in_order() {
+        let script = "echo one; echo two >&2; echo three; exit 3";
+        let said = Host::this().run("sh", &["-c", script]).unwrap();
+        assert_eq!(said, Said { code: Some(3), text: "one\ntwo\nthree\n".into() });
+        assert_eq!(said.end(), "exit status 3");
+        let error = Host::this().run("no-such-program-here", &[]).unwrap_err();
+        assert_eq!(error, "executable file not found in $PATH");
+    }
 }
