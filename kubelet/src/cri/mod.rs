@@ -162,6 +162,13 @@ impl Runtime {
         call!(self.runtime.status(v1::StatusRequest { verbose: false }))
     }
 
+    /// The image of a sandbox, where the runtime tells it, as containerd and CRI-O do; or nothing.
+    pub async fn sandbox_image(&self, id: &str) -> String {
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.into(), verbose: true };
+        let answer: Answer<v1::PodSandboxStatusResponse> = call!(self.runtime.pod_sandbox_status(request));
+        answer.ok().and_then(|answer| sandbox_image(answer.info.get("info")?)).unwrap_or_default()
+    }
+
     /// The runtime's cgroup driver, when it can say.
     pub async fn runtime_config(&self) -> Answer<v1::RuntimeConfigResponse> {
         call!(self.runtime.runtime_config(v1::RuntimeConfigRequest {}))
@@ -365,5 +372,23 @@ impl Runtime {
     /// Usage of the filesystems that hold images.
     pub async fn image_fs(&self) -> Answer<v1::ImageFsInfoResponse> {
         call!(self.images.image_fs_info(v1::ImageFsInfoRequest {}))
+    }
+}
+
+/// `image` of what a runtime tells of a sandbox beyond its status.
+fn sandbox_image(info: &str) -> Option<String> {
+    let info: serde_json::Value = serde_json::from_str(info).ok()?;
+    info.get("image")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod told {
+    use super::sandbox_image;
+
+    #[test]
+    fn the_image_of_a_sandbox_is_found() {
+        let image = Some("registry/pause:3".to_owned());
+        assert_eq!(sandbox_image(r#"{"pid":7,"image":"registry/pause:3"}"#), image);
+        assert_eq!([sandbox_image("{}"), sandbox_image("no")], [None, None]);
     }
 }

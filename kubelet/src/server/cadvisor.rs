@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::Body;
 use super::metrics::Page;
+use super::pressure::{self, Pressure};
 use super::stats::{self, ContainerUsage, Usage, field, number};
 use crate::cgroup::tree::Tree;
 use crate::cri::labels::Identity;
@@ -63,6 +64,16 @@ struct Readings {
     processes: Option<u64>,
     threads: Option<u64>,
     limits: Option<PodLimits>,
+    /// Of CPU, memory and disks.
+    pressure: Option<[Pressure; 3]>,
+    /// Periods with bursts, and nanoseconds of them.
+    bursts: [u64; 2],
+    /// Bytes: of memory and swap or swap alone, as the version counts; of memory that is kept.
+    swap_limit: u64,
+    reservation: u64,
+    threads_max: u64,
+    /// Open files, sockets among them, and how many the first process may open.
+    files: Option<(u64, u64, Option<f64>)>,
 }
 
 /// A control group and whose it is.
@@ -96,7 +107,13 @@ pub async fn page(kubelet: &Arc<Kubelet>) -> Response<Body> {
     let ready = sandboxes.into_iter().filter(|one| one.state == PodSandboxState::SandboxReady as i32);
     let sandboxes =
         ready.filter_map(|one| Some((Identity::from_labels(&one.labels)?, one.id, one.created_at)));
-    let mut rows = rows(kubelet, containers, sandboxes.collect());
+    let sandboxes: Vec<(Identity, String, i64)> = sandboxes.collect();
+    // All have the same.
+    let pause = match sandboxes.last() {
+        Some((_, id, _)) => kubelet.runtime.sandbox_image(id).await,
+        None => String::new(),
+    };
+    let mut rows = rows(kubelet, containers, sandboxes, &pause);
     let reader = kubelet.clone();
     // Some twenty small files for each row.
     let read = tokio::task::spawn_blocking(move || {
@@ -119,6 +136,17 @@ pub async fn page(kubelet: &Arc<Kubelet>) -> Response<Body> {
     page.sample("machine_cpu_cores", &ids, machine.cpus as f64, None);
     page.metric("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.");
     page.sample("machine_memory_bytes", &ids, machine.memory as f64, None);
+    page.metric("machine_swap_bytes", "gauge", "Amount of swap memory available on the machine.");
+    page.sample("machine_swap_bytes", &ids, machine.swap as f64, None);
+    page.metric(
+        "machine_scrape_error",
+        "gauge",
+        "1 if there was an error while getting machine metrics, 0 otherwise.",
+    );
+    page.sample("machine_scrape_error", &[], 0.0, None);
+    let error = "1 if there was an error while getting container metrics, 0 otherwise";
+    page.metric("container_scrape_error", "gauge", error);
+    page.sample("container_scrape_error", &[], if rows.is_empty() { 1.0 } else { 0.0 }, None);
     page.response()
 }
 
@@ -127,6 +155,7 @@ fn rows(
     kubelet: &Kubelet,
     containers: Vec<ContainerUsage>,
     sandboxes: Vec<(Identity, String, i64)>,
+    pause: &str,
 ) -> Vec<Row> {
     let names = &kubelet.cgroups;
     let mut rows = vec![Row { id: "/".into(), network: Some(Network::Node), ..Row::default() }];
@@ -148,7 +177,8 @@ fn rows(
             continue;
         };
         let (started, network) = (Some(seconds(created)), Some(Network::OfProcess));
-        rows.push(Row { id, identity, name, started, network, ..Row::default() });
+        let image = pause.to_owned();
+        rows.push(Row { id, identity, name, image, started, network, ..Row::default() });
     }
     for one in containers {
         let Some(id) = groups.get(&one.identity.uid).map(|pod| below(&kubelet.tree, pod, &one.id)) else {
@@ -169,7 +199,7 @@ fn rows(
 }
 
 /// The control group that the runtime made below a pod's: runc names it by itself, or through systemd.
-fn below(tree: &Tree, pod: &str, id: &str) -> String {
+pub(super) fn below(tree: &Tree, pod: &str, id: &str) -> String {
     let own = format!("{pod}/{id}");
     let scope = format!("{pod}/cri-containerd-{id}.scope");
     if tree.dir("memory", &scope).exists() { scope } else { own }
@@ -241,13 +271,20 @@ fn readings(tree: &Tree, row: &Row) -> Readings {
         );
         readings.io = io_of_v1(&bytes, &operations);
     }
+    readings.pressure = pressure::is_told(tree).then(|| pressure::of(tree, id));
+    readings.bursts = [field(&cpu, "nr_bursts").unwrap_or_default(), burst(&cpu).unwrap_or_default()];
+    let limit = |v2: &str, v1: &str| count("memory", if tree.is_v2() { v2 } else { v1 }).unwrap_or_default();
     if !is_node {
         readings.limits = Some(tree.limits(id));
         readings.threads = count("pids", "pids.current");
+        readings.threads_max = count("pids", "pids.max").unwrap_or_default();
+        readings.swap_limit = limit("memory.swap.max", "memory.memsw.limit_in_bytes");
+        readings.reservation = limit("memory.min", "memory.soft_limit_in_bytes");
     }
     let processes = text("memory", "cgroup.procs");
     if !row.name.is_empty() {
         readings.processes = Some(processes.lines().count() as u64);
+        readings.files = Some(files(&processes));
     }
     readings.interfaces = match (row.network, processes.lines().next()) {
         (Some(Network::Node), _) => network_of_node(),
@@ -257,6 +294,35 @@ fn readings(tree: &Tree, row: &Row) -> Readings {
         _ => Vec::new(),
     };
     readings
+}
+
+/// Nanoseconds of bursts: version 2 counts microseconds.
+fn burst(stat: &str) -> Option<u64> {
+    field(stat, "burst_usec").map(|micros| micros * 1000).or_else(|| field(stat, "burst_time"))
+}
+
+/// Files that processes have open, the sockets among them, and how many the first may open (-1: any number).
+fn files(processes: &str) -> (u64, u64, Option<f64>) {
+    let (mut open, mut sockets) = (0, 0);
+    for process in processes.lines() {
+        for link in std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten() {
+            open += 1;
+            let target = std::fs::read_link(link.path());
+            sockets += u64::from(target.is_ok_and(|target| target.to_string_lossy().starts_with("socket:")));
+        }
+    }
+    let limits = processes.lines().next().map(|first| format!("/proc/{first}/limits"));
+    let limits = limits.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    (open, sockets, soft_limit(&limits))
+}
+
+/// `Max open files            1024                 524288               files`
+fn soft_limit(limits: &str) -> Option<f64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(-1.0),
+        number => number.parse().ok(),
+    }
 }
 
 fn throttling(stat: &str, time: &str, unit: u64) -> Option<[u64; 3]> {
@@ -338,6 +404,8 @@ enum Series {
     One(fn(&Row) -> Option<f64>),
     PerDevice(fn(&Io) -> u64),
     PerInterface(fn(&Interface) -> u64),
+    /// Page faults, of the group and with those below.
+    Faults,
 }
 
 type Metric = (&'static str, &'static str, &'static str, Series);
@@ -361,27 +429,50 @@ fn throttled(row: &Row, at: usize) -> Option<u64> {
     row.readings.throttling.map(|counts| counts[at])
 }
 
+fn burst_of(row: &Row, at: usize) -> Option<u64> {
+    quota(row).map(|_| row.readings.bursts[at])
+}
+
+/// Seconds in which nothing, or not everything, got on.
+fn stalled(row: &Row, kind: usize) -> Option<f64> {
+    row.readings.pressure.map(|all| all[kind].full.total as f64 / 1e6)
+}
+
+fn waiting(row: &Row, kind: usize) -> Option<f64> {
+    row.readings.pressure.map(|all| all[kind].some.total as f64 / 1e6)
+}
+
+/// COMPAT: what is near the largest number is no limit: 0.
+fn spec(limit: u64) -> f64 {
+    if limit > 1 << 62 { 0.0 } else { limit as f64 }
+}
+
 fn quota(row: &Row) -> Option<i64> {
     row.readings.limits.as_ref()?.cpu_quota.filter(|quota| *quota > 0)
 }
 
 #[rustfmt::skip]
 fn metrics() -> Vec<Metric> {
-    use Series::{One, PerDevice, PerInterface};
+    use Series::{Faults, One, PerDevice, PerInterface};
     vec![
+        ("container_cpu_cfs_burst_periods_total", "counter", "Number of periods when burst occurs.", One(|r| burst_of(r, 0).map(|n| n as f64))),
+        ("container_cpu_cfs_burst_seconds_total", "counter", "Total time duration the container has been bursted.", One(|r| burst_of(r, 1).map(seconds))),
         ("container_cpu_cfs_periods_total", "counter", "Number of elapsed enforcement period intervals.", One(|r| throttled(r, 0).map(|n| n as f64))),
         ("container_cpu_cfs_throttled_periods_total", "counter", "Number of throttled period intervals.", One(|r| throttled(r, 1).map(|n| n as f64))),
         ("container_cpu_cfs_throttled_seconds_total", "counter", "Total time duration the container has been throttled.", One(|r| throttled(r, 2).map(seconds))),
         ("container_cpu_system_seconds_total", "counter", "Cumulative system cpu time consumed in seconds.", One(|r| r.readings.modes.map(|m| m.1))),
         ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", One(|r| r.readings.usage.map(|u| seconds(u.cpu)))),
         ("container_cpu_user_seconds_total", "counter", "Cumulative user cpu time consumed in seconds.", One(|r| r.readings.modes.map(|m| m.0))),
+        ("container_file_descriptors", "gauge", "Number of open file descriptors for the container.", One(|r| r.readings.files.map(|f| f.0 as f64))),
         ("container_fs_reads_bytes_total", "counter", "Cumulative count of bytes read", PerDevice(|io| io.read_bytes)),
         ("container_fs_reads_total", "counter", "Cumulative count of reads completed", PerDevice(|io| io.reads)),
         ("container_fs_usage_bytes", "gauge", "Number of bytes that are consumed by the container on this filesystem.", One(|r| r.writable.map(|n| n as f64))),
         ("container_fs_writes_bytes_total", "counter", "Cumulative count of bytes written", PerDevice(|io| io.written_bytes)),
         ("container_fs_writes_total", "counter", "Cumulative count of writes completed", PerDevice(|io| io.writes)),
+        ("container_last_seen", "gauge", "Last time a container was seen by the exporter", One(|_| Some(Timestamp::now().as_second() as f64))),
         ("container_memory_cache", "gauge", "Number of bytes of page cache memory.", One(|r| memory(r, "cache"))),
         ("container_memory_failcnt", "counter", "Number of memory usage hits limits", One(|r| memory(r, "failcnt"))),
+        ("container_memory_failures_total", "counter", "Cumulative count of memory allocation failures.", Faults),
         ("container_memory_kernel_usage", "gauge", "Size of kernel memory allocated in bytes.", One(|r| memory(r, "kernel"))),
         ("container_memory_mapped_file", "gauge", "Size of memory mapped files in bytes.", One(|r| memory(r, "mapped_file"))),
         ("container_memory_max_usage_bytes", "gauge", "Maximum memory usage recorded in bytes", One(|r| r.readings.most.map(|n| n as f64))),
@@ -400,13 +491,24 @@ fn metrics() -> Vec<Metric> {
         ("container_network_transmit_packets_dropped_total", "counter", "Cumulative count of packets dropped while transmitting", PerInterface(|i| i.sent[3])),
         ("container_network_transmit_packets_total", "counter", "Cumulative count of packets transmitted", PerInterface(|i| i.sent[1])),
         ("container_oom_events_total", "counter", "Count of out of memory events observed for the container", One(|r| r.readings.oom_kills.map(|n| n as f64))),
+        ("container_pressure_cpu_stalled_seconds_total", "counter", "Total time duration no tasks in the container could make progress due to CPU congestion.", One(|r| stalled(r, 0))),
+        ("container_pressure_cpu_waiting_seconds_total", "counter", "Total time duration tasks in the container have waited due to CPU congestion.", One(|r| waiting(r, 0))),
+        ("container_pressure_io_stalled_seconds_total", "counter", "Total time duration no tasks in the container could make progress due to IO congestion.", One(|r| stalled(r, 2))),
+        ("container_pressure_io_waiting_seconds_total", "counter", "Total time duration tasks in the container have waited due to IO congestion.", One(|r| waiting(r, 2))),
+        ("container_pressure_memory_stalled_seconds_total", "counter", "Total time duration no tasks in the container could make progress due to memory congestion.", One(|r| stalled(r, 1))),
+        ("container_pressure_memory_waiting_seconds_total", "counter", "Total time duration tasks in the container have waited due to memory congestion.", One(|r| waiting(r, 1))),
         ("container_processes", "gauge", "Number of processes running inside the container.", One(|r| r.readings.processes.map(|n| n as f64))),
+        ("container_sockets", "gauge", "Number of open sockets for the container.", One(|r| r.readings.files.map(|f| f.1 as f64))),
         ("container_spec_cpu_period", "gauge", "CPU period of the container.", One(|r| r.readings.limits.as_ref().map(|_| CPU_PERIOD as f64))),
         ("container_spec_cpu_quota", "gauge", "CPU quota of the container.", One(|r| quota(r).map(|n| n as f64))),
         ("container_spec_cpu_shares", "gauge", "CPU share of the container.", One(|r| Some(r.readings.limits.as_ref()?.cpu_shares? as f64))),
         ("container_spec_memory_limit_bytes", "gauge", "Memory limit for the container.", One(|r| Some(r.readings.limits.as_ref()?.memory.unwrap_or(0) as f64))),
+        ("container_spec_memory_reservation_limit_bytes", "gauge", "Memory reservation limit for the container.", One(|r| Some(spec(r.readings.reservation)))),
+        ("container_spec_memory_swap_limit_bytes", "gauge", "Memory swap limit for the container.", One(|r| Some(spec(r.readings.swap_limit)))),
         ("container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds.", One(|r| r.started)),
         ("container_threads", "gauge", "Number of threads running inside the container", One(|r| r.readings.threads.map(|n| n as f64))),
+        ("container_threads_max", "gauge", "Maximum number of threads allowed inside the container, infinity if value is zero", One(|r| r.readings.threads.map(|_| r.readings.threads_max as f64))),
+        ("container_ulimits_soft", "gauge", "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice", One(|r| r.readings.files?.2)),
     ]
 }
 
@@ -414,7 +516,7 @@ fn write(page: &mut Page, rows: &[Row], now: Timestamp) {
     for (name, kind, help, series) in metrics() {
         page.metric(name, kind, help);
         for row in rows {
-            let mut sample = |extra: Option<(&'static str, &str)>, value: f64| {
+            let mut sample = |extra: &[(&'static str, &str)], value: f64| {
                 let mut labels = vec![
                     ("container", row.container.as_str()),
                     ("id", row.id.as_str()),
@@ -423,7 +525,7 @@ fn write(page: &mut Page, rows: &[Row], now: Timestamp) {
                     ("namespace", row.identity.namespace.as_str()),
                     ("pod", row.identity.name.as_str()),
                 ];
-                labels.extend(extra);
+                labels.extend_from_slice(extra);
                 labels.sort_unstable();
                 page.sample(name, &labels, value, Some(now));
             };
@@ -432,20 +534,30 @@ fn write(page: &mut Page, rows: &[Row], now: Timestamp) {
                     let extra = match name {
                         "container_cpu_usage_seconds_total" => Some(("cpu", "total")),
                         "container_fs_usage_bytes" => Some(("device", "")),
+                        "container_ulimits_soft" => Some(("ulimit", "max_open_files")),
                         _ => None,
                     };
                     if let Some(value) = read(row) {
-                        sample(extra, value);
+                        sample(extra.as_slice(), value);
                     }
                 }
                 Series::PerDevice(read) => {
                     for (numbers, io) in &row.readings.io {
-                        sample(Some(("device", &device(numbers))), read(io) as f64);
+                        sample(&[("device", &device(numbers))], read(io) as f64);
+                    }
+                }
+                Series::Faults => {
+                    let Some(usage) = &row.readings.usage else { continue };
+                    for (kind, count) in [("pgfault", usage.faults), ("pgmajfault", usage.major_faults)] {
+                        // COMPAT: both the same, as on control groups v2.
+                        for scope in ["container", "hierarchy"] {
+                            sample(&[("failure_type", kind), ("scope", scope)], count as f64);
+                        }
                     }
                 }
                 Series::PerInterface(read) => {
                     for interface in &row.readings.interfaces {
-                        sample(Some(("interface", &interface.name)), read(interface) as f64);
+                        sample(&[("interface", &interface.name)], read(interface) as f64);
                     }
                 }
             }
@@ -474,6 +586,39 @@ mod tests {
         );
         assert_eq!(of_v1, [("8:0".to_owned(), io)].into());
         assert_eq!(io_of_v2("8:0 rbytes=4096 wbytes=512 rios=2 wios=1 dbytes=0\n"), of_v1);
+    }
+
+    #[test]
+    fn limits_and_bursts_are_read() {
+        let limits = |soft: &str| {
+            format!("Max cpu time unlimited\nMax open files            {soft}    4096   files\n")
+        };
+        assert_eq!(soft_limit(&limits("1024")), Some(1024.0));
+        assert_eq!((soft_limit(&limits("unlimited")), soft_limit("")), (Some(-1.0), None));
+        assert_eq!(
+            (burst("nr_bursts 1\nburst_usec 2\n"), burst("burst_time 2000\n")),
+            (Some(2000), Some(2000))
+        );
+        assert_eq!([spec(5), spec(u64::MAX)], [5.0, 0.0]);
+    }
+
+    #[test]
+    fn pressure_and_faults_are_series() {
+        let mut pressure = [Pressure::default(); 3];
+        pressure[1].full.total = 1_500_000;
+        let usage = Some(Usage { faults: 7, ..Usage::default() });
+        let readings = Readings { usage, pressure: Some(pressure), ..Readings::default() };
+        let rows =
+            [Row { readings, ..Row::default() }, Row { readings: Readings::default(), ..Row::default() }];
+        let mut page = Page::default();
+        write(&mut page, &rows, Timestamp::UNIX_EPOCH);
+        let series = |name: &str| -> Vec<String> {
+            let lines = page.text().lines().filter(|line| line.starts_with(&format!("{name}{{")));
+            lines.map(|line| line.rsplit(' ').nth(1).unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(series("container_pressure_memory_stalled_seconds_total"), ["1.5"]);
+        assert_eq!(series("container_pressure_memory_waiting_seconds_total"), ["0"]);
+        assert_eq!(series("container_memory_failures_total"), ["7", "7", "0", "0"]);
     }
 
     #[test]

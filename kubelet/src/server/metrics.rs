@@ -1,7 +1,7 @@
 //! The metrics pages: the kubelet's own, the usage of containers under the names that the resource
 //! metrics API has given them, probes and SLIs. cAdvisor's names are in `cadvisor`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use daemon::exposition;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 
-use super::{Body, stats, typed};
+use super::{Body, cadvisor, stats, summary, typed};
 use crate::kubelet::Kubelet;
 use crate::pod_worker::Stage;
 use crate::volume::space::{ClaimSpace, Space};
@@ -168,7 +168,56 @@ pub async fn resource(kubelet: &Arc<Kubelet>) -> Response<Body> {
     for one in &containers {
         page.sample("container_start_time_seconds", &labels(one), one.created_at as f64 / 1e9, now);
     }
+    let now_used = Timestamp::now();
+    let groups: HashMap<String, String> = kubelet
+        .workers
+        .all()
+        .iter()
+        .map(|(pod, _)| (pod.metadata.uid.clone(), kubelet.cgroups.pod(pod)))
+        .collect();
+    let swap = |group: &str, what: &str| -> Option<f64> {
+        let value = summary::swap_of(&kubelet.tree, group, now_used)?;
+        let part = |name: &str| value[name].as_f64();
+        match what {
+            "limit" => Some(part("swapAvailableBytes")? + part("swapUsageBytes")?),
+            _ => part("swapUsageBytes"),
+        }
+    };
+    for (name, help, what) in [
+        ("container_swap_limit_bytes", "container swap limit", "limit"),
+        ("container_swap_usage_bytes", "container swap usage", "usage"),
+    ] {
+        let help =
+            format!("[ALPHA] Current amount of the {help} in bytes. Reported only on non-windows systems");
+        page.metric(name, "gauge", &help);
+        for one in &containers {
+            let group = groups.get(&one.identity.uid).map(|pod| cadvisor::below(&kubelet.tree, pod, &one.id));
+            if let Some(value) = group.and_then(|group| swap(&group, what)) {
+                page.sample(name, &labels(one), value, now);
+            }
+        }
+    }
     let node = stats::of_node();
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    if let Some((all, free)) =
+        summary::meminfo(&memory, "SwapTotal").zip(summary::meminfo(&memory, "SwapFree"))
+    {
+        let help = "[ALPHA] Current swap usage of the node in bytes. Reported only on non-windows systems";
+        page.metric("node_swap_usage_bytes", "gauge", help);
+        page.sample("node_swap_usage_bytes", &[], all.saturating_sub(free) as f64, now);
+    }
+    let help = "[ALPHA] Current amount of the pod swap usage in bytes. Reported only on non-windows systems";
+    page.metric("pod_swap_usage_bytes", "gauge", help);
+    let mut shown: Vec<&str> = Vec::new();
+    for one in &containers {
+        let identity = &one.identity;
+        let value = groups.get(&identity.uid).and_then(|pod| swap(pod, "usage"));
+        if let Some(value) = value.filter(|_| !shown.contains(&identity.uid.as_str())) {
+            shown.push(&identity.uid);
+            let of = [("namespace", identity.namespace.as_str()), ("pod", identity.name.as_str())];
+            page.sample("pod_swap_usage_bytes", &of, value, now);
+        }
+    }
     page.metric(
         "node_cpu_usage_seconds_total",
         "counter",

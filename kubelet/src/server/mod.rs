@@ -13,6 +13,7 @@ pub mod log_query;
 pub mod logs;
 pub mod metrics;
 pub mod pods;
+mod pressure;
 pub mod stats;
 pub mod streaming;
 mod summary;

@@ -15,8 +15,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::cadvisor::{self, Interface};
+use super::pressure::{self, Pressure};
 use super::stats::{ContainerUsage, Sampler, Usage, containers, field, number, of_cgroup, of_node};
 use super::{Body, parameters, text, typed};
+use crate::cgroup::tree::Tree;
 use crate::cri::labels::Identity;
 use crate::cri::v1::PodSandboxState;
 use crate::eviction::observe;
@@ -153,7 +155,7 @@ fn network(now: Timestamp, interfaces: &[Interface]) -> Option<Value> {
 }
 
 /// Of a line `NAME: N kB` in /proc/meminfo: bytes.
-fn meminfo(text: &str, name: &str) -> Option<u64> {
+pub(super) fn meminfo(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
@@ -170,6 +172,32 @@ fn own_group(cgroups: &str) -> Option<&str> {
         |controllers: &str| controllers.is_empty() || controllers.split(',').any(|name| name == "memory");
     let groups = cgroups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
     groups.filter(|(controllers, _)| fits(controllers)).map(|(_, path)| path).find(|path| *path != "/")
+}
+
+/// Adds how long the processes of a control group waited; what is waited for disks is left out of brief pages.
+fn set_pressure(value: &mut Value, now: Timestamp, [cpu, memory, io]: [Pressure; 3], brief: bool) {
+    value["cpu"]["psi"] = cpu.value();
+    value["memory"]["psi"] = memory.value();
+    if !brief {
+        value["io"] = json!({"time": shown(now), "psi": io.value()});
+    }
+}
+
+/// The swap that a control group of version 2 has used, and what is left of its limit.
+pub(super) fn swap_of(tree: &Tree, cgroup: &str, now: Timestamp) -> Option<Value> {
+    let dir = tree.dir("memory", cgroup);
+    let used = number(&dir.join("memory.swap.current"))?;
+    let mut value = json!({"time": shown(now), "swapUsageBytes": used});
+    // `max` is no number: no limit, nothing to be left of.
+    let left = number(&dir.join("memory.swap.max")).map(|most| most.saturating_sub(used));
+    set(&mut value, "swapAvailableBytes", left.map(Value::from));
+    Some(value)
+}
+
+/// What is left of the memory of a control group that has a limit.
+fn left(tree: &Tree, cgroup: &str, usage: &Usage) -> Option<u64> {
+    let limit = u64::try_from(tree.limits(cgroup).memory?).ok()?;
+    Some(limit.saturating_sub(usage.working_set))
 }
 
 /// Sets a field unless there is nothing to show.
@@ -233,13 +261,16 @@ impl Summary {
         let started = pod.status.start_time.or(pod.metadata.creation_timestamp).unwrap_or_default();
         let stored = view.stored.get(uid);
         let container = |one: &&ContainerUsage| {
+            let below = cadvisor::below(&kubelet.tree, &group, &one.id);
             let mut value = json!({
                 "name": one.name,
                 "startTime": stamp(one.created_at),
                 "cpu": self.cpu(&one.id, now, &one.usage),
-                "memory": memory(now, &one.usage, None),
+                "memory": memory(now, &one.usage, left(&kubelet.tree, &below, &one.usage)),
             });
+            set_pressure(&mut value, now, pressure::of(&kubelet.tree, &below), view.brief);
             if !view.brief {
+                set(&mut value, "swap", swap_of(&kubelet.tree, &below, now));
                 let rootfs = view.image_fs.map(|fs| fs.used_by(one.writable.0, one.writable.1).value());
                 set(&mut value, "rootfs", rootfs);
                 let logs = stored.and_then(|known| known.containers.iter().find(|c| c.name == one.name));
@@ -253,8 +284,9 @@ impl Summary {
             "startTime": started.to_string(),
             "containers": own.iter().map(container).collect::<Vec<_>>(),
             "cpu": self.cpu(uid, now, &all),
-            "memory": memory(now, &all, None),
+            "memory": memory(now, &all, left(&kubelet.tree, &group, &all)),
         });
+        set_pressure(&mut value, now, pressure::of(&kubelet.tree, &group), view.brief);
         if view.brief {
             return value;
         }
@@ -276,8 +308,7 @@ impl Summary {
         let interfaces = sandbox.map(|id| cadvisor::network_of_pod(&kubelet.tree, &group, id));
         set(&mut value, "network", interfaces.and_then(|interfaces| network(now, &interfaces)));
         value["process_stats"] = json!({"process_count": kubelet.tree.processes(&group)});
-        let swap = number(&kubelet.tree.dir("memory", &group).join("memory.swap.current"));
-        set(&mut value, "swap", swap.map(|used| json!({"time": shown(now), "swapUsageBytes": used})));
+        set(&mut value, "swap", swap_of(&kubelet.tree, &group, now));
         value
     }
 
@@ -297,12 +328,17 @@ impl Summary {
             let usage = of_cgroup(view.kubelet, &path)?;
             let dir = view.kubelet.tree.dir("memory", &path);
             let made = std::fs::metadata(dir).ok().and_then(|meta| Timestamp::from_second(meta.ctime()).ok());
-            Some(json!({
+            let mut value = json!({
                 "name": name,
                 "startTime": shown(made.unwrap_or_default()),
                 "cpu": self.cpu(&format!("/{name}"), view.now, &usage),
-                "memory": memory(view.now, &usage, None),
-            }))
+                "memory": memory(view.now, &usage, left(&view.kubelet.tree, &path, &usage)),
+            });
+            set_pressure(&mut value, view.now, pressure::of(&view.kubelet.tree, &path), view.brief);
+            if !view.brief {
+                set(&mut value, "swap", swap_of(&view.kubelet.tree, &path, view.now));
+            }
+            Some(value)
         };
         groups.into_iter().flatten().filter_map(one).collect()
     }
@@ -354,6 +390,7 @@ impl Summary {
             "cpu": self.cpu("node", now, &node),
             "memory": memory(now, &node, Some(available)),
         });
+        set_pressure(&mut shown_node, now, pressure::of(&kubelet.tree, "/"), brief);
         if !brief {
             let value = |value: Option<crate::cri::v1::UInt64Value>| value.map_or(0, |value| value.value);
             let used = usage.map_or((0, 0), |usage| (value(usage.used_bytes), value(usage.inodes_used)));
@@ -416,6 +453,25 @@ mod tests {
         assert_eq!(own_group(first), Some("/system.slice/kubelet.service"));
         assert_eq!(own_group("0::/system.slice/kubelet.service\n"), Some("/system.slice/kubelet.service"));
         assert_eq!(own_group("9:memory:/\n0::/\n"), None);
+    }
+
+    #[test]
+    fn swap_of_a_group_has_a_limit_or_none() {
+        let mount = std::env::temp_dir().join(format!("kubelet-swap-{}", uuid::Uuid::new_v4()));
+        let write = |file: &str, text: &str| {
+            std::fs::create_dir_all(mount.join("a")).unwrap();
+            std::fs::write(mount.join(file), text).unwrap();
+        };
+        write("cgroup.controllers", "memory");
+        let now = Timestamp::from_second(0).unwrap();
+        assert_eq!(swap_of(&Tree::at(&mount), "/a", now), None);
+        write("a/memory.swap.current", "10\n");
+        write("a/memory.swap.max", "max\n");
+        let value = swap_of(&Tree::at(&mount), "/a", now).unwrap();
+        assert_eq!((&value["swapUsageBytes"], value.get("swapAvailableBytes")), (&json!(10), None));
+        write("a/memory.swap.max", "25\n");
+        assert_eq!(swap_of(&Tree::at(&mount), "/a", now).unwrap()["swapAvailableBytes"], 15);
+        std::fs::remove_dir_all(&mount).unwrap();
     }
 
     #[test]
