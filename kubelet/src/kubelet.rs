@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::cgroup::Names;
+use crate::cgroup::huge;
 use crate::cgroup::tree::Tree;
 use crate::config::KubeletConfiguration;
 use crate::cri::observed::{self, ObservedPod};
@@ -23,6 +24,7 @@ use crate::image_gc::Records;
 use crate::images::Images;
 use crate::machine::Machine;
 use crate::node::addresses::Addresses;
+use crate::node::classes::Classes;
 use crate::placement::Placement;
 use crate::pod_worker::Workers;
 use crate::probe::schedule::Probes;
@@ -96,6 +98,8 @@ pub struct Kubelet {
     pub machine: Machine,
     /// Its swap, and who may have of it.
     pub swap: Swap,
+    /// What the groups of classes of pods were set to.
+    pub classes: Classes,
     /// What pods may use of it.
     pub allocatable: ResourceList,
     /// Images.
@@ -179,8 +183,11 @@ impl Kubelet {
             container,
             self.machine.memory,
             self.cfs_quota(),
-            self.tree.is_v2(),
+            self.tree.is_v2() && self.config.single_process_oom_kill != Some(true),
         );
+        let sizes: Vec<u64> =
+            self.machine.huge_pages.iter().map(|(_, bytes, _)| bytes.cast_unsigned()).collect();
+        limits.hugepage_limits = huge::of_container(pod, container, &sizes);
         // Its own CPUs are all that it can use.
         if self.cfs_quota() && !self.placement.own_cpus(&pod.metadata.uid, &container.name).is_empty() {
             limits.cpu_quota = -1;

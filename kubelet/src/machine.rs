@@ -3,6 +3,8 @@
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 
+use crate::placement::cpu_set::CpuSet;
+
 /// What the node is.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
@@ -51,7 +53,7 @@ impl Machine {
         Self {
             memory: meminfo(&memory, "MemTotal"),
             swap: meminfo(&memory, "SwapTotal"),
-            cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as i64),
+            cpus: cpus(&read("/sys/devices/system/cpu/online")),
             system_uuid: if uuid.is_empty() { machine_id.clone() } else { uuid.to_lowercase() },
             machine_id,
             boot_id: read("/proc/sys/kernel/random/boot_id"),
@@ -60,6 +62,13 @@ impl Machine {
             huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages")),
         }
     }
+}
+
+/// All that are there, also where this process may use some of them only.
+fn cpus(online: &str) -> i64 {
+    let all = online.parse::<CpuSet>().map_or(0, |all| all.len());
+    let own = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if all > 0 { all as i64 } else { own() as i64 }
 }
 
 fn os_image(release: &str) -> String {
@@ -146,6 +155,8 @@ mod tests {
 
     #[test]
     fn reads_the_formats_of_proc_and_etc() {
+        assert_eq!(cpus("0-3,8"), 5);
+        assert!(cpus("") > 0);
         assert_eq!(meminfo("MemTotal:       16 kB\nMemFree: 1 kB\n", "MemTotal"), 16384);
         assert_eq!(
             os_image("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),

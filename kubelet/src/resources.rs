@@ -2,7 +2,10 @@
 
 use api_types::core::v1::{Container, Pod, PodQOSClass, PodSpec, ResourceList, ResourceRequirements};
 
+use crate::cgroup::huge::HugePages;
 use crate::cri::v1::LinuxContainerResources;
+use crate::eviction::is_critical;
+use crate::placement::cpu_set::CpuSet;
 use crate::sync_pod::plan::is_sidecar;
 
 /// Microseconds of a CFS period.
@@ -12,7 +15,6 @@ const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
 const GUARANTEED_SCORE: i64 = -997;
 const BEST_EFFORT_SCORE: i64 = 1_000;
-const SYSTEM_CRITICAL: i32 = 2_000_000_000;
 
 /// Thousandths of a CPU; zero when absent.
 pub fn cpu(list: &ResourceList) -> i64 {
@@ -72,9 +74,7 @@ fn guaranteed(resources: &ResourceRequirements) -> bool {
 
 /// The kernel's adjustment of the container's OOM score.
 pub fn oom_score_adjust(pod: &Pod, container: &Container, node_memory: i64) -> i64 {
-    if pod.spec.priority.is_some_and(|priority| priority >= SYSTEM_CRITICAL + 1000)
-        && pod.spec.priority_class_name == "system-node-critical"
-    {
+    if is_critical(pod) && pod.spec.priority_class_name == "system-node-critical" {
         return GUARANTEED_SCORE;
     }
     match qos_class(pod) {
@@ -82,7 +82,9 @@ pub fn oom_score_adjust(pod: &Pod, container: &Container, node_memory: i64) -> i
         PodQOSClass::BestEffort => return BEST_EFFORT_SCORE,
         _ => {}
     }
-    let score = |request: i64| 1000 - 1000 * request / node_memory.max(1);
+    // What the pod asks for beyond its containers is shared by all of them.
+    let more = unassigned_memory(&pod.spec);
+    let score = |request: i64| 1000 - 1000 * (request + more) / node_memory.max(1);
     let mut adjust = score(memory(&container.resources.requests));
     if is_sidecar(container) {
         // A sidecar must not die before the containers that need it.
@@ -105,13 +107,25 @@ pub fn oom_score_adjust(pod: &Pod, container: &Container, node_memory: i64) -> i
     }
 }
 
-/// A container's limits for the runtime.
+/// The part of each container in the memory that the pod asks for and its containers do not (KEP-2837).
+fn unassigned_memory(spec: &PodSpec) -> i64 {
+    let own = spec.resources.as_ref().map_or(0, |own| memory(&own.requests));
+    let count = (spec.containers.len() + spec.init_containers.len()) as i64;
+    if own == 0 || count == 0 {
+        return 0;
+    }
+    let containers = PodSpec { resources: None, overhead: ResourceList::new(), ..spec.clone() };
+    (own - total(&containers, |resources| &resources.requests).memory) / count
+}
+
+/// A container's limits for the runtime. With `group_kill` all its processes end where one is out of memory: only
+/// control groups v2 can do so.
 pub fn container_resources(
     pod: &Pod,
     container: &Container,
     node_memory: i64,
     cfs_quota: bool,
-    cgroup_v2: bool,
+    group_kill: bool,
 ) -> LinuxContainerResources {
     let resources = &container.resources;
     let pod_limits = pod.spec.resources.as_ref().map(|own| &own.limits);
@@ -134,7 +148,7 @@ pub fn container_resources(
         limits.cpu_quota = quota(cpu_limit, CPU_PERIOD);
         limits.cpu_period = CPU_PERIOD;
     }
-    if cgroup_v2 {
+    if group_kill {
         limits.unified.insert("memory.oom.group".into(), "1".into());
     }
     limits
@@ -149,6 +163,10 @@ pub struct PodLimits {
     pub cpu_quota: Option<i64>,
     /// Bytes.
     pub memory: Option<i64>,
+    /// Bytes of huge pages.
+    pub huge_pages: HugePages,
+    /// The only CPUs that may be used.
+    pub cpus: Option<CpuSet>,
 }
 
 /// The limits of the pod's cgroup.
@@ -162,15 +180,21 @@ pub fn pod_limits(pod: &Pod, cfs_quota: bool) -> PodLimits {
         quota => quota,
     };
     let shares = Some(shares(requests.cpu));
+    let huge_pages = HugePages::of(&aggregate(&pod.spec, |resources| &resources.requests));
     match class {
-        PodQOSClass::BestEffort => PodLimits { cpu_shares: Some(MIN_SHARES), ..Default::default() },
+        PodQOSClass::BestEffort => {
+            PodLimits { cpu_shares: Some(MIN_SHARES), huge_pages, ..Default::default() }
+        }
         PodQOSClass::Guaranteed => {
-            PodLimits { cpu_shares: shares, cpu_quota: Some(quota), memory: Some(limits.memory) }
+            let (cpu_quota, memory) = (Some(quota), Some(limits.memory));
+            PodLimits { cpu_shares: shares, cpu_quota, memory, huge_pages, cpus: None }
         }
         _ => PodLimits {
             cpu_shares: shares,
             cpu_quota: limits.every_cpu.then_some(quota),
             memory: limits.every_memory.then_some(limits.memory),
+            huge_pages,
+            cpus: None,
         },
     }
 }
@@ -288,6 +312,7 @@ pub fn aggregate(spec: &PodSpec, list: fn(&ResourceRequirements) -> &ResourceLis
 mod tests {
     use super::*;
     use api_types::Quantity;
+    use std::collections::BTreeMap;
 
     fn list(cpu: &str, memory: &str) -> ResourceList {
         [("cpu", cpu), ("memory", memory)]
@@ -331,6 +356,16 @@ mod tests {
         assert_eq!((resources.cpu_shares, resources.cpu_quota, resources.memory_limit_in_bytes), (102, 0, 0));
     }
 
+    /// COMPAT: an example of KEP-2837: what the pod asks for beyond its containers is divided among them.
+    #[test]
+    fn containers_share_what_their_pod_asks_for() {
+        let mut whole = pod(&[(list("", "100Mi"), list("", "")), (list("", ""), list("", ""))]);
+        whole.spec.resources.get_or_insert_default().requests = list("", "300Mi");
+        let scores: Vec<i64> =
+            whole.spec.containers.iter().map(|one| oom_score_adjust(&whole, one, 1000 << 20)).collect();
+        assert_eq!(scores, [800, 900]);
+    }
+
     #[test]
     fn pod_limits_need_every_container_to_have_one() {
         let both = pod(&[(list("1", "1Gi"), list("1", "2Gi")), (list("", ""), list("1", "1Gi"))]);
@@ -339,7 +374,11 @@ mod tests {
         let one = pod(&[(list("1", "1Gi"), list("1", "2Gi")), (list("", ""), list("", ""))]);
         assert_eq!(
             pod_limits(&one, true),
-            PodLimits { cpu_shares: Some(1024), cpu_quota: None, memory: None }
+            PodLimits {
+                cpu_shares: Some(1024),
+                huge_pages: HugePages::Only(BTreeMap::new()),
+                ..Default::default()
+            }
         );
     }
 }

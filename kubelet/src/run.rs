@@ -28,6 +28,7 @@ use crate::images::plugins::Plugins;
 use crate::kubelet::{Kubelet, REMOVALS, RuntimeFacts};
 use crate::machine::{self, Machine};
 use crate::node::addresses::{Addresses, plan::Asked};
+use crate::node::classes::Classes;
 use crate::node::{self, allocatable};
 use crate::placement::Placement;
 use crate::placement::topology::Topology;
@@ -77,6 +78,11 @@ pub async fn run(flags: Flags, mut config: KubeletConfiguration) -> anyhow::Resu
     let behavior = &config.memory_swap.swap_behavior;
     if swap::is_limited(behavior) && !Tree::detect(-1).is_v2() {
         bail!("swap feature is enabled and LimitedSwap but it is only supported with cgroupv2");
+    }
+    if config.single_process_oom_kill == Some(false) && !Tree::detect(-1).is_v2() {
+        bail!(
+            "invalid configuration: singleProcessOOMKill must not be explicitly set to false when using cgroup v1"
+        );
     }
     if config.fail_swap_on == Some(false) && behavior.is_empty() {
         tracing::info!("NoSwap is set due to memorySwapBehavior not specified");
@@ -194,6 +200,7 @@ fn assemble(
     let thresholds = config.thresholds()?;
     let allocatable =
         allocatable::allocatable(&capacity, &reservations, &thresholds).map_err(anyhow::Error::msg)?;
+    let allocatable = allocatable::without_huge_pages(allocatable, &capacity);
     let reserved =
         allocatable::reserved(&capacity, &reservations, &thresholds).map_err(anyhow::Error::msg)?;
     allocatable::check(&capacity, &reserved)
@@ -294,6 +301,7 @@ fn assemble(
         recorder,
         machine,
         swap,
+        classes: Classes::default(),
         allocatable,
         probes,
         statuses,

@@ -10,6 +10,7 @@
 //! Containers below are the runtime's. Version 1 has this tree once per controller, version 2 once.
 //! Values are written, never guessed from what was written before.
 
+pub mod huge;
 mod others;
 pub mod reserved;
 pub mod slices;

@@ -11,6 +11,7 @@ use zbus::{Connection, MatchRule, MessageStream, message};
 
 use super::weight;
 use crate::dbus::{self, Error};
+use crate::placement::cpu_set::CpuSet;
 use crate::resources::{CPU_PERIOD, PodLimits};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
@@ -60,7 +61,19 @@ pub fn properties(limits: &PodLimits, pids: Option<i64>, v2: bool) -> Vec<Proper
     if let Some(pids) = pids.filter(|pids| *pids > 0) {
         add("TasksMax", pids);
     }
+    if let Some(cpus) = limits.cpus.as_ref().filter(|_| v2) {
+        properties.push(property("AllowedCPUs", bits(cpus)));
+    }
     properties
+}
+
+/// A bit for each CPU, the lowest first.
+fn bits(cpus: &CpuSet) -> Vec<u8> {
+    let mut bytes = vec![0; cpus.iter().max().map_or(0, |last| last / 8 + 1)];
+    for cpu in cpus.iter() {
+        bytes[cpu / 8] |= 1 << (cpu % 8);
+    }
+    bytes
 }
 
 /// What every slice is made with; `parent` is the slice above it, if any.
@@ -213,7 +226,12 @@ mod tests {
 
     #[test]
     fn limits_are_properties_of_the_unit() {
-        let limits = PodLimits { cpu_shares: Some(1024), cpu_quota: Some(12_345), memory: Some(1 << 20) };
+        let limits = PodLimits {
+            cpu_shares: Some(1024),
+            cpu_quota: Some(12_345),
+            memory: Some(1 << 20),
+            ..Default::default()
+        };
         // 12.345 % of a CPU is 13 %.
         check(&limits, true, &[("MemoryMax", 1 << 20), ("CPUWeight", 39), ("CPUQuotaPerSecUSec", 130_000)]);
         check(
@@ -225,6 +243,12 @@ mod tests {
         check(&none, true, &[("CPUQuotaPerSecUSec", u64::MAX)]);
         check(&PodLimits::default(), true, &[]);
         assert_eq!([rounded(12_345), rounded(100_000), rounded(-1)], [13_000, 100_000, -1]);
+    }
+
+    #[test]
+    fn cpus_are_bits() {
+        let cpus = |text: &str| bits(&text.parse().unwrap());
+        assert_eq!([cpus("0-3"), cpus("1,9"), cpus("")], [vec![0b1111], vec![0b10, 0b10], vec![]]);
     }
 
     #[test]
@@ -245,7 +269,12 @@ mod tests {
         }
         let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         let path = format!("/kubelettest{}.slice", std::process::id());
-        let limits = PodLimits { cpu_shares: Some(1024), cpu_quota: Some(-1), memory: Some(1 << 26) };
+        let limits = PodLimits {
+            cpu_shares: Some(1024),
+            cpu_quota: Some(-1),
+            memory: Some(1 << 26),
+            ..Default::default()
+        };
         let slices = Slices::default();
         for _ in 0..2 {
             slices.start(&path, properties(&limits, Some(10), v2), v2).unwrap();

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use daemon::metrics::HistogramVec;
 
+use super::huge::{self, HugePages};
 use super::slices::{Slices, properties, rounded};
 use super::{SLICE, shares_of_weight, uid_of, weight};
 use crate::dbus;
@@ -16,7 +17,7 @@ use crate::resources::{CPU_PERIOD, PodLimits};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// The controllers whose limits are set here.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+const CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "hugetlb"];
 /// Version 1 shows no limit as a number near the largest.
 const NO_LIMIT: i64 = i64::MAX / 2;
 
@@ -187,6 +188,7 @@ impl Tree {
                 cpu_shares: number(read("cpu", "cpu.weight")).map(shares_of_weight),
                 cpu_quota: quota,
                 memory: number(read("memory", "memory.max")),
+                ..PodLimits::default()
             };
         }
         let period = number(read("cpu", "cpu.cfs_period_us")).unwrap_or(CPU_PERIOD).max(1);
@@ -195,6 +197,7 @@ impl Tree {
             cpu_shares: number(read("cpu", "cpu.shares")),
             cpu_quota: quota.map(|quota| if quota < 0 { -1 } else { quota * CPU_PERIOD / period }),
             memory: number(read("memory", "memory.limit_in_bytes")).filter(|limit| *limit < NO_LIMIT),
+            ..PodLimits::default()
         }
     }
 
@@ -228,7 +231,14 @@ impl Tree {
             let file = if self.v2 { "memory.max" } else { "memory.limit_in_bytes" };
             self.write("memory", cgroup, file, &memory.to_string())?;
         }
-        Ok(())
+        // COMPAT: of version 1 too, but there a new cgroup has those of its parent already.
+        if let Some(cpus) = limits.cpus.as_ref().filter(|_| self.v2) {
+            self.write("cpuset", cgroup, "cpuset.cpus", &cpus.to_string())?;
+        }
+        match &limits.huge_pages {
+            HugePages::Unchanged => Ok(()),
+            some => self.limit_huge_pages(cgroup, some, &huge::sizes()),
+        }
     }
 
     /// A controller that is not there (a kernel without it) is no reason to fail.

@@ -44,7 +44,6 @@ const INERT: &[(&str, Takes)] = &[
     ("qosReserved", Only(&[])),
     ("runOnce", Only(&[])),
     ("showHiddenMetricsForVersion", Only(&[])),
-    ("singleProcessOOMKill", Only(&[])),
     // COMPAT: streams end as the runtime has them end; upstream only reads this one since dockershim went.
     ("streamingConnectionIdleTimeout", Duration),
     ("tlsCurvePreferences", Only(&[])),

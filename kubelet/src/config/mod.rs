@@ -293,6 +293,8 @@ pub struct KubeletConfiguration {
     pub make_iptables_util_chains: Option<bool>,
     pub logging: Logging,
     pub memory_swap: MemorySwap,
+    #[serde(rename = "singleProcessOOMKill")]
+    pub single_process_oom_kill: Option<bool>,
     /// Fields that there is nothing to set by, as they were given.
     #[serde(skip)]
     pub inert: Map<String, Value>,
@@ -407,6 +409,7 @@ impl Default for KubeletConfiguration {
             make_iptables_util_chains: None,
             logging: Logging::default(),
             memory_swap: MemorySwap::default(),
+            single_process_oom_kill: None,
             inert: Map::new(),
             strict_error: None,
         }

@@ -62,6 +62,14 @@ pub fn allocatable(
     Ok(list)
 }
 
+/// Takes huge pages off the memory: who has them has memory less.
+pub fn without_huge_pages(mut allocatable: ResourceList, capacity: &ResourceList) -> ResourceList {
+    for (_, pages) in capacity.iter().filter(|(name, _)| name.starts_with("hugepages-")) {
+        subtract(&mut allocatable, "memory", pages.milli_value());
+    }
+    allocatable
+}
+
 /// What is kept from pods: the reservations, and the memory that the hard thresholds keep free.
 pub fn reserved(
     capacity: &ResourceList,
@@ -137,6 +145,8 @@ mod tests {
         let shown: Vec<String> = left.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
         assert_eq!(shown, ["cpu=1500m", "ephemeral-storage=900", "memory=900Mi"]);
         assert_eq!(allocatable(&capacity, &[], &[]).unwrap(), capacity);
+        let pages: ResourceList = [("hugepages-2Mi".to_owned(), quantity("128Mi"))].into();
+        assert_eq!(without_huge_pages(left.clone(), &pages)["memory"], quantity("772Mi"));
         let kept = super::reserved(&capacity, &[&reserved], &thresholds).unwrap();
         let shown: Vec<String> = kept.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
         assert_eq!(shown, ["cpu=500m", "memory=124Mi"]);

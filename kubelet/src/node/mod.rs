@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod allocatable;
+pub mod classes;
 pub mod iptables;
 pub mod labels;
 pub mod lease;

@@ -1,21 +1,23 @@
 //! What is done to the node before pods run: settings of its kernel, the control groups of pods, limits of those of the
 //! system's daemons, and what the kubelet's own process is given.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use api_types::Quantity;
-use api_types::core::v1::PodQOSClass;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::allocatable;
+use super::{allocatable, classes};
 use crate::cgroup::Driver;
+use crate::cgroup::huge::HugePages;
 use crate::cgroup::reserved::{self, Group, Reserved};
 use crate::eviction::observe;
 use crate::kernel;
 use crate::kubelet::Kubelet;
+use crate::placement::cpu_set::CpuSet;
 use crate::resources::{self, PodLimits};
 use crate::volume::mounts;
 
@@ -80,6 +82,8 @@ fn pods(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
     let all = PodLimits {
         cpu_shares: Some(resources::shares(resources::cpu(&enforced))),
         memory: Some(resources::memory(&enforced)),
+        huge_pages: HugePages::Unbounded,
+        cpus: every_cpu(kubelet),
         ..Default::default()
     };
     let mut most = observe::pids().map(|seen| seen.capacity);
@@ -91,11 +95,15 @@ fn pods(kubelet: &Arc<Kubelet>) -> anyhow::Result<()> {
     let group = kubelet.cgroups.all();
     kubelet.tree.ensure(&group, None, false)?;
     tokio::spawn(limit(Arc::clone(kubelet), group, all, most));
-    let least = PodLimits { cpu_shares: Some(2), ..Default::default() };
-    for class in [PodQOSClass::BestEffort, PodQOSClass::Burstable] {
-        kubelet.tree.ensure(&kubelet.cgroups.class(&class), Some(&least), false)?;
-    }
+    classes::make(kubelet)?;
+    tokio::spawn(classes::follow(Arc::clone(kubelet)));
     Ok(())
+}
+
+/// COMPAT: where no CPUs are given to containers alone, groups name all CPUs: so systemd knows of the controller and
+/// does not take it away.
+fn every_cpu(kubelet: &Kubelet) -> Option<CpuSet> {
+    (!kubelet.placement.shares_cpus()).then(|| kubelet.placement.every_cpu()).filter(|cpus| !cpus.is_empty())
 }
 
 /// Limits all pods together. They may use more than that now: then evictions come first.
@@ -134,7 +142,10 @@ fn hold(kubelet: &Kubelet, held: &Reserved) -> Result<(), String> {
             return Err(format!("{group} cgroup is not configured properly"));
         }
         kubelet.tree.present(&group)?;
-        kubelet.tree.limit(&group.path, &held.limits).map_err(|error| error.to_string())?;
+        // COMPAT: no huge pages are for daemons.
+        let huge_pages = HugePages::Only(BTreeMap::new());
+        let limits = PodLimits { huge_pages, cpus: every_cpu(kubelet), ..held.limits.clone() };
+        kubelet.tree.limit(&group.path, &limits).map_err(|error| error.to_string())?;
         let pids = held.pids.map_or(Ok(()), |pids| kubelet.tree.limit_pids(&group.path, pids));
         pids.map_err(|error| error.to_string())
     };

@@ -197,6 +197,11 @@ impl Placement {
         self.state.lock().memory.of(uid, container).cloned().unwrap_or_default()
     }
 
+    /// The CPUs that the machine has.
+    pub fn every_cpu(&self) -> CpuSet {
+        self.topology.cpus.keys().copied().collect()
+    }
+
     /// The CPUs that containers may have to themselves.
     pub fn allocatable_cpus(&self) -> CpuSet {
         self.policies.cpus.as_ref().map(cpus::Static::allocatable).unwrap_or_default()

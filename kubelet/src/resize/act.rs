@@ -64,21 +64,22 @@ fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     pod.spec.containers.iter().chain(&pod.spec.init_containers).find(|container| container.name == name)
 }
 
-/// The container with exactly these amounts.
+/// The container with exactly these amounts of what can be resized; what else it has stays.
 fn with(container: &Container, amounts: Amounts) -> Container {
-    let list = |cpu: i64, memory: i64| {
-        let mut list = ResourceList::new();
-        if cpu > 0 {
-            list.insert("cpu".into(), Quantity::from_milli(cpu));
+    let set = |list: &mut ResourceList, cpu: i64, memory: i64| {
+        let of_memory = Quantity::from_units(memory, Format::BinarySi);
+        for (name, amount, some) in
+            [("cpu", Quantity::from_milli(cpu), cpu > 0), ("memory", of_memory, memory > 0)]
+        {
+            list.remove(name);
+            if some {
+                list.insert(name.into(), amount);
+            }
         }
-        if memory > 0 {
-            list.insert("memory".into(), Quantity::from_units(memory, Format::BinarySi));
-        }
-        list
     };
     let mut container = container.clone();
-    container.resources.requests = list(amounts.cpu_request, amounts.memory_request);
-    container.resources.limits = list(amounts.cpu_limit, amounts.memory_limit);
+    set(&mut container.resources.requests, amounts.cpu_request, amounts.memory_request);
+    set(&mut container.resources.limits, amounts.cpu_limit, amounts.memory_limit);
     container
 }
 

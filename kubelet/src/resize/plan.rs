@@ -404,6 +404,7 @@ mod tests {
             memory: Some(memory),
             cpu_quota: Some(quota),
             cpu_shares: Some(shares),
+            ..Default::default()
         };
         let (low, high) = (limits(10, 10_000, 102), limits(20, 20_000, 204));
         assert_eq!(

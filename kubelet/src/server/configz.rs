@@ -46,6 +46,9 @@ fn settings(config: &KubeletConfiguration) -> Value {
         }
     }
     all.extend(config.inert_shown());
+    if let Some(single) = config.single_process_oom_kill {
+        all.insert("singleProcessOOMKill".into(), single.into());
+    }
     // COMPAT: shown although it is empty.
     let behavior = &config.memory_swap.swap_behavior;
     let swap = if behavior.is_empty() { json!({}) } else { json!({"swapBehavior": behavior}) };

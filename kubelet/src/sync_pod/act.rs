@@ -20,6 +20,7 @@ use crate::cri::{CallError, v1};
 use crate::downward::NodeFacts;
 use crate::environment::Objects;
 use crate::kubelet::Kubelet;
+use crate::node::classes;
 use crate::pod_worker::{Outcome, Stage, Turn};
 use crate::probe::Type;
 use crate::sources::static_pods::is_static;
@@ -338,6 +339,9 @@ fn ensure_cgroup(kubelet: &Kubelet, pod: &Pod, observed: &ObservedPod) -> Result
     let limits = (!runs).then(|| resources::pod_limits(pod, kubelet.pod_quota(pod)));
     if limits.is_some() {
         kubelet.resizes.told_pod(pod);
+        if let Err(error) = classes::update(kubelet) {
+            tracing::warn!(%error, "Failed to update QoS cgroups while syncing pod");
+        }
     }
     kubelet.tree.ensure(&path, limits.as_ref(), true).map_err(|error| {
         let message =
