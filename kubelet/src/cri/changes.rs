@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+use tonic::Streaming;
 
 use super::Runtime;
 use super::labels::Identity;
@@ -19,6 +20,8 @@ use crate::latency;
 const RELIST: Duration = Duration::from_secs(1);
 /// How often it is listed beside the event stream.
 const CORRECTION: Duration = Duration::from_secs(300);
+/// A stream that was asked for so long ago is there.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Pause before the stream is opened again after it broke.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -123,17 +126,25 @@ async fn stream(
     known: &mut HashMap<String, Digest>,
     changes: &mpsc::Sender<Change>,
 ) -> Result<(), super::CallError> {
-    let mut events = runtime.events().await?;
-    // Between the first listing and the stream's start something may have happened.
-    if !relist(runtime, pulse, known, changes).await {
-        return Ok(());
-    }
-    let mut correction = tokio::time::interval_at(Instant::now() + CORRECTION, CORRECTION);
+    // A runtime may say nothing at all, not even that the stream is there, until something happens.
+    let opening = runtime.events();
+    tokio::pin!(opening);
+    let mut opened = None;
+    // Between the listing before and the stream's start something may have happened: the first correction comes soon.
+    let mut correction = tokio::time::interval_at(Instant::now() + SETTLED, CORRECTION);
     correction.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pulse_tick = tokio::time::interval(Duration::from_secs(60));
     loop {
+        let waits = opened.is_none();
+        let event = async {
+            match &mut opened {
+                Some(events) => Streaming::message(events).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            event = events.message() => {
+            stream = &mut opening, if waits => opened = Some(stream?),
+            event = event => {
                 let Some(event) = event? else { return Ok(()) };
                 pulse.beat();
                 let Some(status) = event.pod_sandbox_status else { continue };
