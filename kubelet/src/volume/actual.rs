@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::desired::Kind;
 use crate::csi;
 
 /// A volume on disk.
@@ -16,6 +17,8 @@ pub struct Found {
     pub path: PathBuf,
     /// Setting it up came to its end.
     pub ready: bool,
+    /// Something is mounted there; looked at where the place alone does not say whether that must be so.
+    pub mounted: bool,
 }
 
 /// COMPAT: upstream's mark of a volume that is set up.
@@ -43,7 +46,8 @@ pub fn found(pod_dir: &Path) -> io::Result<Vec<Found>> {
                 _ => true,
             };
             let ready = kept && ready_file(pod_dir, &plugin, &volume).exists();
-            all.push(Found { volume, plugin, path, ready });
+            let mounted = plugin == Kind::EmptyDir.plugin() && super::mounts::is_mounted(&path)?;
+            all.push(Found { volume, plugin, path, ready, mounted });
         }
     }
     Ok(all)

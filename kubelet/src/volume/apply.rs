@@ -16,7 +16,6 @@ use super::plan::{Action, plan};
 use super::{VolumeError, atomic_writer, block, io, metrics, mounts, ownership};
 use crate::csi::request::Request;
 use crate::csi::{self, Csi};
-use crate::resources;
 
 /// A volume that a container can mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,10 +220,9 @@ fn set_up(
         Kind::HostPath => {
             return volume.source.host_path.as_ref().map_or(Ok(()), |source| host_path::set_up(source));
         }
-        Kind::EmptyDir => {
-            let memory = resources::pod_limits(pod, true).memory.unwrap_or_default();
+        Kind::EmptyDir | Kind::MountedEmptyDir => {
             let source = volume.source.empty_dir.clone().unwrap_or_default();
-            empty_dir::set_up(&path, &source, memory)?;
+            empty_dir::set_up(&path, &source, pod)?;
             own(&path, false)?;
         }
         Kind::Local => {

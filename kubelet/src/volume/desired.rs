@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
 
-use api_types::core::v1::{Container, PersistentVolume, PersistentVolumeMode, Pod, Volume, VolumeSource};
+use api_types::core::v1::{
+    Container, PersistentVolume, PersistentVolumeMode, Pod, StorageMedium, Volume, VolumeSource,
+};
 
 use super::VolumeError;
 use super::claims::Claims;
@@ -12,8 +14,10 @@ use super::claims::Claims;
 /// The kinds of volumes that this kubelet knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Scratch space, on disk or in memory.
+    /// Scratch space on disk.
     EmptyDir,
+    /// Scratch space in memory or huge pages.
+    MountedEmptyDir,
     /// A path of the node, used as it is.
     HostPath,
     /// Files from a ConfigMap.
@@ -42,7 +46,7 @@ impl Kind {
     /// The directory below `volumes/`.
     pub fn plugin(self) -> &'static str {
         match self {
-            Self::EmptyDir => "kubernetes.io~empty-dir",
+            Self::EmptyDir | Self::MountedEmptyDir => "kubernetes.io~empty-dir",
             Self::HostPath => "kubernetes.io~host-path",
             Self::ConfigMap => "kubernetes.io~configmap",
             Self::Secret => "kubernetes.io~secret",
@@ -82,8 +86,10 @@ fn unknown(name: &str) -> VolumeError {
 
 /// The kind of a volume of this name.
 fn kind(name: &str, source: &VolumeSource) -> Result<Kind, VolumeError> {
+    let medium = source.empty_dir.as_ref().map(|own| &own.medium);
     let known = [
-        (source.empty_dir.is_some(), Kind::EmptyDir),
+        (medium.is_some_and(StorageMedium::is_unset), Kind::EmptyDir),
+        (medium.is_some(), Kind::MountedEmptyDir),
         (source.host_path.is_some(), Kind::HostPath),
         (source.config_map.is_some(), Kind::ConfigMap),
         (source.secret.is_some(), Kind::Secret),

@@ -62,6 +62,9 @@ pub enum VolumeError {
     /// This kubelet has no such kind of volume (yet).
     #[error("volume type {0} is not supported by this kubelet")]
     Unsupported(&'static str),
+    /// An emptyDir cannot be in what it is to be in.
+    #[error("{0}")]
+    Medium(String),
     /// Nothing is tried with the volume: its claim cannot be used, or there is no such kind of volumes.
     #[error("{0}")]
     Unprocessed(String),

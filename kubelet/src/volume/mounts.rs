@@ -97,6 +97,13 @@ fn mount_tmpfs(target: &Path, size: u64, noswap: bool) -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
+/// A filesystem of huge pages of that size, such as `2Mi`.
+pub fn huge_pages(target: &Path, size: &str) -> io::Result<()> {
+    let data = format!("pagesize={size}");
+    nix::mount::mount(Some("nodev"), target, Some("hugetlbfs"), MsFlags::empty(), Some(data.as_str()))
+        .map_err(io::Error::from)
+}
+
 /// Whether the kernel keeps a tmpfs out of the swap: found out with one in `folder`.
 pub fn can_stay_out_of_swap(folder: &Path) -> bool {
     let place = folder.join(format!("tmpfs-noswap-test-{}", std::process::id()));

@@ -39,11 +39,13 @@ pub fn plan(wanted: &[(String, Kind)], found: &[Found]) -> Vec<Action> {
     for (name, kind) in wanted {
         let there = found.iter().find(|there| there.volume == *name && there.plugin == kind.plugin());
         let (volume, kind) = (name.clone(), *kind);
+        // What was in memory is no more after a reboot.
+        let lost = |there: &Found| kind == Kind::MountedEmptyDir && !there.mounted;
         match there {
             Some(there) if there.ready && kind.is_refreshed() => {
                 actions.push(Action::Refresh { volume, kind });
             }
-            Some(there) if there.ready => {}
+            Some(there) if there.ready && !lost(there) => {}
             _ => actions.push(Action::SetUp { volume, kind }),
         }
     }
@@ -80,6 +82,15 @@ mod tests {
                 Action::SetUp { volume: "c".into(), kind: Kind::EmptyDir },
             ]
         );
+    }
+
+    #[test]
+    fn scratch_space_in_memory_is_made_anew_when_it_is_lost() {
+        let wanted = [("a".to_owned(), Kind::MountedEmptyDir)];
+        let there = |mounted| Found { mounted, ..found("a", Kind::MountedEmptyDir, true) };
+        assert_eq!(plan(&wanted, &[there(true)]), []);
+        let made = Action::SetUp { volume: "a".into(), kind: Kind::MountedEmptyDir };
+        assert_eq!(plan(&wanted, &[there(false)]), [made]);
     }
 
     #[test]

@@ -1,18 +1,21 @@
-//! `emptyDir`: a directory that lives as long as the pod, on disk or as a tmpfs.
+//! `emptyDir`: a directory that lives as long as the pod, on disk, as a tmpfs or in huge pages ([`super::huge_pages`]).
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use api_types::core::v1::{EmptyDirVolumeSource, StorageMedium};
+use api_types::core::v1::{EmptyDirVolumeSource, Pod, StorageMedium};
 
+use super::huge_pages;
+use crate::resources;
 use crate::volume::{VolumeError, io, mounts};
 
 /// COMPAT: everyone may write, whatever user the container runs as.
 const MODE: u32 = 0o777;
 
-/// Makes the directory. `memory` is the pod's memory limit in bytes (0: none), which bounds a tmpfs.
-pub fn set_up(path: &Path, source: &EmptyDirVolumeSource, memory: i64) -> Result<(), VolumeError> {
+/// Makes the directory. The pod's memory limit bounds a tmpfs.
+pub fn set_up(path: &Path, source: &EmptyDirVolumeSource, pod: &Pod) -> Result<(), VolumeError> {
     make(path)?;
+    let memory = resources::pod_limits(pod, true).memory.unwrap_or_default();
     match &source.medium {
         StorageMedium::Unset => Ok(()),
         StorageMedium::Memory => {
@@ -24,7 +27,8 @@ pub fn set_up(path: &Path, source: &EmptyDirVolumeSource, memory: i64) -> Result
             };
             in_memory(path, u64::try_from(size).unwrap_or_default())
         }
-        _ => Err(VolumeError::Unsupported("emptyDir with medium HugePages")),
+        medium if huge_pages::is(medium) => huge_pages::mount(path, medium, pod),
+        medium => Err(VolumeError::Medium(format!("unknown storage medium {:?}", medium.as_str()))),
     }
 }
 
