@@ -152,6 +152,26 @@ fn told(what: &str, path: &str, error: &std::io::Error) -> String {
     format!("{what} {path}: {}", daemon::go_words::of(error))
 }
 
+/// A loop device, let go of at the end.
+#[cfg(test)]
+pub struct Loop(pub String);
+
+#[cfg(test)]
+impl Loop {
+    pub fn new(file: &Path) -> Option<Self> {
+        std::fs::File::create(file).ok()?.set_len(16 << 20).ok()?;
+        let said = Host::this().run("losetup", &["-f", "--show", &file.to_string_lossy()]).ok()?;
+        said.is_fine().then(|| Self(said.text.trim().to_owned()))
+    }
+}
+
+#[cfg(test)]
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Host::this().run("losetup", &["-d", &self.0]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -197,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::volume::desired::Kind;
+    use crate::volume::host::Loop;
     use crate::volume::host::Said;
     use crate::volume::kinds::disk::{self, Disks};
     use crate::volume::{VolumeError, mounts};
@@ -324,23 +325,6 @@ mod tests {
         assert_eq!(*machine.run.lock(), expected);
         for path in ["sda", "sdb"] {
             assert_eq!(machine.read(&format!("sys/block/{path}/device/delete")), "1");
-        }
-    }
-
-    /// A loop device, let go of at the end.
-    struct Loop(String);
-
-    impl Loop {
-        fn new(file: &Path) -> Option<Self> {
-            std::fs::File::create(file).ok()?.set_len(16 << 20).ok()?;
-            let said = Host::this().run("losetup", &["-f", "--show", &file.to_string_lossy()]).ok()?;
-            said.is_fine().then(|| Self(said.text.trim().to_owned()))
-        }
-    }
-
-    impl Drop for Loop {
-        fn drop(&mut self) {
-            let _ = Host::this().run("losetup", &["-d", &self.0]);
         }
     }
 

@@ -78,6 +78,7 @@ mod tests {
     use api_types::core::v1::Volume;
 
     use super::*;
+    use crate::volume::host::Loop;
 
     fn wanted(path: &str) -> Wanted {
         Wanted {
@@ -89,23 +90,6 @@ mod tests {
             local: path.into(),
             behind: None,
             block: false,
-        }
-    }
-
-    /// A loop device, let go of at the end.
-    struct Loop(String);
-
-    impl Loop {
-        fn new(file: &Path) -> Option<Self> {
-            std::fs::File::create(file).ok()?.set_len(16 << 20).ok()?;
-            let said = Host::this().run("losetup", &["-f", "--show", &file.to_string_lossy()]).ok()?;
-            said.is_fine().then(|| Self(said.text.trim().to_owned()))
-        }
-    }
-
-    impl Drop for Loop {
-        fn drop(&mut self) {
-            let _ = Host::this().run("losetup", &["-d", &self.0]);
         }
     }
 
