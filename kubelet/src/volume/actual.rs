@@ -29,6 +29,9 @@ pub fn ready_file(pod_dir: &Path, plugin: &str, volume: &str) -> PathBuf {
 /// Lists the volumes below a pod's directory. Host paths leave nothing there.
 pub fn found(pod_dir: &Path) -> io::Result<Vec<Found>> {
     let mut all = Vec::new();
+    // The node's table is long, and volumes are looked at in each of a pod's turns: it is read once.
+    let points = super::mounts::below(pod_dir)?;
+    let is_mounted = |path: &PathBuf| points.contains(path);
     for plugin in entries(&pod_dir.join("volumes"))? {
         for path in entries(&plugin)? {
             let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -41,12 +44,12 @@ pub fn found(pod_dir: &Path) -> io::Result<Vec<Found>> {
                 | "kubernetes.io~local-volume"
                 | "kubernetes.io~nfs"
                 | "kubernetes.io~iscsi"
-                | "kubernetes.io~fc" => super::mounts::is_mounted(&path)?,
-                csi::volumes::PLUGIN => super::mounts::is_mounted(&path.join("mount"))?,
+                | "kubernetes.io~fc" => is_mounted(&path),
+                csi::volumes::PLUGIN => is_mounted(&path.join("mount")),
                 _ => true,
             };
             let ready = kept && ready_file(pod_dir, &plugin, &volume).exists();
-            let mounted = plugin == Kind::EmptyDir.plugin() && super::mounts::is_mounted(&path)?;
+            let mounted = plugin == Kind::EmptyDir.plugin() && is_mounted(&path);
             all.push(Found { volume, plugin, path, ready, mounted });
         }
     }
